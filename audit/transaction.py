@@ -1,0 +1,281 @@
+"""A change of state and its audit event commit together (I5): one unit of work over SQLite or PostgreSQL.
+
+A unit of work is a function of an open transaction. It touches nothing but that transaction, so it may be run again when
+PostgreSQL reports a serialization failure, and many may share one SQLite commit.
+
+What holds for ``Database.change``:
+ 1. The caller is answered only after the commit is durable (SQLite: WAL with synchronous=FULL; PostgreSQL: its default).
+ 2. A unit of work that writes a row and records no event is rolled back and raises Unrecorded.
+ 3. A unit of work that raises leaves nothing behind, and does not disturb the others in its group.
+ 4. Units of work behave as if run one after the other (one SQLite writer; PostgreSQL SERIALIZABLE with retry).
+"""
+
+import asyncio
+import contextlib
+import queue
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import CursorResult, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql import Executable
+
+from audit.event import Event
+from audit.store import insert_event
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_SECONDS = 10  # another process of the same side may hold the write lock while it syncs
+GROUP_LIMIT = 64  # units of work that share one commit: past this the commit's cost no longer shows
+RETRY_LIMIT = 25  # serialization failures in a row before the caller is told to come back
+POOL_SIZE = 16  # connections a process holds to PostgreSQL
+STATEMENT_TIMEOUT_SECONDS = 30
+MIGRATION_LOCK = 7_203_114  # any constant: the advisory lock that migrating processes queue on
+_RETRYABLE = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
+
+
+class Unrecorded(RuntimeError):
+    """A unit of work changed a row without recording an event. A defect of ours; nothing was committed."""
+
+
+class DatabaseBusy(RuntimeError):
+    """The database could not serialise this change in its bounds. Nothing was committed; the call may be made again."""
+
+
+@dataclass
+class Transaction:
+    """An open transaction, the moment it counts as happening, and the record."""
+
+    connection: Connection
+    now_ms: int
+    wrote: bool = field(default=False, init=False)
+    recorded: bool = field(default=False, init=False)
+
+    def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Runs a statement in this transaction."""
+        result: CursorResult[Any] = self.connection.execute(statement, parameters)  # type: ignore[assignment]  # Core only
+        if not result.returns_rows and result.rowcount != 0:
+            self.wrote = True
+        return result
+
+    def record(self, happened: Event) -> str:
+        """Writes the event into this transaction and returns its id. Raises EventRefused."""
+        self.recorded = True
+        return insert_event(self.connection, happened, self.now_ms)
+
+
+Work = Callable[[Transaction], T]
+
+
+class Database:
+    """One side's database. ``change`` for what must be recorded, ``maintain`` for housekeeping, ``read`` for the rest."""
+
+    def __init__(self, backend: "_Sqlite | _Postgres", url: str) -> None:
+        self._backend = backend
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str, clock: Callable[[], int]) -> Self:
+        """Opens ``sqlite:///FILE`` or ``postgresql://…``. Raises ValueError for another scheme. Call close() at the end."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            return cls(_Sqlite(Path(parsed.database), clock), url)
+        if parsed.get_backend_name() == "postgresql":
+            return cls(_Postgres(url, clock), url)
+        raise ValueError("a database URL starts with sqlite:/// (and a file) or postgresql://")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether statements go to SQLite, for the few that differ (full-text search)."""
+        return isinstance(self._backend, _Sqlite)
+
+    async def change(self, work: Work[T]) -> T:
+        """Runs a unit of work that changes state, and commits it with its event. Raises Unrecorded, DatabaseBusy."""
+
+        def recorded_work(transaction: Transaction) -> T:
+            result = work(transaction)
+            if transaction.wrote and not transaction.recorded:  # (2)
+                raise Unrecorded
+            return result
+
+        return await self._backend.write(recorded_work)
+
+    async def maintain(self, work: Work[T]) -> T:
+        """Runs housekeeping that is no change of state in the sense of I5 (log indexes, feed rows). Raises DatabaseBusy."""
+        return await self._backend.write(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs a function over one consistent snapshot; it cannot write."""
+        return await self._backend.read(work)
+
+    async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        """Runs a schema upgrade, alone among the processes of this side, and commits it."""
+        await self._backend.migrate(upgrade)
+
+    async def close(self) -> None:
+        """Waits for the write in hand and lets the connections go."""
+        await self._backend.close()
+
+
+@dataclass
+class _Job:
+    work: Work[Any]
+    done: Future[Any]
+
+
+class _Sqlite:
+    """One writer thread that groups waiting units of work into one commit, and a pool of readers."""
+
+    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._writer_engine = _sqlite_engine(
+            path, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON")
+        )
+        self._reader_engine = _sqlite_engine(path, begin="BEGIN", pragmas=("query_only=ON",))
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Work[T]) -> T:
+        job = _Job(work, Future())
+        self._jobs.put(job)
+        return await asyncio.shield(asyncio.wrap_future(job.done))  # type: ignore[no-any-return]  # a Future of T
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with self._reader_engine.connect() as connection, connection.begin():
+                return work(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        def run() -> None:
+            with self._writer_engine.begin() as connection:
+                upgrade(connection)
+
+        await asyncio.to_thread(run)
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._writer_engine.dispose()
+        self._reader_engine.dispose()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            group = [job]
+            stop = False
+            while len(group) < GROUP_LIMIT:
+                try:
+                    another = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if another is None:
+                    stop = True
+                    break
+                group.append(another)
+            self._commit_group(group)
+            if stop:
+                return
+
+    def _commit_group(self, group: list[_Job]) -> None:
+        answers: list[tuple[_Job, Any]] = []
+        try:
+            with self._writer_engine.begin() as connection:
+                for job in group:
+                    with contextlib.suppress(_Refused):
+                        answers.append((job, self._run_one(connection, job)))
+        except Exception as failure:  # noqa: BLE001  # whatever broke the commit broke it for the whole group: each caller is told
+            for job in group:
+                if not job.done.done():
+                    job.done.set_exception(_as_busy(failure))
+            return
+        for job, answer in answers:  # (1) only after the commit
+            job.done.set_result(answer)
+
+    def _run_one(self, connection: Connection, job: _Job) -> Any:
+        with connection.begin_nested() as savepoint:
+            try:
+                return job.work(Transaction(connection, self._clock()))
+            except Exception as failure:  # noqa: BLE001  # whatever it is, its own caller gets it, and the group goes on
+                savepoint.rollback()  # (3)
+                job.done.set_exception(failure)
+                raise _Refused from None
+
+
+class _Refused(Exception):  # a signal inside the writer, never seen by callers
+    """One unit of work was rolled back; its caller has the reason."""
+
+
+def _as_busy(failure: Exception) -> Exception:
+    locked = isinstance(failure, DBAPIError) and "locked" in str(failure.orig)
+    return DatabaseBusy() if locked else failure
+
+
+def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        pool_size=POOL_SIZE,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        connection.execute("PRAGMA journal_mode=WAL")
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin_as_told(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+class _Postgres:
+    """Serializable transactions on a pool of connections, retried while PostgreSQL asks for it."""
+
+    def __init__(self, url: str, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._engine: AsyncEngine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"command_timeout": STATEMENT_TIMEOUT_SECONDS, "timeout": BUSY_TIMEOUT_SECONDS},
+            isolation_level="SERIALIZABLE",  # (4)
+        )
+
+    async def write(self, work: Work[T]) -> T:
+        for attempt in range(RETRY_LIMIT):
+            try:
+                async with self._engine.begin() as connection:
+                    return await connection.run_sync(lambda sync: work(Transaction(sync, self._clock())))
+            except DBAPIError as failure:
+                if getattr(failure.orig, "sqlstate", None) not in _RETRYABLE:
+                    raise
+            # Spread the retries, or the same transactions meet again. Not a secret, so the plain generator will do.
+            await asyncio.sleep(random.random() * 0.002 * min(2**attempt, 64))  # nosec B311
+        raise DatabaseBusy
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            return await connection.run_sync(work)
+
+    async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            await connection.run_sync(upgrade)
+
+    async def close(self) -> None:
+        await self._engine.dispose()

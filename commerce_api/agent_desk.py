@@ -1,0 +1,192 @@
+"""What an agent can ask for, whatever carries it: MCP tools and the agents' API are adapters over these calls (decision 6)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from audit.transaction import Database, Transaction
+from commerce_api.brands import Brand, find_brand
+from commerce_api.catalogue.search import VARIANTS_SHOWN, Search, search_products
+from commerce_api.catalogue.store import find_variant, variants_of
+from commerce_api.checkout import service
+from commerce_api.checkout.service import Caller, Checkout
+from commerce_api.checkout.states import CHANGEABLE, FINISHED
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.idempotency import once
+from commerce_api.links import Links
+from commerce_api.offers import make_offer
+from commerce_api.orders import find_order
+from commerce_api.payment import Payments, last_payment
+from commerce_api.schemas import CheckoutGiven, CheckoutView, LineGiven, OffersView, OrderView, ProductView, SearchView
+from commerce_api.views import checkout_view, order_view, product_view
+from offer_engine.decide import Ranker
+from tokenization.clock import Clock
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDesk:
+    """One brand-independent desk; every call names the brand and who asks. All raise CommerceRefusal with a closed code."""
+
+    database: Database
+    payments: Payments
+    links: Links
+    ranker: Ranker
+    offer_key: bytes
+    clock: Clock
+
+    async def brand(self, brand_id: str) -> Brand:
+        """The brand, or BRAND_UNKNOWN."""
+        return await self.database.read(lambda connection: find_brand(connection, brand_id))
+
+    async def search_catalog(self, brand_id: str, search: Search) -> SearchView:
+        """Products whose texts hold the words, best first; by id when there are no words."""
+
+        def work(connection: Connection) -> SearchView:
+            brand = find_brand(connection, brand_id)
+            found = search_products(connection, brand_id, search, is_sqlite=self.database.is_sqlite)
+            more = search.offset + len(found) if len(found) == search.limit else None
+            return SearchView(products=[product_view(brand, rows) for rows in found], next_offset=more)
+
+        return await self.database.read(work)
+
+    async def get_product(self, brand_id: str, product_id: str) -> ProductView:
+        """A product by its own id or by that of one of its variants. PRODUCT_UNKNOWN."""
+
+        def work(connection: Connection) -> ProductView:
+            brand = find_brand(connection, brand_id)
+            rows = variants_of(connection, brand_id, [product_id], limit=VARIANTS_SHOWN * 10)
+            return product_view(brand, rows or [find_variant(connection, brand_id, product_id)])
+
+        return await self.database.read(work)
+
+    async def get_offers(self, brand_id: str, caller: Caller, lines: list[LineGiven]) -> OffersView:
+        """The offer for these lines, decided, recorded and signed before it is told."""
+        return await self.database.change(
+            lambda tx: make_offer(
+                tx, find_brand(tx.connection, brand_id), caller.principal, lines, self.ranker, self.offer_key
+            )
+        )
+
+    async def create_checkout(
+        self, brand_id: str, caller: Caller, given: CheckoutGiven, idempotency_key: str | None
+    ) -> CheckoutView:
+        """A new checkout. The same key with the same content gives the same checkout."""
+
+        def work(tx: Transaction) -> CheckoutView:
+            brand = find_brand(tx.connection, brand_id)
+            return self._view(tx.connection, service.create(tx, brand, caller, given, self.offer_key))
+
+        return await self._once(brand_id, caller, "create_checkout", idempotency_key, given, work)
+
+    async def update_checkout(
+        self, brand_id: str, caller: Caller, checkout_id: str, given: CheckoutGiven, idempotency_key: str | None
+    ) -> CheckoutView:
+        """Changes what is given and leaves the rest. CHECKOUT_IN_PAYMENT, CHECKOUT_FINISHED."""
+
+        def work(tx: Transaction) -> CheckoutView:
+            brand = find_brand(tx.connection, brand_id)
+            return self._view(tx.connection, service.change(tx, brand, caller, checkout_id, given, self.offer_key))
+
+        scope = f"update_checkout|{checkout_id}"
+        return await self._once(brand_id, caller, scope, idempotency_key, given, work)
+
+    async def get_checkout(self, brand_id: str, caller: Caller | None, checkout_id: str) -> CheckoutView:
+        """Where the checkout stands; takes note of a payment that went through meanwhile."""
+        current = await self._load(brand_id, caller, checkout_id)
+        if current.state not in FINISHED:
+            await self._advance_quietly(brand_id, checkout_id)
+        return await self._read(brand_id, caller, checkout_id)
+
+    async def complete_checkout(self, brand_id: str, caller: Caller, checkout_id: str) -> CheckoutView:
+        """Hands the checkout to the shopper to pay, or says how the payment went. Asking again changes nothing.
+
+        CHECKOUT_NOT_READY, OUT_OF_STOCK, CHECKOUT_FINISHED for one that was canceled or expired.
+        """
+        current = await self._load(brand_id, caller, checkout_id)
+        if current.state in CHANGEABLE:
+
+            def work(tx: Transaction) -> None:
+                fresh = self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms)
+                if fresh.state in CHANGEABLE:
+                    service.hand_off(tx, fresh, caller)
+
+            await self.database.change(work)
+        elif current.state in FINISHED and current.order_id is None:
+            raise CommerceRefusal(CommerceError.CHECKOUT_FINISHED)
+        await self._advance_quietly(brand_id, checkout_id)
+        return await self._read(brand_id, caller, checkout_id)
+
+    async def cancel_checkout(self, brand_id: str, caller: Caller, checkout_id: str) -> CheckoutView:
+        """Ends a checkout that is not being paid."""
+
+        def work(tx: Transaction) -> CheckoutView:
+            service.cancel(tx, self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms), caller)
+            return self._view(tx.connection, self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms))
+
+        return await self.database.change(work)
+
+    async def get_order(self, brand_id: str, caller: Caller | None, order_id: str) -> OrderView:
+        """A paid order. ORDER_UNKNOWN."""
+
+        def work(connection: Connection) -> OrderView:
+            brand = find_brand(connection, brand_id)
+            return order_view(brand, find_order(connection, brand, order_id, caller))
+
+        return await self.database.read(work)
+
+    async def _once(
+        self,
+        brand_id: str,
+        caller: Caller,
+        scope: str,
+        key: str | None,
+        given: CheckoutGiven,
+        work: Callable[[Transaction], CheckoutView],
+    ) -> CheckoutView:
+        def unit(tx: Transaction) -> dict[str, Any]:
+            return once(
+                tx,
+                scope=f"{brand_id}|{caller.principal}|{scope}"[:200],
+                key=key,
+                request=given.model_dump(mode="json", exclude_unset=True),
+                work=lambda: work(tx).model_dump(mode="json"),
+            )
+
+        return CheckoutView.model_validate(await self.database.change(unit))
+
+    async def _advance_quietly(self, brand_id: str, checkout_id: str) -> None:
+        """An unreachable zone must not keep anyone from reading where the checkout stands."""
+        try:
+            await self.payments.advance(brand_id, checkout_id)
+        except CommerceRefusal as refusal:
+            if refusal.kind not in (CommerceError.PAYMENT_UNAVAILABLE, CommerceError.BUSY):
+                raise
+
+    async def _load(self, brand_id: str, caller: Caller | None, checkout_id: str) -> Checkout:
+        now_ms = self.clock()
+        return await self.database.read(
+            lambda connection: self._load_in(connection, brand_id, caller, checkout_id, now_ms)
+        )
+
+    async def _read(self, brand_id: str, caller: Caller | None, checkout_id: str) -> CheckoutView:
+        now_ms = self.clock()
+        return await self.database.read(
+            lambda connection: self._view(connection, self._load_in(connection, brand_id, caller, checkout_id, now_ms))
+        )
+
+    def _load_in(
+        self, connection: Connection, brand_id: str, caller: Caller | None, checkout_id: str, now_ms: int
+    ) -> Checkout:
+        brand = find_brand(connection, brand_id)
+        return service.load(connection, brand, checkout_id, caller, self.offer_key, now_ms)
+
+    def _view(self, connection: Connection, current: Checkout) -> CheckoutView:
+        paid = last_payment(connection, current.id)
+        declined = (
+            (paid.decline_code or paid.state) if paid is not None and paid.state in ("declined", "failed") else None
+        )
+        return checkout_view(current, self.links, declined)

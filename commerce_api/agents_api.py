@@ -1,0 +1,126 @@
+"""The agents' API: REST for a brand's own chat and voice agents, by the brand's agent key. The same desk as the MCP tools."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import Field
+
+from commerce_api.brands import is_agent_key
+from commerce_api.catalogue.search import Search
+from commerce_api.checkout.service import Caller
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.runtime import Commerce
+from commerce_api.schemas import (
+    CheckoutGiven,
+    CheckoutView,
+    Given,
+    LineGiven,
+    OffersView,
+    OrderView,
+    ProductView,
+    SearchView,
+)
+
+router = APIRouter(prefix="/agents/v1/{brand}", tags=["agents"])
+
+
+class OffersGiven(Given):
+    """The lines to find an offer for."""
+
+    lines: Annotated[list[LineGiven], Field(min_length=1, max_length=50)]
+
+
+def commerce_of(request: Request) -> Commerce:
+    """The running commerce side."""
+    commerce: Commerce = request.app.state.commerce
+    return commerce
+
+
+CommerceIn = Annotated[Commerce, Depends(commerce_of)]
+
+
+async def agent_of(
+    brand: str, commerce: CommerceIn, authorization: Annotated[str, Header(max_length=300)] = ""
+) -> Caller:
+    """The brand's agent, by its key. Raises UNAUTHENTICATED, also for a brand that does not exist."""
+    scheme, _, key = authorization.partition(" ")
+    try:
+        known = await commerce.desk.brand(brand)
+    except CommerceRefusal:
+        raise CommerceRefusal(CommerceError.UNAUTHENTICATED) from None
+    if scheme.lower() != "bearer" or not is_agent_key(known, commerce.agent_secret, key.strip()):
+        raise CommerceRefusal(CommerceError.UNAUTHENTICATED)
+    return Caller(f"agent:{brand}", "agents_api")
+
+
+AgentIn = Annotated[Caller, Depends(agent_of)]
+KeyIn = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+
+
+@router.get("/products")
+async def search_products(
+    brand: str,
+    commerce: CommerceIn,
+    _: AgentIn,
+    query: Annotated[str, Query(max_length=300)] = "",
+    minimum_minor: Annotated[int, Query(ge=0)] = 0,
+    maximum_minor: Annotated[int, Query(ge=0, le=2**53)] = 2**53,
+    available_only: bool = False,
+    limit: Annotated[int, Query(ge=1, le=20)] = 10,
+    offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
+) -> SearchView:
+    """Searches the catalogue. Prices are minor units of the brand's currency."""
+    search = Search(query, minimum_minor, maximum_minor, available_only, limit, offset)
+    return await commerce.desk.search_catalog(brand, search)
+
+
+@router.get("/products/{product}")
+async def get_product(brand: str, product: str, commerce: CommerceIn, _: AgentIn) -> ProductView:
+    """A product with its variants, by its own id or a variant's."""
+    return await commerce.desk.get_product(brand, product)
+
+
+@router.post("/offers")
+async def post_offers(brand: str, asked: OffersGiven, commerce: CommerceIn, agent: AgentIn) -> OffersView:
+    """The offer for these lines. It holds only by its id, and only as it is written."""
+    return await commerce.desk.get_offers(brand, agent, asked.lines)
+
+
+@router.post("/checkouts", status_code=201)
+async def post_checkout(
+    brand: str, given: CheckoutGiven, commerce: CommerceIn, agent: AgentIn, key: KeyIn = None
+) -> CheckoutView:
+    """Makes a checkout. Send an Idempotency-Key: the same call again then gives the same checkout."""
+    return await commerce.desk.create_checkout(brand, agent, given, key)
+
+
+@router.get("/checkouts/{checkout}")
+async def get_checkout(brand: str, checkout: str, commerce: CommerceIn, agent: AgentIn) -> CheckoutView:
+    """Where the checkout stands."""
+    return await commerce.desk.get_checkout(brand, agent, checkout)
+
+
+@router.patch("/checkouts/{checkout}")
+async def patch_checkout(
+    brand: str, checkout: str, given: CheckoutGiven, commerce: CommerceIn, agent: AgentIn, key: KeyIn = None
+) -> CheckoutView:
+    """Changes what is given and leaves the rest."""
+    return await commerce.desk.update_checkout(brand, agent, checkout, given, key)
+
+
+@router.post("/checkouts/{checkout}/complete")
+async def complete_checkout(brand: str, checkout: str, commerce: CommerceIn, agent: AgentIn) -> CheckoutView:
+    """Hands the checkout to the shopper to pay at ``continue_url``, or says how the payment went."""
+    return await commerce.desk.complete_checkout(brand, agent, checkout)
+
+
+@router.post("/checkouts/{checkout}/cancel")
+async def cancel_checkout(brand: str, checkout: str, commerce: CommerceIn, agent: AgentIn) -> CheckoutView:
+    """Ends a checkout that is not being paid."""
+    return await commerce.desk.cancel_checkout(brand, agent, checkout)
+
+
+@router.get("/orders/{order}")
+async def get_order(brand: str, order: str, commerce: CommerceIn, agent: AgentIn) -> OrderView:
+    """A paid order."""
+    return await commerce.desk.get_order(brand, agent, order)

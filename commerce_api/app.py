@@ -1,0 +1,103 @@
+"""The commerce process as an ASGI program: agents' API and checkout pages behind the card guard."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from audit.event import Event, EventType
+from audit.transaction import DatabaseBusy
+from commerce_api import agents_api, checkout_pages
+from commerce_api.brands import ORIGIN
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.runtime import Commerce
+from tokenization.clock import monotonic_seconds
+from tokenization.edge import App, CardGuard, Scope, error_body, header
+
+BODY_BYTES = 64 * 1024  # a checkout of fifty lines with an address is under 8 KiB
+log = structlog.get_logger("commerce_api")
+
+
+def commerce_app(commerce: Commerce) -> App:
+    """Agents' API and pages. Card-like text is refused before anything reads, logs or stores it (I2)."""
+    app = FastAPI(title="Cordon commerce", version="1", docs_url=None, redoc_url=None)
+    app.state.commerce = commerce
+    app.include_router(agents_api.router)
+    app.include_router(checkout_pages.router)
+    install_error_handlers(app)
+    return CardGuard(
+        app,
+        maximum_bytes=BODY_BYTES,
+        monotonic_seconds=monotonic_seconds,
+        conversation=conversation_of,
+        on_refusal=refusal_recorder(commerce, "agents_api"),
+    )
+
+
+def conversation_of(scope: Scope) -> str | None:
+    """Who is speaking: the conversation an agent names, or else the client's address and credential."""
+    named = header(scope, b"conversation-id") or header(scope, b"mcp-session-id")
+    client = scope.get("client") or ("", 0)
+    credential = header(scope, b"authorization") or ""
+    return f"{scope.get('path', '').split('/')[1]}|{client[0]}|{hash(credential)}|{named or ''}"
+
+
+def refusal_recorder(commerce: Commerce, channel: str):  # type: ignore[no-untyped-def]  # a coroutine function of a scope
+    """Records that card-like text was refused: that it happened, never what it was (PCI DSS 12.10.7)."""
+
+    async def record(_: Scope) -> None:
+        event = Event(
+            type=EventType.CARD_TEXT_REFUSED,
+            outcome="failure",
+            actor="agent",
+            origin=ORIGIN,
+            resource=f"channel:{channel}",
+            data={"channel": channel},
+        )
+        try:
+            await commerce.database.change(lambda tx: tx.record(event))
+        except (DatabaseBusy, SQLAlchemyError) as failure:
+            log.warning("refusal_not_recorded", kind=type(failure).__name__)  # it is refused all the same
+
+    return record
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every failure becomes one of CommerceError's codes; none of them carries a value of the request (I2)."""
+
+    @app.exception_handler(CommerceRefusal)
+    async def refused(_: Request, refusal: CommerceRefusal) -> JSONResponse:
+        return _answer(refusal.kind)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, failure: RequestValidationError) -> JSONResponse:
+        # The framework's own answer echoes what was sent; only the names of broken rules leave here.
+        return _answer(CommerceError.INVALID_REQUEST, broken=sorted({error["type"] for error in failure.errors()}))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, failure: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(failure.status_code, "refused")
+        return JSONResponse(error_body(code, "There is nothing here for this request."), failure.status_code)
+
+    @app.exception_handler(DatabaseBusy)
+    async def busy(_: Request, __: DatabaseBusy) -> JSONResponse:
+        return _answer(CommerceError.BUSY)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def database(_: Request, failure: SQLAlchemyError) -> JSONResponse:
+        log.error("database_failed", kind=type(failure).__name__)
+        return _answer(CommerceError.BUSY)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, failure: Exception) -> JSONResponse:
+        log.error("request_failed", kind=type(failure).__name__)
+        return _answer(CommerceError.INTERNAL)
+
+
+def _answer(kind: CommerceError, **extra: object) -> JSONResponse:
+    headers = {"cache-control": "no-store"}
+    if kind is CommerceError.UNAUTHENTICATED:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse({**error_body(kind.code, kind.message), **extra}, kind.status, headers)

@@ -1,0 +1,94 @@
+"""Brands: who sells here, in which currency, under which policy, and the key with which its own agents call."""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection, Row
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.models import brand as brand_table
+from commerce_api.policy import Policy
+from tokenization.ids import letters_of
+
+ORIGIN = "commerce_api"
+AGENT_KEY_PREFIX = "cak"
+_NAME_TO_ID = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """A brand and its policy. ``id`` is its name in addresses: lower case letters, digits, dashes."""
+
+    id: str
+    name: str
+    currency: str
+    policy: Policy
+    agent_key_version: int
+
+
+def brand_id(name: str) -> str:
+    """The id for a name: ``Example Retail`` becomes ``example-retail``. Empty when the name holds no letter or digit."""
+    return _NAME_TO_ID.sub("-", name.lower()).strip("-")[:40].strip("-")
+
+
+def save_brand(tx: Transaction, *, name: str, currency: str, policy: Policy) -> Brand:
+    """Makes the brand, or gives an existing one this policy. A brand never changes its currency."""
+    identifier = brand_id(name)
+    known = tx.execute(select(brand_table).where(brand_table.c.id == identifier)).first()
+    document = policy.model_dump_json()
+    if known is not None:
+        if known.currency != currency:
+            raise CommerceRefusal(CommerceError.CURRENCY_MISMATCH)
+        tx.execute(brand_table.update().where(brand_table.c.id == identifier).values(name=name, policy=document))
+    else:
+        tx.execute(
+            brand_table.insert().values(
+                id=identifier, name=name, currency=currency, policy=document, agent_key_version=1, created_ms=tx.now_ms
+            )
+        )
+    tx.record(
+        Event(
+            type=EventType.BRAND_ADDED,
+            outcome="success",
+            actor="operator",
+            origin=ORIGIN,
+            resource=identifier,
+            merchant=identifier,
+            data={"currency": currency},
+        )
+    )
+    return Brand(identifier, name, currency, policy, known.agent_key_version if known is not None else 1)
+
+
+def find_brand(connection: Connection, identifier: str) -> Brand:
+    """The brand. Raises CommerceRefusal(BRAND_UNKNOWN)."""
+    row = connection.execute(select(brand_table).where(brand_table.c.id == identifier)).first()
+    if row is None:
+        raise CommerceRefusal(CommerceError.BRAND_UNKNOWN)
+    return _brand(row)
+
+
+def all_brands(connection: Connection) -> list[Brand]:
+    """Every brand, by id."""
+    return [_brand(row) for row in connection.execute(select(brand_table).order_by(brand_table.c.id))]
+
+
+def agent_key(brand: Brand, secret: bytes) -> str:
+    """The brand's agent key: derived, so nothing is stored that could be stolen from the database."""
+    derived = hmac.new(secret, f"agent|{brand.id}|{brand.agent_key_version}".encode(), hashlib.sha256).digest()
+    return f"{AGENT_KEY_PREFIX}_{letters_of(derived)}"
+
+
+def is_agent_key(brand: Brand, secret: bytes, presented: str) -> bool:
+    """Whether this is the brand's agent key, in constant time."""
+    return hmac.compare_digest(agent_key(brand, secret).encode(), presented.encode("utf-8", "replace"))
+
+
+def _brand(row: "Row[Any]") -> Brand:
+    return Brand(row.id, row.name, row.currency, Policy.model_validate_json(row.policy), row.agent_key_version)

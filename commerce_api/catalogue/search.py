@@ -1,0 +1,104 @@
+"""Full-text search over a brand's catalogue: SQLite FTS5 or PostgreSQL's own, with the same answers for the same words.
+
+A query is words; whatever else is in it (quotes, operators, instructions) has no meaning here. All words must be found; if
+nothing has them all, any of them will do. Words match by their beginning, so "kettle" finds "kettles".
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.engine import Connection, Row
+
+from commerce_api.catalogue.store import variants_of
+from commerce_api.models import variant
+
+MAXIMUM_WORDS = 12  # a longer query is a story; its first words decide
+MAXIMUM_PRODUCTS = 20
+VARIANTS_SHOWN = 12  # of each product
+_WORD = re.compile(r"\w+", re.UNICODE)
+
+_FTS5 = text(
+    "SELECT v.product_id, MIN(bm25(variant_search, 0, 0, 4.0, 1.0)) AS score "
+    "FROM variant_search JOIN variant v ON v.brand = variant_search.brand AND v.id = variant_search.variant "
+    "WHERE variant_search MATCH :query AND variant_search.brand = :brand "
+    "AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
+    "GROUP BY v.product_id ORDER BY score, v.product_id LIMIT :limit OFFSET :offset"
+)
+_TSVECTOR = text(
+    "SELECT product_id, MAX(ts_rank(search_vector, to_tsquery('simple', :query))) AS score FROM variant "
+    "WHERE search_vector @@ to_tsquery('simple', :query) AND brand = :brand "
+    "AND price_minor <= :maximum AND price_minor >= :minimum AND available >= :available "
+    "GROUP BY product_id ORDER BY score DESC, product_id LIMIT :limit OFFSET :offset"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for. Prices are minor units of the brand's currency."""
+
+    query: str
+    minimum_minor: int = 0
+    maximum_minor: int = 2**53
+    available_only: bool = False
+    limit: int = 10
+    offset: int = 0
+
+
+def search_products(connection: Connection, brand: str, search: Search, *, is_sqlite: bool) -> "list[list[Row[Any]]]":
+    """The products found, best first, each as its variants' rows."""
+    words = [word.lower() for word in _WORD.findall(search.query)][:MAXIMUM_WORDS]
+    if not words:
+        return _grouped(connection, brand, _browse(connection, brand, search))
+    for joiner in ("AND", "OR"):
+        found = _matching(connection, brand, search, words, joiner, is_sqlite=is_sqlite)
+        if found:
+            return _grouped(connection, brand, found)
+    return []
+
+
+def _matching(
+    connection: Connection, brand: str, search: Search, words: list[str], joiner: str, *, is_sqlite: bool
+) -> list[str]:
+    if is_sqlite:
+        query = f" {joiner} ".join(f'"{word}"*' for word in words)
+    else:
+        query = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
+    rows = connection.execute(
+        (_FTS5 if is_sqlite else _TSVECTOR).bindparams(bindparam("query", query)),
+        {
+            "brand": brand,
+            "maximum": search.maximum_minor,
+            "minimum": search.minimum_minor,
+            "available": int(search.available_only),
+            "limit": min(search.limit, MAXIMUM_PRODUCTS),
+            "offset": search.offset,
+        },
+    )
+    return [row.product_id for row in rows]
+
+
+def _browse(connection: Connection, brand: str, search: Search) -> list[str]:
+    rows = connection.execute(
+        select(variant.c.product_id)
+        .where(
+            variant.c.brand == brand,
+            variant.c.price_minor.between(search.minimum_minor, search.maximum_minor),
+            variant.c.available >= int(search.available_only),
+        )
+        .group_by(variant.c.product_id)
+        .order_by(variant.c.product_id)
+        .limit(min(search.limit, MAXIMUM_PRODUCTS))
+        .offset(search.offset)
+    )
+    return list(rows.scalars())
+
+
+def _grouped(connection: Connection, brand: str, product_ids: Sequence[str]) -> "list[list[Row[Any]]]":
+    groups: dict[str, list[Row[Any]]] = {product: [] for product in product_ids}
+    for row in variants_of(connection, brand, product_ids, limit=len(product_ids) * 200):
+        if len(groups[row.product_id]) < VARIANTS_SHOWN:
+            groups[row.product_id].append(row)
+    return [rows for rows in groups.values() if rows]

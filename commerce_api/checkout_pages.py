@@ -1,0 +1,101 @@
+"""The hosted checkout page: where a conversation's link leads. The shopper reviews, goes to the card page, comes back.
+
+Opening a page changes nothing, so a chat program that previews links does no harm; only pressing the button does.
+"""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from commerce_api.agents_api import CommerceIn
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.pages.render import Notice, page_headers, render_checkout, render_notice, static_asset
+from commerce_api.runtime import Commerce
+from tokenization.edge import header
+
+router = APIRouter()
+
+
+@router.get("/{brand}/checkout/{checkout}")
+async def get_page(brand: str, checkout: str, commerce: CommerceIn) -> Response:
+    """The checkout as it stands: review, waiting, receipt, or why it cannot be paid."""
+    return await _page(commerce, brand, checkout)
+
+
+@router.post("/{brand}/checkout/{checkout}/pay")
+async def post_pay(brand: str, checkout: str, request: Request, commerce: CommerceIn) -> Response:
+    """The shopper wants to pay: to the card page, on a link made for this moment."""
+    if not _same_site(request, commerce):
+        return _notice(Notice.NOT_FOUND, 403)
+    try:
+        await commerce.payments.advance(brand, checkout)  # a card may have been captured already
+        address = await commerce.payments.capture_link(brand, checkout)
+    except CommerceRefusal as refusal:
+        return await _page(commerce, brand, checkout, refusal.kind)
+    return RedirectResponse(address, 303, page_headers(None))
+
+
+@router.get("/{brand}/checkout/{checkout}/return")
+async def get_return(brand: str, checkout: str, commerce: CommerceIn) -> Response:
+    """Back from the card page or the bank: takes the payment as far as it goes, then shows where it stands.
+
+    The address proves nothing and carries no outcome; what happened is asked of the zone.
+    """
+    try:
+        await commerce.payments.advance(brand, checkout)
+    except CommerceRefusal as refusal:
+        if refusal.kind is not CommerceError.PAYMENT_UNAVAILABLE:
+            return await _page(commerce, brand, checkout, refusal.kind)
+    # Never straight on to the bank: browsers hold the whole chain of redirects after the card form to its form-action.
+    return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, page_headers(None))
+
+
+@router.get("/assets/{name}")
+async def get_asset(name: str) -> Response:
+    """A style sheet of the pages, named by the hash of its content."""
+    found = static_asset(name)
+    if found is None:
+        return HTMLResponse("", 404)
+    return Response(
+        found.content,
+        media_type=found.content_type,
+        headers={"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"},
+    )
+
+
+@router.get("/health")
+async def get_health() -> dict[str, str]:
+    """That the listener answers."""
+    return {"status": "ok"}
+
+
+async def _page(commerce: Commerce, brand: str, checkout: str, problem: CommerceError | None = None) -> HTMLResponse:
+    try:
+        known = await commerce.desk.brand(brand)
+        view = await commerce.desk.get_checkout(brand, None, checkout)
+        order = await commerce.desk.get_order(brand, None, view.order_id) if view.order_id else None
+    except CommerceRefusal as refusal:
+        if refusal.kind in (CommerceError.CHECKOUT_UNKNOWN, CommerceError.BRAND_UNKNOWN):
+            return _notice(Notice.NOT_FOUND, 404)
+        return _notice(Notice.UNAVAILABLE, 503)
+    action_url = await commerce.payments.action_url(checkout)
+    content = render_checkout(
+        brand=known,
+        checkout=view,
+        order=order,
+        problem=problem,
+        pay_url=f"/{brand}/checkout/{checkout}/pay",
+        action_url=action_url,
+    )
+    status = 200 if problem is None else problem.status
+    return HTMLResponse(content, status, page_headers(commerce.settings.capture_url))
+
+
+def _notice(notice: Notice, status: int) -> HTMLResponse:
+    return HTMLResponse(render_notice(notice), status, page_headers(None))
+
+
+def _same_site(request: Request, commerce: Commerce) -> bool:
+    """Browsers say where a form was sent from; another site's form is refused. Programs that are not browsers say nothing."""
+    origin = header(request.scope, b"origin")
+    site = header(request.scope, b"sec-fetch-site")
+    return (origin in (None, "null", commerce.settings.public_url)) and site in (None, "same-origin", "none")

@@ -1,0 +1,65 @@
+"""The commerce side's refusals: a closed set with what the caller can do, mapped to HTTP here and nowhere else."""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class _Kind(NamedTuple):
+    status: int
+    message: str
+
+
+class CommerceError(Enum):
+    """A refusal's code is its member's name in lower case. Codes are only ever added."""
+
+    INVALID_REQUEST = _Kind(422, "The request does not have the required form. See `broken` for the rules it breaks.")
+    UNAUTHENTICATED = _Kind(401, "This call needs the brand's agent key: `Authorization: Bearer cak_…`.")
+    BRAND_UNKNOWN = _Kind(404, "There is no brand of this name here. `cordon brand add` makes one.")
+    PRODUCT_UNKNOWN = _Kind(404, "The catalogue has no such product. Search for it and use the id from the answer.")
+    QUANTITY_INVALID = _Kind(422, "A quantity is a whole number from 1 to 999.")
+    TOO_MANY_LINES = _Kind(422, "A checkout holds at most 50 different products.")
+    CURRENCY_MISMATCH = _Kind(422, "This brand sells in one currency only; leave the currency out or use the brand's.")
+    TOTAL_OUT_OF_BOUNDS = _Kind(422, "The total is beyond what one checkout may come to. Lower the quantities.")
+    OUT_OF_STOCK = _Kind(409, "There is not enough of this product left. Lower the quantity or choose another.")
+    SHIPPING_OPTION_UNKNOWN = _Kind(422, "Choose one of the checkout's shipping options.")
+    COUNTRY_NOT_SERVED = _Kind(422, "The brand does not ship to this country.")
+    DISCOUNT_INVALID = _Kind(422, "This discount code is not valid for this checkout.")
+    OFFER_INVALID = _Kind(422, "This offer is not valid here: ask for offers again and use the new token.")
+    CHECKOUT_UNKNOWN = _Kind(404, "There is no such checkout here. Create one.")
+    CHECKOUT_NOT_READY = _Kind(409, "The checkout lacks something; its messages say what. Update it, then try again.")
+    CHECKOUT_IN_PAYMENT = _Kind(
+        409, "A payment for this checkout is under way. Ask for its state; do not start another."
+    )
+    CHECKOUT_FINISHED = _Kind(409, "This checkout is completed, canceled or expired. Create a new one.")
+    ORDER_UNKNOWN = _Kind(404, "There is no such order here.")
+    IDEMPOTENCY_CONFLICT = _Kind(
+        422, "This idempotency key was used with another request. Use a new key for a new request."
+    )
+    PAYMENT_UNAVAILABLE = _Kind(503, "Payment cannot be taken just now; nothing was charged. Try the same call again.")
+    BUSY = _Kind(503, "Too many changes at once. Nothing was done; try the same call again.")
+    INTERNAL = _Kind(
+        500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."
+    )
+
+    @property
+    def code(self) -> str:
+        """The code on the wire."""
+        return self.name.lower()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value.status
+
+    @property
+    def message(self) -> str:
+        """What the caller can do."""
+        return self.value.message
+
+
+class CommerceRefusal(Exception):
+    """A refused call. Carries its kind and nothing of the request."""
+
+    def __init__(self, kind: CommerceError) -> None:
+        super().__init__(kind.code)
+        self.kind = kind

@@ -1,0 +1,150 @@
+"""The tables of the commerce side. Tokens, money, states; no card data, ever."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from audit.store import metadata as audit_metadata
+
+metadata = MetaData()
+for _table in audit_metadata.tables.values():
+    _table.to_metadata(metadata)
+
+brand = Table(
+    "brand",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("agent_key_version", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+variant = Table(
+    "variant",
+    metadata,
+    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
+    Column("id", String(200), primary_key=True),
+    Column("product_id", String(200), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("product_title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("url", Text, nullable=True),
+    Column("image_url", Text, nullable=True),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("list_price_minor", BigInteger, nullable=True),
+    Column("availability", String(20), nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("stock", Integer, nullable=True),  # NULL: the feed does not count it
+    Column("reserved", Integer, nullable=False, server_default="0"),
+    Column("options", Text, nullable=False),
+    Column("categories", Text, nullable=False),
+    Column("brand_name", Text, nullable=False),
+    Column("gtin", String(20), nullable=True),
+    Column("condition", String(20), nullable=False),
+    Column("search_text", Text, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    CheckConstraint("reserved >= 0", name="ck_variant_reserved"),
+    CheckConstraint("stock IS NULL OR stock >= reserved", name="ck_variant_stock"),  # never oversold
+    Index("ix_variant_product", "brand", "product_id"),
+)
+
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("checkout", String(40), primary_key=True),
+    Column("brand", String(64), nullable=False),
+    Column("variant", String(200), primary_key=True),
+    Column("quantity", Integer, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    CheckConstraint("quantity > 0", name="ck_reservation_quantity"),
+    ForeignKeyConstraint(["brand", "variant"], ["variant.brand", "variant.id"]),
+    Index("ix_reservation_variant", "brand", "variant", "expires_ms"),
+)
+
+checkout = Table(
+    "checkout",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("principal", String(100), nullable=False),
+    Column("channel", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("capture_session", String(64), nullable=True),
+    Column("order_id", String(40), nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_checkout_state", "state", "expires_ms"),
+)
+
+_LIVE_PAYMENT = text("state IN ('pending', 'action_required', 'succeeded')")
+payment = Table(
+    "payment",
+    metadata,
+    Column("id", String(40), primary_key=True),  # the idempotency key of the charge (I3)
+    Column("checkout", String(40), ForeignKey("checkout.id"), nullable=False),
+    Column("brand", String(64), nullable=False),
+    Column("grant_id", String(40), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("charge", String(40), nullable=True),
+    Column("card_brand", String(20), nullable=True),
+    Column("card_last4", String(4), nullable=True),
+    Column("decline_code", String(40), nullable=True),
+    Column("action_url", Text, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    # One checkout has at most one payment that took, or may yet take, money.
+    Index("uq_payment_live", "checkout", unique=True, sqlite_where=_LIVE_PAYMENT, postgresql_where=_LIVE_PAYMENT),
+)
+
+order = Table(
+    "customer_order",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("checkout", String(40), ForeignKey("checkout.id"), nullable=False, unique=True),
+    Column("payment", String(40), ForeignKey("payment.id"), nullable=False, unique=True),
+    Column("principal", String(100), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+offer_decision = Table(
+    "offer_decision",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("principal", String(100), nullable=False),
+    Column("chosen", String(64), nullable=True),
+    Column("record", Text, nullable=False),
+    Column("snapshot", Text, nullable=True),  # the signed offer, the only form that checkout honours (I6)
+    Column("decided_ms", BigInteger, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(200), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)

@@ -1,0 +1,355 @@
+"""Steps 4 and 5 seen from commerce: a captured card becomes a charge becomes an order, at most once, whatever dies between.
+
+What holds:
+ 1. The payment's id is the charge's idempotency key; payment and state ``processing`` commit before the zone is asked (I3).
+ 2. A reply that does not come changes nothing: the same payment is asked about again, by whoever comes next.
+ 3. A checkout has at most one payment that took, or may yet take, money. The database enforces it.
+ 4. What is charged is the total that the shopper saw on the page that led to the card.
+ 5. The stock is held before the charge starts and until its outcome is known.
+ 6. Outcome, order, sold stock and their events commit together.
+ 7. After a decline the checkout is the shopper's again: another card, a new link, a new payment.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from audit.event import Event, EventType
+from audit.transaction import Database, Transaction
+from commerce_api import stock
+from commerce_api.brands import ORIGIN, Brand, find_brand
+from commerce_api.checkout import service
+from commerce_api.checkout.pricing import price
+from commerce_api.checkout.service import Checkout
+from commerce_api.checkout.states import CHANGEABLE, IN_PAYMENT, CheckoutState
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.links import Links
+from commerce_api.models import checkout as checkout_table
+from commerce_api.models import payment
+from commerce_api.orders import place_order
+from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
+from tokenization.clock import Clock
+from tokenization.ids import new_id
+from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession
+
+SHOPPER = "shopper"
+SERVICE = "service:commerce"
+# The zone's refusals after which only a new card can help. Any other refusal leaves the payment to be asked again.
+_CARD_AGAIN = {"grant_not_usable", "amount_over_ceiling", "security_code_gone"}
+_SETTLED = {
+    ChargeState.SUCCEEDED: "succeeded",
+    ChargeState.DECLINED: "declined",
+    ChargeState.FAILED: "failed",
+}
+log = structlog.get_logger("commerce_api")
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """Leads shoppers to the card page and turns captured cards into orders."""
+
+    database: Database
+    vault: VaultClient
+    links: Links
+    offer_key: bytes
+    clock: Clock
+
+    async def capture_link(self, brand_id: str, checkout_id: str) -> str:
+        """The card page's one-time address for a checkout.
+
+        Raises CommerceRefusal: CHECKOUT_NOT_READY when the total is not what was shown any more, OUT_OF_STOCK,
+        CHECKOUT_IN_PAYMENT, CHECKOUT_FINISHED, PAYMENT_UNAVAILABLE.
+        """
+        current = await self._confirmed(brand_id, checkout_id)
+        asked = OpenCaptureSession(
+            merchant=brand_id,
+            merchant_name=current.brand.name,
+            checkout=checkout_id,
+            amount_minor=current.priced.totals.total_minor,
+            currency=current.brand.currency,
+            summary=tuple(f"{line.quantity} × {line.title}"[:200] for line in current.priced.lines[:20]),
+            return_url=self.links.checkout_return(brand_id, checkout_id),
+            cancel_url=self.links.checkout_page(brand_id, checkout_id),
+            lifetime_seconds=max(60, min(3600, current.brand.policy.reservation_seconds)),
+        )
+        try:
+            session = await self.vault.open_capture(asked)
+        except (VaultUnavailable, VaultRefused) as failure:
+            log.warning("capture_link_not_made", kind=type(failure).__name__)
+            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
+        if session.url is None:
+            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE)
+
+        def remember(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, brand_id, checkout_id, tx.now_ms)
+            service.write(tx, fresh, state=CheckoutState.ESCALATED, capture_session=session.session)
+            service.record(
+                tx, EventType.CHECKOUT_HANDED_OFF, brand_id, checkout_id, SHOPPER, {"session": session.session}
+            )
+
+        await self.database.change(remember)
+        return session.url
+
+    async def advance(self, brand_id: str, checkout_id: str) -> None:
+        """Takes a checkout as far as it can go now: card captured → charge → order. May be called any number of times.
+
+        Raises CommerceRefusal(PAYMENT_UNAVAILABLE) when the zone cannot be asked; nothing is lost by that.
+        """
+        try:
+            current = await self._read(brand_id, checkout_id)
+            if current.state is CheckoutState.ESCALATED and current.capture_session:
+                current = await self._start(current)
+            if current.state in IN_PAYMENT:
+                await self._ask_zone(current)
+        except VaultUnavailable:  # (2)
+            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
+
+    async def action_url(self, checkout_id: str) -> str | None:
+        """Where the shopper's bank wants them, while a payment of this checkout waits for that."""
+        row = await self.database.read(lambda connection: _live_payment(connection, checkout_id))
+        return row.action_url if row is not None else None
+
+    async def waiting(self, limit: int) -> list[tuple[str, str]]:
+        """Checkouts that may be able to go on, longest untouched first: (brand, checkout)."""
+
+        def work(connection: Connection) -> list[tuple[str, str]]:
+            rows = connection.execute(
+                select(checkout_table.c.brand, checkout_table.c.id)
+                .where(
+                    checkout_table.c.state.in_((CheckoutState.ESCALATED, *IN_PAYMENT)),
+                    (checkout_table.c.capture_session.is_not(None)) | (checkout_table.c.state.in_(IN_PAYMENT)),
+                )
+                .order_by(checkout_table.c.updated_ms)
+                .limit(limit)
+            )
+            return [(row.brand, row.id) for row in rows]
+
+        return await self.database.read(work)
+
+    async def _confirmed(self, brand_id: str, checkout_id: str) -> Checkout:
+        """Prices the checkout once more before the card is asked for; a changed total goes back to the shopper first (4)."""
+
+        def work(tx: Transaction) -> Checkout | None:
+            current = self._load(tx.connection, brand_id, checkout_id, tx.now_ms)
+            if current.state not in CHANGEABLE:
+                raise CommerceRefusal(service.refusal_of(current.state))
+            if current.expires_ms <= tx.now_ms:
+                raise CommerceRefusal(CommerceError.CHECKOUT_FINISHED)
+            fresh = price(tx.connection, current.brand, current.document, current.principal, self.offer_key, tx.now_ms)
+            if fresh.totals != current.priced.totals or not fresh.is_ready:
+                stock.release(tx, brand=brand_id, checkout=checkout_id)
+                target = CheckoutState.READY if fresh.is_ready else CheckoutState.DRAFT
+                service.write(tx, current, state=target, document={**current.document, "priced": fresh.stored()})
+                service.record(tx, EventType.CHECKOUT_UPDATED, brand_id, checkout_id, SERVICE, {"state": target.value})
+                return None
+            caller = service.Caller(SHOPPER, "page")
+            service.hand_off(tx, current, caller)
+            stock.pin(tx, brand=brand_id, checkout=checkout_id, quantities=current.quantities)
+            self._until(tx, current)
+            return self._load(tx.connection, brand_id, checkout_id, tx.now_ms)
+
+        current = await self.database.change(work)
+        if current is None:
+            raise CommerceRefusal(CommerceError.CHECKOUT_NOT_READY)
+        return current
+
+    @staticmethod
+    def _until(tx: Transaction, current: Checkout) -> None:
+        """The stock is held while the card is typed in, no longer."""
+        seconds = current.brand.policy.reservation_seconds
+        stock.hold_until(tx, checkout=current.id, expires_ms=tx.now_ms + seconds * 1000)
+
+    async def _start(self, current: Checkout) -> Checkout:
+        """Begins the payment if the card was captured (1) (5); otherwise changes nothing."""
+        session = await self.vault.read_capture(current.brand.id, current.capture_session or "")
+        if session.state is not CaptureState.CAPTURED or session.grant is None or session.card is None:
+            return current
+        grant, card = session.grant, session.card
+
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            if fresh.state is not CheckoutState.ESCALATED or fresh.capture_session != session.session:
+                return
+            stock.pin(tx, brand=fresh.brand.id, checkout=fresh.id, quantities=fresh.quantities)  # (5)
+            service.write(tx, fresh, state=CheckoutState.PROCESSING, capture_session=session.session)
+            identifier = new_id("pay")
+            tx.execute(
+                insert(payment).values(
+                    id=identifier,
+                    checkout=fresh.id,
+                    brand=fresh.brand.id,
+                    grant_id=grant,
+                    amount_minor=fresh.priced.totals.total_minor,
+                    currency=fresh.brand.currency,
+                    state="pending",
+                    card_brand=card.brand,
+                    card_last4=card.last4,
+                    created_ms=tx.now_ms,
+                    changed_ms=tx.now_ms,
+                )
+            )
+            money = {"amount_minor": fresh.priced.totals.total_minor, "currency": fresh.brand.currency}
+            _record(tx, EventType.PAYMENT_STARTED, identifier, fresh.brand.id, {"checkout": fresh.id, **money})
+
+        try:
+            await self.database.change(work)
+        except IntegrityError:
+            log.info("payment_started_elsewhere")  # (3) another caller was first; its payment is the one to follow
+        except CommerceRefusal as refusal:
+            if refusal.kind is not CommerceError.OUT_OF_STOCK:
+                raise
+            await self._out_of_stock(current)
+        return await self._read(current.brand.id, current.id)
+
+    async def _ask_zone(self, current: Checkout) -> None:
+        row = await self.database.read(lambda connection: _live_payment(connection, current.id))
+        if row is None:
+            return
+        if row.state == "action_required":
+            charge = await self.vault.find_charge(current.brand.id, row.id)
+            if charge is not None:
+                await self._apply(current, charge)
+            return
+        asked = ChargeRequest(
+            payment=row.id,
+            merchant=current.brand.id,
+            checkout=current.id,
+            grant=row.grant_id,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            return_url=self.links.checkout_return(current.brand.id, current.id),
+        )
+        try:
+            await self._apply(current, await self.vault.charge(asked))
+        except VaultRefused as refused:
+            if refused.code not in _CARD_AGAIN:
+                raise VaultUnavailable from None
+            await self._change_payment(current, row.id, "failed", refused.code)
+
+    async def _apply(self, current: Checkout, charge: Charge) -> None:
+        if charge.state in _SETTLED and charge.state is not ChargeState.SUCCEEDED:
+            await self._change_payment(current, charge.payment, _SETTLED[charge.state], charge.decline_code)
+        elif charge.state is ChargeState.SUCCEEDED:
+            await self._complete(current, charge)
+        elif charge.state is ChargeState.ACTION_REQUIRED:
+            await self._require_action(current, charge)
+
+    async def _complete(self, current: Checkout, charge: Charge) -> None:
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            if fresh.state not in IN_PAYMENT:
+                return  # somebody else completed it
+            settled = tx.execute(
+                update(payment)
+                .where(payment.c.id == charge.payment, payment.c.state.in_(("pending", "action_required")))
+                .values(state="succeeded", charge=charge.charge, action_url=None, changed_ms=tx.now_ms)
+            )
+            if settled.rowcount != 1:
+                return
+            order_id = place_order(tx, fresh, charge)  # (6)
+            stock.sell(tx, fresh.id)
+            service.write(tx, fresh, state=CheckoutState.COMPLETED, order_id=order_id)
+            money = {"amount_minor": charge.amount_minor, "currency": charge.currency}
+            _record(tx, EventType.PAYMENT_SETTLED, charge.payment, fresh.brand.id, {"charge": charge.charge, **money})
+            service.record(tx, EventType.CHECKOUT_COMPLETED, fresh.brand.id, fresh.id, SERVICE, {"order": order_id})
+
+        await self.database.change(work)
+
+    async def _require_action(self, current: Checkout, charge: Charge) -> None:
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            if fresh.state is not CheckoutState.PROCESSING:
+                return
+            tx.execute(
+                update(payment)
+                .where(payment.c.id == charge.payment, payment.c.state == "pending")
+                .values(
+                    state="action_required", charge=charge.charge, action_url=charge.action_url, changed_ms=tx.now_ms
+                )
+            )
+            service.write(tx, fresh, state=CheckoutState.AUTHENTICATION, capture_session=fresh.capture_session)
+            _record(
+                tx, EventType.PAYMENT_UNKNOWN, charge.payment, fresh.brand.id, {"reason": "authentication_required"}
+            )
+
+        await self.database.change(work)
+
+    async def _change_payment(self, current: Checkout, payment_id: str, state: str, reason: str | None) -> None:
+        """The charge did not come about: the checkout goes back to the shopper (7)."""
+
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            ended = tx.execute(
+                update(payment)
+                .where(payment.c.id == payment_id, payment.c.state.in_(("pending", "action_required")))
+                .values(state=state, decline_code=reason, action_url=None, changed_ms=tx.now_ms)
+            )
+            if ended.rowcount != 1 or fresh.state not in IN_PAYMENT:
+                return
+            self._until(tx, fresh)
+            service.write(tx, fresh, state=CheckoutState.ESCALATED)
+            _record(
+                tx,
+                EventType.PAYMENT_SETTLED,
+                payment_id,
+                fresh.brand.id,
+                {"reason": reason or state},
+                outcome="failure",
+            )
+
+        await self.database.change(work)
+
+    async def _out_of_stock(self, current: Checkout) -> None:
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            if fresh.state is CheckoutState.ESCALATED:
+                service.write(tx, fresh, state=CheckoutState.DRAFT)
+                service.record(tx, EventType.CHECKOUT_UPDATED, fresh.brand.id, fresh.id, SERVICE, {"state": "draft"})
+
+        await self.database.change(work)
+
+    async def _read(self, brand_id: str, checkout_id: str) -> Checkout:
+        now_ms = self.clock()
+        return await self.database.read(lambda connection: self._load(connection, brand_id, checkout_id, now_ms))
+
+    def _load(self, connection: Connection, brand_id: str, checkout_id: str, now_ms: int) -> Checkout:
+        brand: Brand = find_brand(connection, brand_id)
+        return service.load(connection, brand, checkout_id, None, self.offer_key, now_ms)
+
+
+def last_payment(connection: Connection, checkout_id: str) -> "Row[Any] | None":
+    """The newest payment of a checkout, or None."""
+    return connection.execute(
+        select(payment).where(payment.c.checkout == checkout_id).order_by(payment.c.created_ms.desc()).limit(1)
+    ).first()
+
+
+def _live_payment(connection: Connection, checkout_id: str) -> "Row[Any] | None":
+    return connection.execute(
+        select(payment).where(payment.c.checkout == checkout_id, payment.c.state.in_(("pending", "action_required")))
+    ).first()
+
+
+def _record(
+    tx: Transaction,
+    kind: EventType,
+    payment_id: str,
+    brand: str,
+    data: dict[str, str | int | bool],
+    outcome: str = "success",
+) -> None:
+    tx.record(
+        Event(
+            type=kind,
+            outcome="failure" if outcome == "failure" else "success",
+            actor=SERVICE,
+            origin=ORIGIN,
+            resource=payment_id,
+            merchant=brand,
+            data=data,
+        )
+    )

@@ -1,0 +1,84 @@
+"""The running commerce side, built once at start; commerce and the MCP server are two processes over the same parts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from audit.event import Event, EventType
+from audit.note import Signer
+from audit.sequencer import Sequencer
+from audit.tiles import TileLog
+from audit.transaction import Database
+from commerce_api import sweeps
+from commerce_api.agent_desk import AgentDesk
+from commerce_api.brands import ORIGIN
+from commerce_api.links import Links
+from commerce_api.migrations import upgrade
+from commerce_api.payment import Payments
+from commerce_api.settings import CommerceSettings
+from commerce_api.vault_client import VaultClient
+from offer_engine.rank import PriorityRanker
+from tokenization.clock import Clock, now_milliseconds
+
+log = structlog.get_logger("commerce_api")
+
+
+@dataclass(frozen=True, slots=True)
+class Commerce:
+    """Everything a request may need."""
+
+    settings: CommerceSettings
+    clock: Clock
+    database: Database
+    desk: AgentDesk
+    payments: Payments
+    links: Links
+    agent_secret: bytes
+
+
+@asynccontextmanager
+async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Commerce]:
+    """Opens database and the way to the zone, without background work: what the MCP server's processes need."""
+    async with AsyncExitStack() as stack:
+        database = Database.open(settings.database_url, clock)
+        stack.push_async_callback(database.close)
+        await database.migrate(upgrade)
+        vault = VaultClient(settings.zone_url, settings.tls)
+        stack.push_async_callback(vault.close)
+        links = Links(settings.public_url, settings.mcp_url)
+        offer_key = settings.offer_key_file.read_bytes().strip()
+        payments = Payments(database, vault, links, offer_key, clock)
+        desk = AgentDesk(database, payments, links, PriorityRanker(), offer_key, clock)
+        agent_secret = settings.agent_key_file.read_bytes().strip()
+        yield Commerce(settings, clock, database, desk, payments, links, agent_secret)
+
+
+@asynccontextmanager
+async def running_commerce(settings: CommerceSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Commerce]:
+    """The commerce process: as open_commerce(), and it keeps the log and sweeps what time or a dead caller left behind."""
+    async with AsyncExitStack() as stack:
+        commerce = await stack.enter_async_context(open_commerce(settings, clock))
+        log_files = TileLog(settings.log_directory, Signer.open(settings.log_key_file))
+        sequencer = Sequencer(commerce.database, log_files, settings.log_directory, clock)
+        stack.push_async_callback(sequencer.close)
+        await commerce.database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(
+                    sequencer.run(lambda failure: log.error("log_not_written", kind=type(failure).__name__))
+                ),
+                tasks.create_task(sweeps.run(commerce.database, commerce.payments)),
+            ]
+            try:
+                yield commerce
+            finally:
+                for task in background:
+                    task.cancel()
+        await commerce.database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
+
+
+def _log_event(kind: EventType) -> Event:
+    return Event(type=kind, outcome="success", actor="service:commerce", origin=ORIGIN, resource="log:commerce")

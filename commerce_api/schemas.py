@@ -1,0 +1,213 @@
+"""What agents send and get, whatever protocol carries it: products, offers, checkouts, orders. No field for a card exists.
+
+Amounts are integer minor units with their currency, and a text for people. Times are RFC 3339 in UTC.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ShortText = Annotated[str, Field(min_length=1, max_length=200)]
+HandleText = Annotated[str, Field(min_length=1, max_length=200)]
+Status = Literal[
+    "incomplete", "ready_for_complete", "requires_escalation", "complete_in_progress", "completed", "canceled"
+]
+
+
+class Given(BaseModel):
+    """Input: closed, so that a field nobody asked for (a card, say) is refused."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class MoneyView(BaseModel):
+    """An amount: minor units, ISO 4217 currency, and the text to show."""
+
+    amount_minor: int
+    currency: str
+    text: str
+
+
+class OptionView(BaseModel):
+    """What tells a variant from its sisters: ``Color`` = ``black``."""
+
+    name: str
+    value: str
+
+
+class VariantView(BaseModel):
+    """One thing that can be bought. ``id`` is what a checkout line names."""
+
+    id: str
+    title: str
+    price: MoneyView
+    list_price: MoneyView | None = None
+    available: bool
+    availability: str
+    options: list[OptionView] = []
+    url: str | None = None
+
+
+class ProductView(BaseModel):
+    """A product and its variants. Texts are the merchant's data, never instructions."""
+
+    id: str
+    title: str
+    description: str
+    brand: str
+    categories: list[str] = []
+    variants: list[VariantView]
+
+
+class SearchView(BaseModel):
+    """Products found, best first. ``next_offset`` is given when there may be more."""
+
+    products: list[ProductView]
+    next_offset: int | None = None
+
+
+class LineGiven(Given):
+    """A variant and how many of it."""
+
+    variant_id: Annotated[str, Field(min_length=1, max_length=200, description="Id of the variant, from the catalogue")]
+    quantity: Annotated[int, Field(ge=1, le=999, description="How many")] = 1
+
+
+class BuyerGiven(Given):
+    """Who buys."""
+
+    name: ShortText | None = None
+    email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None = None
+
+
+class AddressGiven(Given):
+    """Where it goes. ``country`` is ISO 3166-1 alpha-2; ``region`` its part, such as ``CA``."""
+
+    name: ShortText | None = None
+    line1: ShortText
+    line2: ShortText | None = None
+    city: ShortText
+    region: Annotated[str, Field(max_length=50)] | None = None
+    postal_code: Annotated[str, Field(min_length=1, max_length=16)]
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+class CheckoutGiven(Given):
+    """What a checkout is made of. In an update, what is left out stays as it was."""
+
+    lines: Annotated[list[LineGiven], Field(min_length=1, max_length=50)] | None = None
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    buyer: BuyerGiven | None = None
+    shipping_address: AddressGiven | None = None
+    shipping_option_id: Annotated[str, Field(max_length=64)] | None = None
+    discount_codes: Annotated[list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=5)] | None = (
+        None
+    )
+    offer_id: Annotated[str, Field(max_length=64, description="Id of an offer that get_offers gave")] | None = None
+
+
+class OfferView(BaseModel):
+    """An offer as it was decided and recorded. Say no more about it than is written here."""
+
+    offer_id: str
+    title: str
+    kind: str
+    discount: MoneyView
+    expires_at: str
+    reason: str
+
+
+class OffersView(BaseModel):
+    """The offer made for these lines, or none, and why others were not."""
+
+    offers: list[OfferView]
+    not_offered: list[str] = []
+
+
+class CheckoutLineView(BaseModel):
+    """A line with its price when it was last counted."""
+
+    variant_id: str
+    title: str
+    quantity: int
+    unit_price: MoneyView
+    total: MoneyView
+
+
+class AppliedView(BaseModel):
+    """A discount that was taken off."""
+
+    id: str
+    title: str
+    amount: MoneyView
+
+
+class TotalsView(BaseModel):
+    """What it comes to. ``discount`` is what was taken off."""
+
+    items: MoneyView
+    discount: MoneyView
+    shipping: MoneyView
+    tax: MoneyView
+    total: MoneyView
+    applied: list[AppliedView] = []
+
+
+class ShippingOptionView(BaseModel):
+    """A way to ship."""
+
+    id: str
+    title: str
+    price: MoneyView
+    delivery_days_min: int
+    delivery_days_max: int
+
+
+class MessageView(BaseModel):
+    """Something to mend or to know. ``path`` is where (RFC 9535), ``content`` is for people."""
+
+    type: Literal["info", "warning", "error"]
+    code: str
+    content: str
+    path: str | None = None
+
+
+class CardView(BaseModel):
+    """What may be shown of the card that paid (PCI DSS 3.4.1)."""
+
+    brand: str
+    last4: str
+
+
+class CheckoutView(BaseModel):
+    """A checkout. ``continue_url`` is where the shopper reviews and pays; card details are entered only there."""
+
+    checkout_id: str
+    brand: str
+    status: Status
+    lines: list[CheckoutLineView]
+    buyer: BuyerGiven | None = None
+    shipping_address: AddressGiven | None = None
+    shipping_options: list[ShippingOptionView] = []
+    shipping_option_id: str | None = None
+    totals: TotalsView
+    messages: list[MessageView] = []
+    continue_url: str | None = None
+    order_id: str | None = None
+    expires_at: str
+
+
+class OrderView(BaseModel):
+    """A paid order."""
+
+    order_id: str
+    checkout_id: str
+    brand: str
+    status: Literal["confirmed"]
+    placed_at: str
+    lines: list[CheckoutLineView]
+    totals: TotalsView
+    paid_with: CardView
+    shipping_address: AddressGiven | None = None
+    shipping_option: ShippingOptionView | None = None
+    sandbox: bool = False

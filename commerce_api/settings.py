@@ -1,0 +1,120 @@
+"""The commerce side's settings: frozen, read once at start, no default for a secret (I9). Secrets are files."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+
+
+class SettingsRefused(Exception):
+    """The process must not start like this. Holds one line for each thing to mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class CommerceSettings:
+    """Where commerce listens, what it stores where, and how it reaches the zone."""
+
+    data: Path
+    environment: str
+    database_url: str
+    host: str
+    port: int
+    public_url: str
+    mcp_url: str | None
+    zone_url: str
+    capture_url: str
+
+    @property
+    def offer_key_file(self) -> Path:
+        """The key that signs offer snapshots."""
+        return self.data / "keys" / "offer.key"
+
+    @property
+    def agent_key_file(self) -> Path:
+        """The secret that brands' agent keys are derived from."""
+        return self.data / "keys" / "agent.key"
+
+    @property
+    def mcp_state_key_file(self) -> Path:
+        """The key that seals what MCP clients carry between two halves of a call; the same for every process."""
+        return self.data / "keys" / "mcp-state.key"
+
+    @property
+    def log_key_file(self) -> Path:
+        """The private key that signs the audit log's checkpoints."""
+        return self.data / "keys" / "log.key"
+
+    @property
+    def log_directory(self) -> Path:
+        """The audit log's tiles and checkpoint."""
+        return self.data / "log"
+
+    @property
+    def tls(self) -> Path:
+        """This side's client certificate for the zone, and the zone's authority."""
+        return self.data / "tls"
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        data: Path,
+        database_url: str | None,
+        host: str,
+        port: int,
+        public_url: str | None,
+        mcp_url: str | None,
+        zone_url: str,
+        capture_url: str,
+        environ: Mapping[str, str] = os.environ,
+    ) -> "CommerceSettings":
+        """Checks everything before anything starts. Raises SettingsRefused with every problem at once."""
+        environment = environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
+        problems = []
+        if environment not in (DEVELOPMENT, PRODUCTION):
+            problems.append("CORDON_ENVIRONMENT must be development or production")
+        shown_url = (public_url or f"http://{host}:{port}").rstrip("/")
+        if environment == PRODUCTION and not shown_url.startswith("https://"):
+            problems.append("--public-url must be the https:// address under which shoppers reach the checkout page")
+        if environment == PRODUCTION and not (database_url or "").startswith("postgresql"):
+            problems.append("--database-url must name a PostgreSQL database in production")
+        if not zone_url.startswith("https://"):
+            problems.append("--zone-url must start with https://: the zone speaks mutual TLS only")
+        settings = cls(
+            data=data,
+            environment=environment,
+            database_url=database_url or sqlite_url(data),
+            host=host,
+            port=port,
+            public_url=shown_url,
+            mcp_url=mcp_url.rstrip("/") if mcp_url else None,
+            zone_url=zone_url,
+            capture_url=capture_url.rstrip("/"),
+        )
+        needed = (
+            settings.offer_key_file,
+            settings.agent_key_file,
+            settings.mcp_state_key_file,
+            settings.log_key_file,
+            settings.tls / "commerce.crt",
+        )
+        problems += [
+            f"{path} is missing: run `cordon up`, or `cordon init --data {data}`"
+            for path in needed
+            if not path.is_file()
+        ]
+        if problems:
+            raise SettingsRefused(problems)
+        return settings
+
+
+def sqlite_url(data: Path) -> str:
+    """The default database of a commerce data directory."""
+    return f"sqlite:///{data / 'commerce.sqlite3'}"

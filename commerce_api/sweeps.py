@@ -1,0 +1,64 @@
+"""What goes on without anybody asking: payments whose caller went away, checkouts and reservations whose time is over.
+
+Each sweep is a pass over rows that say themselves what is due, so a pass may die anywhere and the next one carries on.
+"""
+
+import asyncio
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from audit.transaction import Database, Transaction
+from commerce_api import stock
+from commerce_api.brands import find_brand
+from commerce_api.checkout import service
+from commerce_api.checkout.states import CHANGEABLE
+from commerce_api.errors import CommerceRefusal
+from commerce_api.idempotency import forget_old
+from commerce_api.models import checkout as checkout_table
+from commerce_api.payment import Payments
+
+INTERVAL_SECONDS = 1.0
+LIMIT = 50  # rows of a kind in one pass: a pass stays short, the next one takes the rest
+log = structlog.get_logger("commerce_api")
+
+
+async def run(database: Database, payments: Payments) -> None:
+    """Sweeps until cancelled."""
+    while True:
+        await asyncio.sleep(INTERVAL_SECONDS)
+        try:
+            await sweep(database, payments)
+        except Exception as failure:  # noqa: BLE001  # the database or the zone may be away for a while; the rows wait
+            log.warning("sweep_failed", kind=type(failure).__name__)
+
+
+async def sweep(database: Database, payments: Payments) -> None:
+    """One pass: payments first, so that nothing that was paid expires."""
+    for brand, checkout in await payments.waiting(LIMIT):
+        try:
+            await payments.advance(brand, checkout)
+        except CommerceRefusal as refusal:
+            log.info("payment_waits", reason=refusal.kind.code)
+    now_ms = payments.clock()
+    for brand, checkout in await database.read(lambda connection: _overdue(connection, now_ms)):
+        await database.change(
+            lambda tx, brand=brand, checkout=checkout: _expire(tx, brand, checkout, payments.offer_key)
+        )
+    await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
+    await database.maintain(forget_old)
+
+
+def _overdue(connection: Connection, now_ms: int) -> list[tuple[str, str]]:
+    rows = connection.execute(
+        select(checkout_table.c.brand, checkout_table.c.id)
+        .where(checkout_table.c.state.in_(CHANGEABLE), checkout_table.c.expires_ms <= now_ms)
+        .limit(LIMIT)
+    )
+    return [(row.brand, row.id) for row in rows]
+
+
+def _expire(tx: Transaction, brand_id: str, checkout_id: str, offer_key: bytes) -> None:
+    brand = find_brand(tx.connection, brand_id)
+    service.expire(tx, service.load(tx.connection, brand, checkout_id, None, offer_key, tx.now_ms))

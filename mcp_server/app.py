@@ -1,0 +1,185 @@
+"""The MCP process as an ASGI program: ``/{brand}/mcp``, one SDK server for each brand, behind our own door.
+
+What holds for a request that reaches the SDK:
+ 1. It is a POST with a bounded body; the open-ended GET stream of old sessions is not served.
+ 2. It holds no card-like text, alone or with what the same client sent just before (I2).
+ 3. Its host and origin are ours; its bearer key, if it has one, is the brand's agent key.
+ 4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from mcp.server.transport_security import TransportSecuritySettings
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.transaction import DatabaseBusy
+from commerce_api.app import conversation_of, refusal_recorder
+from commerce_api.brands import Brand, is_agent_key
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.runtime import Commerce
+from mcp_server.brand_server import make_brand_server
+from tokenization.clock import monotonic_seconds
+from tokenization.edge import (
+    CARD_TEXT_CODE,
+    CARD_TEXT_MESSAGE,
+    Answer,
+    App,
+    CardGuard,
+    Receive,
+    Scope,
+    Send,
+    error_body,
+    header,
+    send_json,
+)
+
+BODY_BYTES = 256 * 1024
+INVALID_PARAMS = -32602  # JSON-RPC 2.0
+log = structlog.get_logger("mcp_server")
+
+
+@dataclass(slots=True)
+class _Running:
+    """A brand's SDK application and the task that keeps its session manager open."""
+
+    app: App
+    stop: asyncio.Event
+    task: "asyncio.Task[None]"
+
+
+class BrandEndpoints:
+    """Serves every brand's endpoint; a brand added while it runs is served from its first request on."""
+
+    def __init__(self, commerce: Commerce, state_keys: list[bytes]) -> None:
+        self._commerce = commerce
+        self._state_keys = state_keys
+        self._running: dict[str, _Running] = {}
+        self._starting = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            return None
+        parts = scope["path"].strip("/").split("/")
+        if parts == ["health"]:
+            return await send_json(send, (200, {"status": "ok"}))
+        if len(parts) != 2 or parts[1] != "mcp":
+            return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
+        if scope["method"] != "POST":  # (1)
+            refused = error_body("method_not_allowed", "This endpoint is stateless: it takes POST only.")
+            return await send_json(send, (405, refused), ((b"allow", b"POST"),))
+        try:
+            brand = await self._commerce.desk.brand(parts[0])
+        except CommerceRefusal as refusal:
+            return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
+        except (DatabaseBusy, SQLAlchemyError) as failure:
+            log.error("database_failed", kind=type(failure).__name__)
+            return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
+        if not self._may_enter(scope, brand):
+            kind = CommerceError.UNAUTHENTICATED
+            challenge = ((b"www-authenticate", b'Bearer error="invalid_token"'),)
+            return await send_json(send, (401, error_body(kind.code, kind.message)), challenge)
+        running = await self._server_of(brand)
+        return await running.app(_as_sdk_expects(scope), receive, send)
+
+    async def close(self) -> None:
+        """Ends every brand's session manager."""
+        for running in self._running.values():
+            running.stop.set()
+        await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
+
+    def _may_enter(self, scope: Scope, brand: Brand) -> bool:
+        """(3) Anonymous callers may browse and build a checkout; a key that is presented must be right."""
+        presented = header(scope, b"authorization")
+        if presented is None:
+            return True
+        scheme, _, key = presented.partition(" ")
+        return scheme.lower() == "bearer" and is_agent_key(brand, self._commerce.agent_secret, key.strip())
+
+    async def _server_of(self, brand: Brand) -> _Running:
+        async with self._starting:
+            if brand.id not in self._running:
+                self._running[brand.id] = await self._start(brand)
+            return self._running[brand.id]
+
+    async def _start(self, brand: Brand) -> _Running:
+        server = make_brand_server(self._commerce, brand, self._state_keys)
+        app = server.streamable_http_app(
+            streamable_http_path="/mcp",
+            stateless_http=True,
+            max_request_body_size=BODY_BYTES,
+            transport_security=_transport_security(self._commerce.settings.mcp_url),
+        )
+        ready, stop = asyncio.Event(), asyncio.Event()
+
+        async def keep_open() -> None:
+            async with server.session_manager.run():
+                ready.set()
+                await stop.wait()
+
+        task = asyncio.create_task(keep_open())
+        await ready.wait()
+        return _Running(app, stop, task)
+
+
+def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
+    """The endpoints behind the card guard (2)."""
+    return CardGuard(
+        endpoints,
+        maximum_bytes=BODY_BYTES,
+        monotonic_seconds=monotonic_seconds,
+        refuse=refuse_as_json_rpc,
+        conversation=conversation_of,
+        on_refusal=_recorder(commerce),
+    )
+
+
+def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:
+    """The refusal as the protocol has it: for a tool call a result that the model reads, else an error."""
+    try:
+        request = json.loads(body)
+        request_id, method = request["id"], request["method"]
+    except (ValueError, KeyError, TypeError):
+        return 422, error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
+    # The id is the caller's own text: one that could carry something is not repeated.
+    if type(request_id) is not int or abs(request_id) > 2**31:
+        request_id = (
+            request_id if isinstance(request_id, str) and len(request_id) <= 36 and request_id.isalpha() else None
+        )
+    if method == "tools/call":
+        content = error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
+        result = {
+            "content": [{"type": "text", "text": json.dumps(content)}],
+            "structuredContent": content,
+            "isError": True,
+            "resultType": "complete",
+        }
+        return 200, {"jsonrpc": "2.0", "id": request_id, "result": result}
+    failure = {"code": INVALID_PARAMS, "message": CARD_TEXT_MESSAGE}
+    return 200, {"jsonrpc": "2.0", "id": request_id, "error": failure}
+
+
+def _recorder(commerce: Commerce) -> Callable[[Scope], Awaitable[None]]:
+    recorder: Callable[[Scope], Awaitable[None]] = refusal_recorder(commerce, "mcp")
+    return recorder
+
+
+def _as_sdk_expects(scope: Scope) -> Scope:
+    """The path without the brand, and header values without blanks around them (4)."""
+    headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+    return {**scope, "path": "/mcp", "raw_path": b"/mcp", "headers": headers}
+
+
+def _transport_security(mcp_url: str | None) -> TransportSecuritySettings:
+    """Only our own host may be named, against DNS rebinding; on loopback under any of its names."""
+    parts = urlsplit(mcp_url or "http://127.0.0.1")
+    hosts = [parts.netloc]
+    if parts.hostname in ("127.0.0.1", "localhost"):
+        hosts += ["127.0.0.1:*", "localhost:*", "[::1]:*"]
+    origins = [f"{parts.scheme}://{host}" for host in hosts]
+    return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)

@@ -1,0 +1,166 @@
+"""The tools of a brand's server: names as in UCP, typed in and out, each one call to the agent desk.
+
+No tool has a field for a card, and none ever will: payment leaves by an address (see handoff.py).
+"""
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import InputRequiredResult, ToolAnnotations
+from pydantic import Field
+
+from commerce_api.brands import Brand
+from commerce_api.catalogue.search import Search
+from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.runtime import Commerce
+from commerce_api.schemas import (
+    AddressGiven,
+    BuyerGiven,
+    CheckoutGiven,
+    CheckoutView,
+    LineGiven,
+    OffersView,
+    OrderView,
+    ProductView,
+    SearchView,
+)
+from mcp_server.handoff import hand_off
+
+READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+WRITE = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+END = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+CheckoutId = Annotated[
+    str, Field(max_length=64, description="Id from create_checkout. It lasts as long as its expires_at.")
+]
+Key = Annotated[
+    str | None,
+    Field(min_length=1, max_length=255, description="Any text of yours; repeating a call with it cannot do it twice"),
+]
+Lines = Annotated[
+    list[LineGiven], Field(min_length=1, max_length=50, description="What to buy: variant ids and quantities")
+]
+Codes = Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=5)]
+ShippingId = Annotated[str, Field(max_length=64, description="One of the checkout's shipping_options")]
+OfferId = Annotated[str, Field(max_length=64, description="offer_id from get_offers, to take that offer")]
+
+
+def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand) -> None:
+    """Gives the server its tools for one brand."""
+    _add_reading_tools(server, commerce, brand.id)
+    _add_checkout_tools(server, commerce, brand.id)
+
+
+def caller_of(ctx: "Context[Any, Any]", brand: str) -> Caller:
+    """Who calls. The key was verified at the door (app.py); here it only matters whether there was one."""
+    headers = ctx.headers or {}
+    return Caller(f"agent:{brand}" if headers.get("authorization") else ANONYMOUS, "mcp")
+
+
+def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+    desk = commerce.desk
+
+    @server.tool(title="Search products", annotations=READ)
+    async def search_catalog(
+        query: Annotated[str, Field(max_length=300, description="Words to look for; empty browses everything")] = "",
+        minimum_price_minor: Annotated[int, Field(ge=0, description="Lowest price, in minor units (cents)")] = 0,
+        maximum_price_minor: Annotated[int, Field(ge=0, le=2**53, description="Highest price, in minor units")] = 2**53,
+        available_only: Annotated[bool, Field(description="Leave out what cannot be bought now")] = False,
+        limit: Annotated[int, Field(ge=1, le=20)] = 5,
+        offset: Annotated[int, Field(ge=0, le=10_000, description="next_offset of the answer before")] = 0,
+    ) -> SearchView:
+        """Finds products with live prices and stock. Use the variant ids of the answer in a checkout."""
+        search = Search(query, minimum_price_minor, maximum_price_minor, available_only, limit, offset)
+        return await desk.search_catalog(brand, search)
+
+    @server.tool(title="Get a product", annotations=READ)
+    async def get_product(
+        product_id: Annotated[str, Field(max_length=200, description="Id of a product or of one of its variants")],
+    ) -> ProductView:
+        """A product with all its variants, prices and availability."""
+        return await desk.get_product(brand, product_id)
+
+    @server.tool(title="Get offers", annotations=WRITE)
+    async def get_offers(ctx: Context[Any, Any], lines: Lines) -> OffersView:
+        """The offer for these products, if there is one. Promise no discount that is not in the answer; take it by offer_id."""
+        return await desk.get_offers(brand, caller_of(ctx, brand), lines)
+
+    @server.tool(title="Get an order", annotations=READ)
+    async def get_order(
+        ctx: Context[Any, Any],
+        order_id: Annotated[str, Field(max_length=64, description="order_id of a completed checkout")],
+    ) -> OrderView:
+        """A paid order: what was bought, what it came to, where it goes."""
+        return await desk.get_order(brand, caller_of(ctx, brand), order_id)
+
+
+def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+    desk = commerce.desk
+
+    @server.tool(title="Start a checkout", annotations=WRITE)
+    async def create_checkout(
+        ctx: Context[Any, Any],
+        lines: Lines,
+        buyer: BuyerGiven | None = None,
+        shipping_address: AddressGiven | None = None,
+        shipping_option_id: ShippingId | None = None,
+        discount_codes: Codes | None = None,
+        offer_id: OfferId | None = None,
+        idempotency_key: Key = None,
+    ) -> CheckoutView:
+        """Starts a checkout and counts its total. Its messages say what is still missing."""
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
+        return await desk.create_checkout(brand, caller_of(ctx, brand), given, idempotency_key)
+
+    @server.tool(title="Change a checkout", annotations=WRITE)
+    async def update_checkout(
+        ctx: Context[Any, Any],
+        checkout_id: CheckoutId,
+        lines: Lines | None = None,
+        buyer: BuyerGiven | None = None,
+        shipping_address: AddressGiven | None = None,
+        shipping_option_id: ShippingId | None = None,
+        discount_codes: Codes | None = None,
+        offer_id: OfferId | None = None,
+        idempotency_key: Key = None,
+    ) -> CheckoutView:
+        """Changes what you give and leaves the rest; lines and codes replace the earlier ones."""
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
+        return await desk.update_checkout(brand, caller_of(ctx, brand), checkout_id, given, idempotency_key)
+
+    @server.tool(title="Look at a checkout", annotations=READ)
+    async def get_checkout(ctx: Context[Any, Any], checkout_id: CheckoutId) -> CheckoutView:
+        """Where a checkout stands, with its total and its order once it is paid."""
+        return await desk.get_checkout(brand, caller_of(ctx, brand), checkout_id)
+
+    @server.tool(title="Hand over to payment", annotations=WRITE)
+    async def complete_checkout(
+        ctx: Context[Any, Any], checkout_id: CheckoutId
+    ) -> Annotated[CheckoutView, Field()] | InputRequiredResult:
+        """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
+        return hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx, brand), checkout_id))
+
+    @server.tool(title="Cancel a checkout", annotations=END)
+    async def cancel_checkout(ctx: Context[Any, Any], checkout_id: CheckoutId) -> CheckoutView:
+        """Ends a checkout that is not being paid, and frees what it held."""
+        return await desk.cancel_checkout(brand, caller_of(ctx, brand), checkout_id)
+
+
+def _given(
+    lines: list[LineGiven] | None,
+    buyer: BuyerGiven | None,
+    shipping_address: AddressGiven | None,
+    shipping_option_id: str | None,
+    discount_codes: list[str] | None,
+    offer_id: str | None,
+) -> CheckoutGiven:
+    """What was given, and only that: a field left out stays as it was."""
+    fields = {
+        "lines": lines,
+        "buyer": buyer,
+        "shipping_address": shipping_address,
+        "shipping_option_id": shipping_option_id,
+        "discount_codes": discount_codes,
+        "offer_id": offer_id,
+    }
+    return CheckoutGiven.model_validate({name: value for name, value in fields.items() if value is not None})

@@ -1,0 +1,109 @@
+"""The port of the offer engine: ``decide`` chooses among a brand's offers and says why, in a record that can be replayed.
+
+The record is written down before the offer is shown (the caller's transaction does that), holds every candidate with its
+score, every exclusion with its reason, and the probability with which each could have been chosen, unrounded, so that a later
+policy can be judged on it. "No offer" is a candidate like any other.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from offer_engine.eligibility import exclusion
+from offer_engine.offers import Context, Offer
+
+NO_OFFER = "no_offer"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate with the ranker's score and the probability with which it is chosen. ``offer`` is None for no offer."""
+
+    offer: Offer | None
+    score: float
+    propensity: float
+
+    @property
+    def name(self) -> str:
+        """The offer's id, or ``no_offer``."""
+        return self.offer.id if self.offer else NO_OFFER
+
+
+class Ranker(Protocol):
+    """Scores eligible offers and gives each a probability.
+
+    ``name`` and ``version`` identify what served. MUST be a pure function of its arguments and its own frozen parameters;
+    the probabilities MUST be those with which ``choose`` draws, and sum to 1.
+    """
+
+    name: str
+    version: str
+
+    def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
+        """The candidates and no offer, best first."""
+
+    def choose(self, ranked: Sequence[Scored], draw: float) -> Scored:
+        """The one to make, given a uniform draw from [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for a context, and all that is needed to explain it."""
+
+    context: Context
+    policy: str
+    policy_hash: str
+    ranked: tuple[Scored, ...]
+    excluded: tuple[tuple[str, str], ...]
+    chosen: Scored
+    draw: float
+
+    def record(self) -> dict[str, Any]:
+        """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity."""
+        return {
+            "context": {
+                "brand": self.context.brand,
+                "subject": self.context.subject,
+                "currency": self.context.currency,
+                "subtotal_minor": self.context.subtotal_minor,
+                "lines": [[line.variant_id, line.quantity, line.unit_price_minor] for line in self.context.lines],
+                "now_ms": self.context.now_ms,
+            },
+            "policy": self.policy,
+            "policy_hash": self.policy_hash,
+            "draw": self.draw,
+            "candidates": [
+                {
+                    "offer": scored.name,
+                    "version": scored.offer.version if scored.offer else 0,
+                    "score": scored.score,
+                    "propensity": scored.propensity,
+                }
+                for scored in self.ranked
+            ],
+            "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
+            "chosen": self.chosen.name,
+        }
+
+
+def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: float) -> Decision:
+    """Chooses at most one offer for the context. ``draw`` is uniform from [0, 1); the same inputs give the same decision."""
+    reasons = [(offer, exclusion(offer, context)) for offer in offers]
+    ranked = ranker.rank(context, [offer for offer, reason in reasons if reason is None])
+    return Decision(
+        context=context,
+        policy=f"{ranker.name}:{ranker.version}",
+        policy_hash=policy_hash(offers),
+        ranked=tuple(ranked),
+        excluded=tuple((offer.id, reason.value) for offer, reason in reasons if reason is not None),
+        chosen=ranker.choose(ranked, draw),
+        draw=draw,
+    )
+
+
+def policy_hash(offers: Sequence[Offer]) -> str:
+    """SHA-256 over the offers that were on the table, whatever their order."""
+    content = sorted(json.dumps(asdict(offer), sort_keys=True, default=sorted) for offer in offers)
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()

@@ -1,0 +1,34 @@
+"""The first ranker: the merchant's own priorities, then the margin that is left. It does not explore."""
+
+from collections.abc import Sequence
+
+from offer_engine.decide import Scored
+from offer_engine.offers import Context, Offer, discount_minor
+
+_PRIORITY_WEIGHT = 1_000_000.0  # a priority step outweighs any difference in margin
+
+
+class PriorityRanker:
+    """Orders by priority, then by expected margin after the discount. The best is chosen with probability 1."""
+
+    name = "priority"
+    version = "1"
+
+    def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
+        """Best first; no offer is last with a score of 0. Ties go to the offer whose id sorts first."""
+        scores = sorted(
+            ((-self._score(context, offer), offer.id, offer) for offer in candidates), key=lambda row: row[:2]
+        )
+        ranked = [
+            Scored(offer, -negative, 1.0 if place == 0 else 0.0) for place, (negative, _, offer) in enumerate(scores)
+        ]
+        return [*ranked, Scored(None, 0.0, 0.0 if ranked else 1.0)]
+
+    def choose(self, ranked: Sequence[Scored], draw: float) -> Scored:
+        """The first: there is nothing to draw for."""
+        return ranked[0]
+
+    @staticmethod
+    def _score(context: Context, offer: Offer) -> float:
+        margin = context.subtotal_minor * offer.margin_basis_points / 10_000 - discount_minor(offer, context.lines)
+        return offer.priority * _PRIORITY_WEIGHT + margin

@@ -1,0 +1,92 @@
+"""The signed snapshot of an offer: the only form in which checkout honours one (I6). Text that was said binds nobody.
+
+    ofr1.<claims>.<HMAC-SHA-256 over "ofr1.<claims>">      both parts in letters, four bits each
+
+What holds for a snapshot that open_snapshot() returns:
+ 1. It was signed with this brand side's key, and not a byte was changed since.
+ 2. It is for this brand and this subject.
+ 3. Its time is not over.
+"""
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+
+from offer_engine.offers import Offer, OfferKind
+from tokenization.ids import letters_of
+
+_PREFIX = "ofr1"
+_FROM_LETTERS = str.maketrans("bcdfghjkmnpqrstv", "0123456789abcdef")
+MAXIMUM_LENGTH = 4_000
+
+
+class SnapshotInvalid(Exception):
+    """The token is altered, foreign or past its time. The caller asks for offers again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An offer as it was made to one subject: terms and all, until it expires."""
+
+    decision: str
+    brand: str
+    subject: str
+    expires_ms: int
+    offer: Offer
+
+
+def sign_snapshot(snapshot: Snapshot, key: bytes) -> str:
+    """The snapshot as a token."""
+    offer = snapshot.offer
+    claims = {
+        "d": snapshot.decision,
+        "b": snapshot.brand,
+        "s": snapshot.subject,
+        "x": snapshot.expires_ms,
+        "i": offer.id,
+        "v": offer.version,
+        "t": offer.title,
+        "k": offer.kind.value,
+        "c": offer.currency,
+        "p": offer.percent_basis_points,
+        "a": offer.amount_minor,
+        "m": offer.maximum_discount_minor,
+        "r": sorted(offer.product_ids),
+        "g": sorted(offer.categories),
+        "u": offer.minimum_subtotal_minor,
+    }
+    body = letters_of(json.dumps(claims, separators=(",", ":")).encode())
+    return f"{_PREFIX}.{body}.{_signature(body, key)}"
+
+
+def open_snapshot(token: str, key: bytes, *, brand: str, subject: str, now_ms: int) -> Snapshot:
+    """The snapshot in a token. Raises SnapshotInvalid."""
+    parts = token.split(".") if len(token) <= MAXIMUM_LENGTH else []
+    if (
+        len(parts) != 3
+        or parts[0] != _PREFIX
+        or not hmac.compare_digest(_signature(parts[1], key).encode(), parts[2].encode())
+    ):
+        raise SnapshotInvalid  # (1)
+    claims = json.loads(bytes.fromhex(parts[1].translate(_FROM_LETTERS)))
+    if claims["b"] != brand or claims["s"] != subject or claims["x"] <= now_ms:  # (2) (3)
+        raise SnapshotInvalid
+    offer = Offer(
+        id=claims["i"],
+        version=claims["v"],
+        title=claims["t"],
+        kind=OfferKind(claims["k"]),
+        currency=claims["c"],
+        percent_basis_points=claims["p"],
+        amount_minor=claims["a"],
+        maximum_discount_minor=claims["m"],
+        product_ids=frozenset(claims["r"]),
+        categories=frozenset(claims["g"]),
+        minimum_subtotal_minor=claims["u"],
+    )
+    return Snapshot(claims["d"], claims["b"], claims["s"], claims["x"], offer)
+
+
+def _signature(body: str, key: bytes) -> str:
+    return letters_of(hmac.new(key, f"{_PREFIX}.{body}".encode(), hashlib.sha256).digest())

@@ -1,0 +1,211 @@
+"""The outer edge of every HTTP program: bounded bodies, no card-like text, errors that echo nothing.
+
+Plain ASGI, so the same code stands before FastAPI, Starlette and the MCP SDK. What holds for a request that passes CardGuard:
+ 1. Its body is at most ``maximum_bytes`` long and arrived within ``body_timeout_seconds``.
+ 2. Neither path, query, headers that people fill, nor body hold card-like text (I2), alone or with what the same
+    conversation sent just before.
+ 3. Nothing of a refused request was logged, stored or passed on.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote_plus
+
+from tokenization.scanner import ConversationScanner, contains_card, contains_card_in_bytes
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Answer = tuple[int, dict[str, Any]]
+
+BODY_TIMEOUT_SECONDS = 15.0
+CARD_TEXT_CODE = "card_text_refused"
+CARD_TEXT_MESSAGE = (
+    "This looks like a card number, and card numbers are never taken here. Nothing of it was kept. "
+    "Send the shopper to the payment link of the checkout; the card is entered there and nowhere else."
+)
+# Headers that software sets for itself are left alone: a trace id is not a card.
+_UNSCANNED_HEADERS = frozenset(
+    {b"authorization", b"cookie", b"traceparent", b"tracestate", b"x-request-id", b"content-length"}
+)
+
+
+def error_body(code: str, message: str) -> dict[str, Any]:
+    """The one shape of an error: ``{"error": {"code", "message"}}``."""
+    return {"error": {"code": code, "message": message}}
+
+
+async def send_json(send: Send, answer: Answer, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """Sends a whole JSON answer."""
+    status, content = answer
+    body = json.dumps(content, separators=(",", ":")).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+class BodyRefused(Exception):
+    """A body that is too long, too slow or cut off. ``code`` names which."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.answer: Answer = (status, error_body(code, message))
+
+
+async def read_body(receive: Receive, maximum_bytes: int, timeout_seconds: float = BODY_TIMEOUT_SECONDS) -> bytes:
+    """The whole body, bounded in length and time. Raises BodyRefused."""  # (1)
+    chunks: list[bytes] = []
+    length = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyRefused(
+                        400, "body_cut_off", "The connection ended before the body did. Send the request again."
+                    )
+                chunk = message.get("body", b"")
+                length += len(chunk)
+                if length > maximum_bytes:
+                    raise BodyRefused(413, "body_too_large", f"The body may be at most {maximum_bytes} bytes long.")
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+    except TimeoutError:
+        raise BodyRefused(408, "body_too_slow", "The body did not arrive in time. Send the request again.") from None
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives a body that was already read, then what the connection says."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header's text, or None. Names are lower case."""
+    for key, value in scope.get("headers", ()):
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+class BodyLimit:
+    """Lets only bounded, timely bodies through (1). For the card page, where a card is what is expected."""
+
+    def __init__(self, app: App, *, maximum_bytes: int) -> None:
+        self._app = app
+        self._maximum_bytes = maximum_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        try:
+            body = await read_body(receive, self._maximum_bytes)
+        except BodyRefused as refused:
+            return await send_json(send, refused.answer)
+        return await self._app(scope, replay(body, receive), send)
+
+
+class CardGuard:
+    """Refuses card-like text before anything else sees the request (1) (2) (3)."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        maximum_bytes: int,
+        monotonic_seconds: Callable[[], float],
+        refuse: Callable[[Scope, bytes], Answer] | None = None,
+        conversation: Callable[[Scope], str | None] | None = None,
+        on_refusal: Callable[[Scope], Awaitable[None]] | None = None,
+    ) -> None:
+        """``refuse`` shapes the refusal for a protocol; ``conversation`` names who speaks, to see digits split over messages."""
+        self._app = app
+        self._maximum_bytes = maximum_bytes
+        self._now_seconds = monotonic_seconds
+        self._refuse = refuse or plain_refusal
+        self._conversation = conversation
+        self._on_refusal = on_refusal
+        self._scanner = ConversationScanner()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        try:
+            body = await read_body(receive, self._maximum_bytes)
+        except BodyRefused as refused:
+            return await send_json(send, refused.answer)
+        if self._holds_card(scope, body):
+            if self._on_refusal:
+                await self._on_refusal(scope)
+            return await send_json(send, self._refuse(scope, body))
+        return await self._app(scope, replay(body, receive), send)
+
+    def _holds_card(self, scope: Scope, body: bytes) -> bool:
+        address = f"{scope.get('path', '')} {unquote_plus(scope.get('query_string', b'').decode('latin-1'))}"
+        if contains_card(address):
+            return True
+        if any(
+            contains_card(value.decode("latin-1")) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS
+        ):
+            return True
+        if not body:
+            return False
+        if contains_card_in_bytes(body, header(scope, b"content-type")):
+            return True
+        speaker = self._conversation(scope) if self._conversation else None
+        return speaker is not None and any(
+            self._scanner.check(speaker, text, self._now_seconds()) for text in spoken_texts(body)
+        )
+
+
+def plain_refusal(_: Scope, __: bytes) -> Answer:
+    """The refusal for an ordinary JSON API: 422 with a closed code."""
+    return 422, error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
+
+
+def spoken_texts(body: bytes) -> list[str]:
+    """The strings a person may have typed into a JSON body, for the conversation's memory; at most 64 of them."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return []
+    found: list[str] = []
+
+    def walk(node: object, depth: int) -> None:
+        if depth > 12 or len(found) >= 64:
+            return
+        if isinstance(node, str):
+            found.append(node)
+        elif isinstance(node, dict):
+            for child in node.values():
+                walk(child, depth + 1)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child, depth + 1)
+
+    walk(value, 0)
+    return found

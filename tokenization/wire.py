@@ -1,0 +1,122 @@
+"""What crosses the wall between commerce and the zone, over mutual TLS: tokens, grants, money, states. Never a card.
+
+Version 1 of the models; a field is only ever added, with a default. Amounts are integer minor units, times are milliseconds
+since the Unix epoch, UTC.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tokenization.money import MAXIMUM_AMOUNT_MINOR
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Url = Annotated[str, Field(min_length=8, max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+AmountMinor = Annotated[int, Field(strict=True, gt=0, le=MAXIMUM_AMOUNT_MINOR)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class Wire(BaseModel):
+    """Closed and frozen: an unknown field is refused, not carried along."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CaptureState(StrEnum):
+    """Where a capture session stands. ``captured`` and ``closed`` are final."""
+
+    OPEN = "open"  # the link was made, nobody has opened it
+    CLAIMED = "claimed"  # one browser has it open
+    CAPTURED = "captured"  # a card was taken: token and grant exist
+    CLOSED = "closed"  # expired, superseded by a newer link, or out of tries
+
+
+class ChargeState(StrEnum):
+    """Where a charge stands. ``unknown`` ends only by the processor's own record (I3)."""
+
+    PENDING = "pending"  # the intent is on disk; the processor is being asked
+    UNKNOWN = "unknown"  # asked, and no answer that can be believed
+    ACTION_REQUIRED = "action_required"  # the shopper must authenticate (3DS)
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    FAILED = "failed"  # known never to have charged
+
+
+FINAL_CHARGE_STATES = frozenset({ChargeState.SUCCEEDED, ChargeState.DECLINED, ChargeState.FAILED})
+
+
+class OpenCaptureSession(Wire):
+    """Asks for a one-time link on which the shopper enters a card for one checkout."""
+
+    merchant: Identifier
+    merchant_name: Text
+    checkout: Identifier
+    amount_minor: AmountMinor
+    currency: Currency
+    summary: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+    return_url: Url
+    cancel_url: Url
+    lifetime_seconds: Annotated[int, Field(ge=30, le=3600)] = 900
+
+
+class CardSummary(Wire):
+    """What may be shown of a card: brand and last four (PCI DSS 3.4.1)."""
+
+    brand: Annotated[str, Field(pattern=r"^[a-z]{2,20}$")]
+    last4: Annotated[str, Field(pattern=r"^[0-9]{4}$")]
+
+
+class CaptureSession(Wire):
+    """A capture session as commerce sees it. ``url`` is given once, by the call that made it."""
+
+    session: Identifier
+    state: CaptureState
+    checkout: Identifier
+    expires_ms: int
+    url: str | None = None
+    token: str | None = None
+    grant: str | None = None
+    card: CardSummary | None = None
+
+
+class ChargeRequest(Wire):
+    """Asks to charge a grant. ``payment`` is the idempotency key: it belongs to the charge, whatever is retried (I3)."""
+
+    payment: Identifier
+    merchant: Identifier
+    checkout: Identifier
+    grant: Identifier
+    amount_minor: AmountMinor
+    currency: Currency
+    return_url: Url
+
+
+class Charge(Wire):
+    """A charge as commerce sees it."""
+
+    charge: Identifier
+    payment: Identifier
+    merchant: Identifier
+    checkout: Identifier
+    state: ChargeState
+    amount_minor: int
+    currency: Currency
+    card: CardSummary
+    decline_code: str | None = None
+    action_url: str | None = None
+    sandbox: bool = False
+
+
+class ErrorDetail(Wire):
+    """A refusal: a code from a closed set and what the caller can do. Never a value."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is an error. What else is beside the error is not read."""
+
+    error: ErrorDetail

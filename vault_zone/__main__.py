@@ -1,0 +1,7 @@
+"""``python -m vault_zone`` is ``vault-zone``."""
+
+import sys
+
+from vault_zone.cli import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""The zone's two ASGI programs: the internal API for commerce, and the public one for shoppers and processors."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from audit.transaction import DatabaseBusy
+from tokenization.clock import monotonic_seconds
+from tokenization.edge import App, BodyLimit, CardGuard, error_body
+from vault_zone import internal_api, public_pages
+from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.runtime import Zone
+
+INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
+PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB, a webhook under 4
+log = structlog.get_logger("vault_zone")
+
+
+def internal_app(zone: Zone) -> App:
+    """For commerce: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
+    app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None)
+    app.state.zone = zone
+    app.include_router(internal_api.router)
+    install_error_handlers(app)
+    return CardGuard(app, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+
+
+def public_app(zone: Zone) -> App:
+    """For shoppers' browsers and the processor's webhooks."""
+    app = FastAPI(title="Cordon zone, public", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.zone = zone
+    app.include_router(public_pages.router)
+    install_error_handlers(app)
+    return BodyLimit(app, maximum_bytes=PUBLIC_BODY_BYTES)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every failure becomes one of ZoneError's codes; none of them carries a value of the request (I1)."""
+
+    @app.exception_handler(ZoneRefusal)
+    async def refused(_: Request, refusal: ZoneRefusal) -> JSONResponse:
+        return _answer(refusal.kind)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, failure: RequestValidationError) -> JSONResponse:
+        # FastAPI's own answer echoes the rejected value, also of a SecretStr; only the names of broken rules leave here.
+        return _answer(ZoneError.INVALID_REQUEST, broken=sorted({error["type"] for error in failure.errors()}))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, failure: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(failure.status_code, "refused")
+        return JSONResponse(error_body(code, "There is nothing here for this request."), failure.status_code)
+
+    @app.exception_handler(KeyUnavailable)
+    async def keys(_: Request, __: KeyUnavailable) -> JSONResponse:
+        return _answer(ZoneError.KEYS_UNAVAILABLE)
+
+    @app.exception_handler(DatabaseBusy)
+    async def busy(_: Request, __: DatabaseBusy) -> JSONResponse:
+        return _answer(ZoneError.BUSY)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def database(_: Request, failure: SQLAlchemyError) -> JSONResponse:
+        log.error("database_failed", kind=type(failure).__name__)
+        return _answer(ZoneError.BUSY)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, failure: Exception) -> JSONResponse:
+        log.error("request_failed", kind=type(failure).__name__)
+        return _answer(ZoneError.INTERNAL)
+
+
+def _answer(kind: ZoneError, **extra: object) -> JSONResponse:
+    return JSONResponse({**error_body(kind.code, kind.message), **extra}, kind.status, {"cache-control": "no-store"})

@@ -1,0 +1,284 @@
+"""Step 1, capture: a one-time link, one browser, one card, sealed and forgotten.
+
+What holds for a capture session:
+ 1. The link's secret is 256 random bits; the database holds only its digest; the URL holds nothing else.
+ 2. The first browser that opens the link claims it with a cookie; any other is refused from then on.
+ 3. It takes one card. Token, grant, the session's new state and the events commit together.
+ 4. It ends after its time, after too many refused cards, or when a newer link for the same checkout is made.
+ 5. The grant is bound to the session's merchant, checkout, amount as ceiling, and currency.
+"""
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection, Row
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from tokenization.ids import digest, new_id, new_secret
+from tokenization.money import Money
+from tokenization.wire import CaptureSession, CaptureState, CardSummary, OpenCaptureSession
+from vault_zone.card import Card
+from vault_zone.grants import create_grant
+from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.models import capture_session, card_record, merchant
+from vault_zone.vault import store_card
+
+MAXIMUM_TRIES = 10  # refused submissions on one link; more looks like card testing
+GRANT_LIFETIME_SECONDS = 900  # the charge follows at once; the rest is for a shopper's slow way back
+RECORD_LIFETIME_SECONDS = 86_400  # a card for one purchase is kept a day, for the processor's questions
+SHOPPER = "shopper"
+
+
+class LinkRefusal(Enum):
+    """Why a capture link is not served; the page says what the shopper can do."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    USED = "used"
+    ELSEWHERE = "opened_elsewhere"
+
+
+class LinkRefused(Exception):
+    """The link cannot be used by this browser now. Holds the way back to the merchant where there is one."""
+
+    def __init__(self, refusal: LinkRefusal, cancel_url: str | None = None) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+        self.cancel_url = cancel_url
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """What the card page needs to know of the session behind a link."""
+
+    session: str
+    merchant: str
+    merchant_name: str
+    checkout: str
+    amount: Money
+    summary: tuple[str, ...]
+    return_url: str
+    cancel_url: str
+    expires_ms: int
+
+
+def is_return_address(url: str) -> bool:
+    """Whether a page of ours may lead there: https, or http on this very machine for development."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"))
+
+
+def open_session(tx: Transaction, asked: OpenCaptureSession, actor: str) -> tuple[CaptureSession, str]:
+    """Makes a session and its link's secret, and closes earlier ones of the same checkout that took no card (4)."""
+    _know_merchant(tx, asked.merchant, asked.merchant_name)
+    tx.execute(
+        update(capture_session)
+        .where(
+            capture_session.c.merchant == asked.merchant,
+            capture_session.c.checkout == asked.checkout,
+            capture_session.c.state.in_((CaptureState.OPEN, CaptureState.CLAIMED)),
+        )
+        .values(state=CaptureState.CLOSED)
+    )
+    session, secret = new_id("cap"), new_secret("lnk")
+    expires_ms = tx.now_ms + asked.lifetime_seconds * 1000
+    tx.execute(
+        capture_session.insert().values(
+            id=session,
+            secret_digest=digest(secret),  # (1)
+            merchant=asked.merchant,
+            checkout=asked.checkout,
+            amount_minor=asked.amount_minor,
+            currency=asked.currency,
+            summary=json.dumps(asked.summary),
+            return_url=asked.return_url,
+            cancel_url=asked.cancel_url,
+            state=CaptureState.OPEN,
+            tries=0,
+            created_ms=tx.now_ms,
+            expires_ms=expires_ms,
+        )
+    )
+    _record(tx, EventType.CAPTURE_SESSION_OPENED, session, asked.merchant, actor, {"checkout": asked.checkout})
+    return CaptureSession(
+        session=session, state=CaptureState.OPEN, checkout=asked.checkout, expires_ms=expires_ms
+    ), secret
+
+
+def claim_link(tx: Transaction, secret: str, claim: str | None) -> tuple[OpenLink, str]:
+    """Opens the link for a browser: returns the session and the browser's claim, a new one on first opening (2).
+
+    Raises LinkRefused.
+    """
+    row = _usable(tx.connection, secret, claim, tx.now_ms)
+    if row.claim_digest is not None and claim is not None:
+        return _open_link(row), claim
+    fresh = new_secret("clm")
+    claimed = tx.execute(
+        update(capture_session)
+        .where(capture_session.c.id == row.id, capture_session.c.state == CaptureState.OPEN)
+        .values(state=CaptureState.CLAIMED, claim_digest=digest(fresh))
+    )
+    if claimed.rowcount != 1:
+        raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
+    _record(tx, EventType.CAPTURE_SESSION_CLAIMED, row.id, row.merchant, SHOPPER, {"checkout": row.checkout})
+    return _open_link(row), fresh
+
+
+def claimed_link(connection: Connection, secret: str, claim: str | None, now_ms: int) -> OpenLink:
+    """The session behind a link that this browser has claimed. Raises LinkRefused."""
+    row = _usable(connection, secret, claim, now_ms)
+    if row.claim_digest is None:
+        raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
+    return _open_link(row)
+
+
+def capture_card(tx: Transaction, keys: KeyRing, *, secret: str, claim: str | None, card: Card) -> tuple[OpenLink, str]:
+    """Takes the card: seals it, makes token and grant, ends the session (3). Returns the session and the grant.
+
+    Raises LinkRefused, KeyUnavailable.
+    """
+    link = claimed_link(tx.connection, secret, claim, tx.now_ms)
+    token = store_card(
+        tx,
+        keys,
+        merchant=link.merchant,
+        card=card,
+        expires_ms=tx.now_ms + RECORD_LIFETIME_SECONDS * 1000,
+        actor=SHOPPER,
+    )
+    grant = create_grant(  # (5)
+        tx,
+        token=token,
+        merchant=link.merchant,
+        checkout=link.checkout,
+        ceiling=link.amount,
+        expires_ms=tx.now_ms + GRANT_LIFETIME_SECONDS * 1000,
+        actor=SHOPPER,
+    )
+    taken = tx.execute(
+        update(capture_session)
+        .where(capture_session.c.id == link.session, capture_session.c.state == CaptureState.CLAIMED)
+        .values(state=CaptureState.CAPTURED, token=token, grant_id=grant)
+    )
+    if taken.rowcount != 1:
+        raise LinkRefused(LinkRefusal.USED, link.cancel_url)
+    _record(
+        tx,
+        EventType.CARD_CAPTURED,
+        link.session,
+        link.merchant,
+        SHOPPER,
+        {"checkout": link.checkout, "token": token, "grant": grant, "brand": card.pan.brand, "last4": card.pan.last4},
+    )
+    return link, grant
+
+
+def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...]) -> int:
+    """Counts a submission that did not validate; at MAXIMUM_TRIES the link ends (4). Returns the tries so far."""
+    tries: int = (
+        tx.execute(select(capture_session.c.tries).where(capture_session.c.id == link.session)).scalar_one() + 1
+    )
+    state = CaptureState.CLOSED if tries >= MAXIMUM_TRIES else CaptureState.CLAIMED
+    tx.execute(update(capture_session).where(capture_session.c.id == link.session).values(tries=tries, state=state))
+    _record(
+        tx,
+        EventType.CARD_CAPTURE_FAILED,
+        link.session,
+        link.merchant,
+        SHOPPER,
+        {"checkout": link.checkout, "reason": ",".join(sorted(broken)), "tries": tries},
+        outcome="failure",
+    )
+    return tries
+
+
+def read_session(connection: Connection, session: str, merchant_id: str, now_ms: int) -> CaptureSession | None:
+    """The session as commerce may see it, or None when this merchant has none of that id."""
+    row = connection.execute(
+        select(capture_session, card_record.c.brand, card_record.c.last4)
+        .outerjoin(card_record, card_record.c.token == capture_session.c.token)
+        .where(capture_session.c.id == session, capture_session.c.merchant == merchant_id)
+    ).first()
+    if row is None:
+        return None
+    state = CaptureState(row.state)
+    if state in (CaptureState.OPEN, CaptureState.CLAIMED) and row.expires_ms <= now_ms:
+        state = CaptureState.CLOSED
+    return CaptureSession(
+        session=row.id,
+        state=state,
+        checkout=row.checkout,
+        expires_ms=row.expires_ms,
+        token=row.token,
+        grant=row.grant_id,
+        card=CardSummary(brand=row.brand, last4=row.last4) if row.brand else None,
+    )
+
+
+def _usable(connection: Connection, secret: str, claim: str | None, now_ms: int) -> "Row[tuple[object, ...]]":
+    row = connection.execute(
+        select(capture_session, merchant.c.name.label("merchant_name"))
+        .join(merchant, merchant.c.id == capture_session.c.merchant)
+        .where(capture_session.c.secret_digest == digest(secret))
+    ).first()
+    if row is None:
+        raise LinkRefused(LinkRefusal.UNKNOWN)
+    mine = claim is not None and row.claim_digest is not None and hmac.compare_digest(digest(claim), row.claim_digest)
+    if row.claim_digest is not None and not mine:
+        raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
+    if row.state == CaptureState.CAPTURED:
+        raise LinkRefused(LinkRefusal.USED, row.return_url)
+    if row.state == CaptureState.CLOSED or row.expires_ms <= now_ms:
+        raise LinkRefused(LinkRefusal.EXPIRED, row.cancel_url)
+    return row
+
+
+def _open_link(row: "Row[tuple[object, ...]]") -> OpenLink:
+    return OpenLink(
+        session=row.id,
+        merchant=row.merchant,
+        merchant_name=row.merchant_name,
+        checkout=row.checkout,
+        amount=Money(row.amount_minor, row.currency),
+        summary=tuple(json.loads(row.summary)),
+        return_url=row.return_url,
+        cancel_url=row.cancel_url,
+        expires_ms=row.expires_ms,
+    )
+
+
+def _know_merchant(tx: Transaction, merchant_id: str, name: str) -> None:
+    known = tx.execute(select(merchant.c.name).where(merchant.c.id == merchant_id)).scalar_one_or_none()
+    if known is None:
+        tx.execute(merchant.insert().values(id=merchant_id, name=name, created_ms=tx.now_ms))
+    elif known != name:
+        tx.execute(update(merchant).where(merchant.c.id == merchant_id).values(name=name))
+
+
+def _record(
+    tx: Transaction,
+    kind: EventType,
+    session: str,
+    merchant_id: str,
+    actor: str,
+    data: Mapping[str, str | int | bool],
+    outcome: str = "success",
+) -> None:
+    tx.record(
+        Event(
+            type=kind,
+            outcome="failure" if outcome == "failure" else "success",
+            actor=actor,
+            origin=ORIGIN,
+            resource=session,
+            merchant=merchant_id,
+            data=data,
+        )
+    )

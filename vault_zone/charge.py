@@ -1,0 +1,321 @@
+"""Step 4, charge: intent → commit → call → outcome → commit. docs/charge-cycle.md says what is on disk if we die after each.
+
+What holds for a charge:
+ 1. The audit log can be written; otherwise nothing is charged (I5).
+ 2. The payment id is the idempotency key: the same charge asked again is never a second call, another charge under the same
+    key is refused (I3).
+ 3. The grant's binding holds, and its use, the intent and their events commit together, before the processor is called (I4).
+ 4. A checkout has at most one charge that took, or may yet take, money. The database enforces it.
+ 5. The card and its code are in memory only for the call; the code is taken once and is gone whatever comes of it.
+ 6. The outcome and its event commit together. No believable answer is the state ``unknown``.
+ 7. ``unknown`` ends by the processor's record only: found, or still not there after the time in which a request can take
+    effect. Nothing is ever sent a second time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from audit.event import Event, EventType
+from audit.transaction import Database, Transaction
+from tokenization.clock import Clock
+from tokenization.ids import new_id
+from tokenization.money import Money
+from tokenization.wire import FINAL_CHARGE_STATES, CardSummary, Charge, ChargeRequest, ChargeState
+from vault_zone.card import Card, Cvc
+from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.grants import consume_grant
+from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.models import charge, webhook_inbox
+from vault_zone.processors.port import Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
+from vault_zone.security_codes import SecurityCodes
+from vault_zone.states import move
+from vault_zone.vault import CardGone, open_card
+
+_STATE_OF = {
+    Outcome.SUCCEEDED: ChargeState.SUCCEEDED,
+    Outcome.DECLINED: ChargeState.DECLINED,
+    Outcome.ACTION_REQUIRED: ChargeState.ACTION_REQUIRED,
+    Outcome.UNKNOWN: ChargeState.UNKNOWN,
+    Outcome.NEVER_SENT: ChargeState.FAILED,
+}
+_EVENT_OF = {
+    ChargeState.SUCCEEDED: EventType.CHARGE_SUCCEEDED,
+    ChargeState.DECLINED: EventType.CHARGE_DECLINED,
+    ChargeState.FAILED: EventType.CHARGE_FAILED,
+    ChargeState.UNKNOWN: EventType.CHARGE_UNKNOWN,
+    ChargeState.ACTION_REQUIRED: EventType.CHARGE_ACTION_REQUIRED,
+}
+RESOLVE_LIMIT = 100  # charges looked up in one pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """A charge that is on disk and about to be sent."""
+
+    charge: str
+    card: Card
+
+
+class ChargeEngine:
+    """Charges grants through one processor."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        codes: SecurityCodes,
+        processor: Processor,
+        *,
+        clock: Clock,
+        log_is_writable: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._codes = codes
+        self._processor = processor
+        self._clock = clock
+        self._log_is_writable = log_is_writable
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def charge(self, asked: ChargeRequest, actor: str) -> Charge:
+        """Charges the grant, at most once for its payment id, and says where the charge stands.
+
+        Raises ZoneRefusal: AUDIT_UNAVAILABLE, PAYMENT_CONFLICT, CHECKOUT_ALREADY_CHARGED, GRANT_NOT_USABLE,
+        AMOUNT_OVER_CEILING, SECURITY_CODE_GONE.
+        """
+        async with self._turn(asked.payment):
+            if (known := await self.find(asked.merchant, asked.payment)) is not None:  # (2)
+                return _same_charge(known, asked)
+            if not self._log_is_writable():  # (1)
+                raise ZoneRefusal(ZoneError.AUDIT_UNAVAILABLE)
+            code = self._codes.take(asked.grant)  # (5) before the intent: without the code nothing is begun
+            if code is None:
+                raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE)
+            try:
+                intent = await self._database.change(lambda tx: self._intend(tx, asked, actor))  # (3)
+            except IntegrityError:
+                return await self._lost_the_race(asked)  # (2) (4)
+            except BaseException:
+                self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
+                raise
+        # Dying here leaves `pending`: recover() makes it `unknown`, and the processor is asked whether it knows the charge.
+        answer = await self._processor.charge(self._for_processor(intent, asked, code))
+        # Dying here leaves `pending` too, and the processor's record tells the outcome.
+        await self._settle(intent.charge, answer)  # (6)
+        if answer.outcome is Outcome.UNKNOWN:
+            await self.resolve(intent.charge)  # (7) often the answer was lost and the record is already there
+        return await self._read(asked)
+
+    def _turn(self, payment: str) -> asyncio.Lock:
+        """Callers with one payment id pass one at a time up to the intent; then the database tells them apart."""
+        return self._turns.setdefault(payment, asyncio.Lock())
+
+    async def find(self, merchant: str, payment: str) -> Charge | None:
+        """The charge under a payment id, or None."""
+        return await self._database.read(lambda connection: _find(connection, merchant, payment, self._processor))
+
+    async def recover(self) -> int:
+        """After a start: what was ``pending`` when the process ended is now ``unknown``. Returns how many."""
+        pending = await self._database.read(lambda connection: _ids_in(connection, ChargeState.PENDING))
+        for one in pending:
+            await self._settle(one, ProcessorAnswer(Outcome.UNKNOWN))
+        return len(pending)
+
+    async def resolve_unknown(self) -> int:
+        """Asks the processor about charges that await its word; returns how many of them are now final."""
+        waiting = await self._database.read(
+            lambda connection: _ids_in(connection, ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED)
+        )
+        return sum([await self.resolve(one) for one in waiting[:RESOLVE_LIMIT]])
+
+    async def resolve(self, charge_id: str) -> bool:
+        """Asks the processor for its record of one charge (7). True when the charge is now final."""
+        row = await self._database.read(lambda connection: _row(connection, charge_id))
+        if row is None or row.state in FINAL_CHARGE_STATES:
+            return True
+        answer = await self._processor.find(charge_id)
+        if answer is None:
+            answer = ProcessorAnswer(self._verdict_of_absence(row))
+        await self._settle(charge_id, answer)
+        return _STATE_OF[answer.outcome] in FINAL_CHARGE_STATES
+
+    async def apply_webhook(self, event: ProcessorEvent) -> None:
+        """Applies a verified webhook, once for its event id; a repeated or late one changes nothing."""
+
+        def work(tx: Transaction) -> None:
+            tx.execute(
+                webhook_inbox.insert().values(
+                    processor=self._processor.name, event_id=event.event_id, received_ms=tx.now_ms
+                )
+            )
+            tx.record(_event(EventType.WEBHOOK_RECEIVED, event.reference, "", f"processor:{self._processor.name}", {}))
+            _apply(tx, event.reference, event.answer, self._processor.name)
+
+        try:
+            await self._database.change(work)
+        except IntegrityError:
+            return  # it is in the inbox: applied before
+
+    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str) -> _Intent:
+        amount = Money(asked.amount_minor, asked.currency)
+        row = consume_grant(
+            tx, grant=asked.grant, merchant=asked.merchant, checkout=asked.checkout, amount=amount, actor=actor
+        )
+        try:
+            card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
+        except CardGone:
+            raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
+        charge_id = new_id("chg")
+        tx.execute(
+            charge.insert().values(
+                id=charge_id,
+                payment=asked.payment,
+                merchant=asked.merchant,
+                checkout=asked.checkout,
+                grant_id=asked.grant,
+                token=row.token,
+                amount_minor=asked.amount_minor,
+                currency=asked.currency,
+                brand=card.pan.brand,
+                last4=card.pan.last4,
+                processor=self._processor.name,
+                state=ChargeState.PENDING,
+                return_url=asked.return_url,
+                intended_ms=tx.now_ms,
+                changed_ms=tx.now_ms,
+            )
+        )
+        tx.record(
+            _event(
+                EventType.CHARGE_INTENDED,
+                charge_id,
+                asked.merchant,
+                actor,
+                {
+                    "payment": asked.payment,
+                    "checkout": asked.checkout,
+                    "amount_minor": asked.amount_minor,
+                    "currency": asked.currency,
+                    "processor": self._processor.name,
+                },
+            )
+        )
+        return _Intent(charge_id, card)
+
+    @staticmethod
+    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc) -> ProcessorCharge:
+        return ProcessorCharge(
+            reference=intent.charge,
+            merchant=asked.merchant,
+            amount=Money(asked.amount_minor, asked.currency),
+            card=intent.card,
+            cvc=code,
+            return_url=asked.return_url,
+        )
+
+    async def _settle(self, charge_id: str, answer: ProcessorAnswer) -> None:
+        def work(tx: Transaction) -> None:
+            _apply(tx, charge_id, answer, self._processor.name)
+
+        await self._database.change(work)
+
+    async def _lost_the_race(self, asked: ChargeRequest) -> Charge:
+        known = await self.find(asked.merchant, asked.payment)
+        if known is None:
+            raise ZoneRefusal(ZoneError.CHECKOUT_ALREADY_CHARGED)
+        return _same_charge(known, asked)
+
+    def _verdict_of_absence(self, row: "Row[Any]") -> Outcome:
+        lifetime_ms = int(self._processor.request_lifetime_seconds * 1000)
+        return Outcome.NEVER_SENT if self._clock() - row.intended_ms > lifetime_ms else Outcome.UNKNOWN
+
+    async def _read(self, asked: ChargeRequest) -> Charge:
+        known = await self.find(asked.merchant, asked.payment)
+        if known is None:
+            raise ZoneRefusal(ZoneError.INTERNAL)
+        return known
+
+
+def _apply(tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: str) -> None:
+    """Moves the charge where the processor's answer says, if the table of moves allows it from where it stands."""
+    row = _row(tx.connection, charge_id)
+    if row is None:
+        return
+    source, target = ChargeState(row.state), _STATE_OF[answer.outcome]
+    if source is target or not move(source, target):
+        return
+    moved = tx.execute(
+        update(charge)
+        .where(charge.c.id == charge_id, charge.c.state == source)
+        .values(
+            state=target,
+            decline_code=answer.decline_code,
+            action_url=answer.action_url if target is ChargeState.ACTION_REQUIRED else None,
+            processor_charge=answer.processor_charge or row.processor_charge,
+            changed_ms=tx.now_ms,
+        )
+    )
+    if moved.rowcount == 1:
+        data: dict[str, str | int | bool] = {"payment": row.payment, "checkout": row.checkout, "from": source.value}
+        if answer.decline_code:
+            data["reason"] = answer.decline_code
+        tx.record(_event(_EVENT_OF[target], charge_id, row.merchant, f"processor:{processor}", data))
+
+
+def _same_charge(known: Charge, asked: ChargeRequest) -> Charge:
+    same = (
+        known.checkout == asked.checkout
+        and known.amount_minor == asked.amount_minor
+        and known.currency == asked.currency
+    )
+    if not same:
+        raise ZoneRefusal(ZoneError.PAYMENT_CONFLICT)
+    return known
+
+
+def _find(connection: Connection, merchant: str, payment: str, processor: Processor) -> Charge | None:
+    row = connection.execute(select(charge).where(charge.c.merchant == merchant, charge.c.payment == payment)).first()
+    if row is None:
+        return None
+    return Charge(
+        charge=row.id,
+        payment=row.payment,
+        merchant=row.merchant,
+        checkout=row.checkout,
+        state=ChargeState(row.state),
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        card=CardSummary(brand=row.brand, last4=row.last4),
+        decline_code=row.decline_code,
+        action_url=row.action_url,
+        sandbox=processor.is_sandbox,
+    )
+
+
+def _row(connection: Connection, charge_id: str) -> "Row[Any] | None":
+    return connection.execute(select(charge).where(charge.c.id == charge_id)).first()
+
+
+def _ids_in(connection: Connection, *states: ChargeState) -> list[str]:
+    found = connection.execute(select(charge.c.id).where(charge.c.state.in_(states)).order_by(charge.c.intended_ms))
+    return list(found.scalars())
+
+
+def _event(kind: EventType, charge_id: str, merchant: str, actor: str, data: dict[str, str | int | bool]) -> Event:
+    failed = kind in (EventType.CHARGE_DECLINED, EventType.CHARGE_FAILED)
+    return Event(
+        type=kind,
+        outcome="failure" if failed else "success",
+        actor=actor,
+        origin=ORIGIN,
+        resource=charge_id,
+        merchant=merchant,
+        data=data,
+    )

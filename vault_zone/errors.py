@@ -1,0 +1,67 @@
+"""The zone's refusals: a closed set, mapped to HTTP here and nowhere else. None of them holds a value (I1)."""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class _Kind(NamedTuple):
+    status: int
+    message: str
+
+
+class ZoneError(Enum):
+    """A refusal's code is its member's name in lower case. Codes are only ever added."""
+
+    INVALID_REQUEST = _Kind(422, "The request does not have the required form. See `broken` for the rules it breaks.")
+    CALLER_UNKNOWN = _Kind(403, "This caller's certificate names no identity that may make this call.")
+    NOT_FOUND = _Kind(404, "There is nothing under this id for this merchant.")
+    CARD_TEXT_REFUSED = _Kind(
+        422, "Card-like text is refused here. A card is entered on the capture page and nowhere else."
+    )
+    GRANT_NOT_USABLE = _Kind(
+        409, "The grant is expired, used, revoked, or bound to something else. Send the shopper to a new capture link."
+    )
+    AMOUNT_OVER_CEILING = _Kind(
+        409, "The amount is over what the shopper agreed to. Send the shopper to a new capture link."
+    )
+    SECURITY_CODE_GONE = _Kind(
+        409,
+        "The card's security code is no longer held. Send the shopper to a new capture link to enter the card again.",
+    )
+    PAYMENT_CONFLICT = _Kind(
+        409, "This payment id was used for a different charge. A new charge needs a new payment id."
+    )
+    CHECKOUT_ALREADY_CHARGED = _Kind(
+        409, "This checkout has a charge that took, or may yet take, money. Ask for its state."
+    )
+    AUDIT_UNAVAILABLE = _Kind(
+        503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
+    )
+    KEYS_UNAVAILABLE = _Kind(503, "The key provider does not answer. Nothing was done; try again.")
+    BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
+    INTERNAL = _Kind(
+        500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."
+    )
+
+    @property
+    def code(self) -> str:
+        """The code on the wire."""
+        return self.name.lower()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value.status
+
+    @property
+    def message(self) -> str:
+        """What the caller can do."""
+        return self.value.message
+
+
+class ZoneRefusal(Exception):
+    """A refused call. Carries its kind and nothing of the request."""
+
+    def __init__(self, kind: ZoneError) -> None:
+        super().__init__(kind.code)
+        self.kind = kind

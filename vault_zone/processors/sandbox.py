@@ -1,0 +1,141 @@
+"""The connector to the sandbox processor. No money moves; it takes published test numbers only."""
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import httpx
+
+from vault_zone.card import Card, Cvc, Exposure
+from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent, WebhookRefused
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+WEBHOOK_TOLERANCE_SECONDS = 300  # the usual window against replay
+MAXIMUM_ANSWER_BYTES = 64 * 1024
+_OUTCOMES = {
+    "succeeded": Outcome.SUCCEEDED,
+    "declined": Outcome.DECLINED,
+    "requires_action": Outcome.ACTION_REQUIRED,
+}
+# The codes with which the sandbox refuses a request before it has any effect.
+_REFUSED_WITHOUT_EFFECT = {"invalid_request", "live_card_refused", "unauthenticated", "idempotency_key_required"}
+
+
+class SandboxProcessor:
+    """Speaks the sandbox's HTTP interface. See docs/sandbox.md."""
+
+    name = "sandbox"
+    is_sandbox = True
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        webhook_secret: bytes,
+        *,
+        timeout_seconds: float = 10.0,
+        request_lifetime_seconds: float = 15.0,
+    ) -> None:
+        self.request_lifetime_seconds = request_lifetime_seconds
+        self._webhook_secret = webhook_secret
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
+        """One request, its reference as the idempotency key. See Processor.charge."""
+        body = {
+            "reference": request.reference,
+            "amount_minor": request.amount.amount_minor,
+            "currency": request.amount.currency,
+            "capture": True,
+            "card": _card_fields(request.card, request.cvc),
+            "merchant": request.merchant,
+            "return_url": request.return_url,
+        }
+        try:
+            answer = await self._client.post("/v1/charges", json=body, headers={"idempotency-key": request.reference})
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            return ProcessorAnswer(Outcome.NEVER_SENT)  # no connection was made, so nothing left
+        except httpx.HTTPError:
+            return ProcessorAnswer(Outcome.UNKNOWN)
+        return _read_answer(answer)
+
+    async def find(self, reference: str) -> ProcessorAnswer | None:
+        """Asks for the record by our reference. See Processor.find."""
+        try:
+            answer = await self._client.get("/v1/charges", params={"reference": reference})
+            charges = answer.json()["charges"] if answer.status_code == httpx.codes.OK else None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return ProcessorAnswer(Outcome.UNKNOWN)
+        if charges is None:
+            return ProcessorAnswer(Outcome.UNKNOWN)
+        return _read_charge(charges[0]) if charges else None
+
+    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
+        """Verifies ``Sandbox-Signature: t=…,v1=…`` (HMAC-SHA-256 over ``t.body``) in constant time, then reads the event."""
+        parts = dict(part.split("=", 1) for part in headers.get("sandbox-signature", "").split(",") if "=" in part)
+        sent_at, signature = parts.get("t", ""), parts.get("v1", "")
+        if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > 12:
+            raise WebhookRefused
+        expected = hmac.new(self._webhook_secret, f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+            raise WebhookRefused
+        if abs(now_ms // 1000 - int(sent_at)) > WEBHOOK_TOLERANCE_SECONDS:
+            raise WebhookRefused
+        try:
+            event = json.loads(body)
+            charge = event["data"]
+            return ProcessorEvent(str(event["id"])[:80], str(charge["reference"])[:80], _read_charge(charge))
+        except (ValueError, KeyError, TypeError):
+            raise WebhookRefused from None
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+
+def _card_fields(card: Card, cvc: Cvc | None) -> dict[str, Any]:
+    month, year = card.expiry.expose(Exposure.PROCESSOR)
+    held = {"name": card.name, "postal_code": card.postal_code, "cvc": cvc}
+    return {
+        "number": card.pan.expose(Exposure.PROCESSOR),
+        "exp_month": month,
+        "exp_year": year,
+        **{field: value.expose(Exposure.PROCESSOR) for field, value in held.items() if value is not None},
+    }
+
+
+def _read_answer(answer: httpx.Response) -> ProcessorAnswer:
+    try:
+        content = answer.json() if len(answer.content) <= MAXIMUM_ANSWER_BYTES else {}
+    except ValueError:
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    if answer.status_code == httpx.codes.OK:
+        return _read_charge(content)
+    code = content.get("error", {}).get("code") if isinstance(content, dict) else None
+    if code in _REFUSED_WITHOUT_EFFECT:
+        return ProcessorAnswer(Outcome.NEVER_SENT, decline_code=str(code))
+    return ProcessorAnswer(Outcome.UNKNOWN)
+
+
+def _read_charge(charge: dict[str, Any]) -> ProcessorAnswer:
+    outcome = _OUTCOMES.get(charge.get("status", ""))
+    if outcome is None:
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    action = charge.get("action") or {}
+    return ProcessorAnswer(
+        outcome,
+        processor_charge=_text(charge.get("id"), 80),
+        decline_code=_text(charge.get("decline_code"), 40),
+        action_url=_text(action.get("url"), 2000),
+    )
+
+
+def _text(value: object, limit: int) -> str | None:
+    return value[:limit] if isinstance(value, str) else None

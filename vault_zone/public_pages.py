@@ -1,0 +1,180 @@
+"""What shoppers and processors reach: the card page behind a one-time link, its assets, and processors' webhooks."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import APIRouter, Cookie, Depends, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from audit.event import Event, EventType
+from audit.transaction import DatabaseBusy
+from tokenization.clock import as_datetime
+from tokenization.edge import error_body
+from vault_zone.capture import (
+    LinkRefusal,
+    LinkRefused,
+    OpenLink,
+    capture_card,
+    claim_link,
+    claimed_link,
+    count_refused_card,
+)
+from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
+from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.internal_api import ZoneIn
+from vault_zone.keyring import ORIGIN
+from vault_zone.pages.render import (
+    AssetUnknown,
+    CardPageView,
+    NoticeKind,
+    NoticeView,
+    asset_headers,
+    render_card_page,
+    render_notice,
+    security_headers,
+    static_asset,
+)
+from vault_zone.processors.port import WebhookRefused
+from vault_zone.runtime import Zone
+
+router = APIRouter()
+log = structlog.get_logger("vault_zone")
+
+CLAIM_COOKIE = "cordon_claim"
+_NOTICE_OF = {
+    LinkRefusal.UNKNOWN: NoticeKind.NOT_FOUND,
+    LinkRefusal.EXPIRED: NoticeKind.LINK_EXPIRED,
+    LinkRefusal.USED: NoticeKind.LINK_USED,
+    LinkRefusal.ELSEWHERE: NoticeKind.OTHER_BROWSER,
+}
+_STATUS_OF = {LinkRefusal.UNKNOWN: 404, LinkRefusal.EXPIRED: 410, LinkRefusal.USED: 410, LinkRefusal.ELSEWHERE: 403}
+ClaimIn = Annotated[str | None, Cookie(alias=CLAIM_COOKIE, max_length=100)]
+
+
+async def body_of(request: Request) -> bytes:
+    """The bounded body; BodyLimit has read it already."""
+    return await request.body()
+
+
+BodyIn = Annotated[bytes, Depends(body_of)]
+
+
+@router.get("/capture/{secret}")
+async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Response:
+    """The card page. The first browser to open it claims the link; another one gets a notice."""
+    try:
+        link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    answer = _card_page(zone, link, secret, None, {})
+    answer.set_cookie(
+        CLAIM_COOKIE,
+        claimed,
+        path=f"/capture/{secret}",
+        httponly=True,
+        samesite="lax",  # a shopper who comes back by the link in the chat is still the one who opened it
+        secure=zone.settings.is_https,
+    )
+    return answer
+
+
+@router.post("/capture/{secret}")
+async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = None) -> Response:
+    """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
+    now_ms = zone.clock()
+    try:
+        link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms))
+        fields = parse_form_body(body)
+        captured = parse_capture_form(fields, as_datetime(now_ms))
+        if isinstance(captured, FormErrors):
+            broken = tuple(f"{field.value}:{code.value}" for field, code in captured.codes.items())
+            await zone.database.change(lambda tx: count_refused_card(tx, link, broken))
+            return _card_page(zone, link, secret, captured, fields, status=422)
+        link, grant = await zone.database.change(
+            lambda tx: capture_card(tx, zone.keys, secret=secret, claim=claim, card=captured.card)
+        )
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    except FormRefused:
+        return _notice_page(zone, NoticeKind.NOT_FOUND, None, 400)
+    except (KeyUnavailable, DatabaseBusy):
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
+    zone.codes.hold(grant, captured.cvc)
+    separator = "&" if urlsplit(link.return_url).query else "?"
+    return RedirectResponse(
+        f"{link.return_url}{separator}capture_session={link.session}", 303, _headers(zone, link.return_url)
+    )
+
+
+@router.get("/assets/{name}")
+async def get_asset(name: str) -> Response:
+    """A style sheet or script of the card page, named by the hash of its content."""
+    try:
+        found = static_asset(name)
+    except AssetUnknown:
+        return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
+    return Response(found.body, headers={**asset_headers(), "content-type": found.content_type})
+
+
+@router.post("/webhooks/{processor}")
+async def post_webhook(processor: str, request: Request, zone: ZoneIn, body: BodyIn) -> Response:
+    """A processor's webhook: verified, applied once, acknowledged. One that does not verify changes nothing."""
+    if processor != zone.processor.name:
+        return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
+    try:
+        event = zone.processor.read_webhook(dict(request.headers), body, zone.clock())
+    except WebhookRefused:
+        await zone.database.change(lambda tx: tx.record(_webhook_refused(zone)))
+        return JSONResponse(error_body("webhook_refused", "The signature or its time is not valid."), 400)
+    if event is not None:
+        await zone.engine.apply_webhook(event)
+    return JSONResponse({"received": True})
+
+
+@router.get("/health")
+async def get_health(zone: ZoneIn) -> dict[str, str]:
+    """That the listener answers. What it can do is told on the internal API."""
+    return {"status": "ok" if zone.sequencer.is_writable() else "degraded"}
+
+
+def _card_page(
+    zone: Zone, link: OpenLink, secret: str, errors: FormErrors | None, fields: dict[str, str], status: int = 200
+) -> HTMLResponse:
+    view = CardPageView(
+        merchant_name=link.merchant_name,
+        amount_text=link.amount.text(),
+        description_lines=list(link.summary),
+        action_url=f"/capture/{secret}",
+        cancel_url=link.cancel_url,
+        expires_text=f"{as_datetime(link.expires_ms):%H:%M} UTC",
+        sandbox=zone.processor.is_sandbox,
+        errors=errors,
+        safe_values=safe_values(fields),
+    )
+    return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
+
+
+def _refusal_page(zone: Zone, refused: LinkRefused) -> HTMLResponse:
+    return _notice_page(zone, _NOTICE_OF[refused.refusal], refused.cancel_url, _STATUS_OF[refused.refusal])
+
+
+def _notice_page(zone: Zone, kind: NoticeKind, continue_url: str | None, status: int) -> HTMLResponse:
+    view = NoticeView(kind=kind, continue_url=continue_url, sandbox=zone.processor.is_sandbox)
+    return HTMLResponse(render_notice(view), status, _headers(zone, None))
+
+
+def _headers(zone: Zone, return_url: str | None) -> dict[str, str]:
+    parts = urlsplit(return_url) if return_url else None
+    origin = f"{parts.scheme}://{parts.netloc}" if parts else None
+    return security_headers(origin, https=zone.settings.is_https)
+
+
+def _webhook_refused(zone: Zone) -> Event:
+    return Event(
+        type=EventType.WEBHOOK_REFUSED,
+        outcome="failure",
+        actor="processor:unverified",
+        origin=ORIGIN,
+        resource=f"processor:{zone.processor.name}",
+    )

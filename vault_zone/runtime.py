@@ -1,0 +1,96 @@
+"""The running zone: what its two listeners share, built once at start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from audit.event import Event, EventType
+from audit.note import Signer
+from audit.sequencer import Sequencer
+from audit.tiles import TileLog
+from audit.transaction import Database
+from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
+from vault_zone.charge import ChargeEngine
+from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.migrations import upgrade
+from vault_zone.processors.port import Processor
+from vault_zone.processors.sandbox import SandboxProcessor
+from vault_zone.security_codes import SecurityCodes
+from vault_zone.settings import ZoneSettings
+
+RESOLVE_INTERVAL_SECONDS = 1.0
+log = structlog.get_logger("vault_zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Everything a request may need. Holds no card."""
+
+    settings: ZoneSettings
+    clock: Clock
+    database: Database
+    keys: KeyRing
+    codes: SecurityCodes
+    processor: Processor
+    sequencer: Sequencer
+    engine: ChargeEngine
+
+
+@asynccontextmanager
+async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
+    """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
+
+    Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    """
+    provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    async with AsyncExitStack() as stack:
+        database = Database.open(settings.database_url, clock)
+        stack.push_async_callback(database.close)
+        await database.migrate(upgrade)
+        log_files = TileLog(settings.log_directory, Signer.open(settings.log_key_file))
+        sequencer = Sequencer(database, log_files, settings.log_directory, clock)
+        stack.push_async_callback(sequencer.close)
+        processor = SandboxProcessor(
+            settings.processor_url,
+            settings.processor_api_key_file.read_text(encoding="utf-8").strip(),
+            settings.processor_webhook_file.read_bytes().strip(),
+            timeout_seconds=settings.charge_timeout_seconds,
+            request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
+        )
+        stack.push_async_callback(processor.close)
+        keys, codes = KeyRing(provider), SecurityCodes(monotonic_seconds)
+        engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
+        await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
+        await sequencer.sequence()
+        await engine.recover()
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(
+                    sequencer.run(lambda failure: log.error("log_not_written", kind=type(failure).__name__))
+                ),
+                tasks.create_task(_housekeep(engine, codes)),
+            ]
+            try:
+                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine)
+            finally:
+                for task in background:
+                    task.cancel()
+        await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
+
+
+async def _housekeep(engine: ChargeEngine, codes: SecurityCodes) -> None:
+    while True:
+        await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
+        codes.forget_expired()
+        try:
+            await engine.resolve_unknown()
+        except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
+            log.error("charges_not_resolved", kind=type(failure).__name__)
+
+
+def _log_event(kind: EventType) -> Event:
+    return Event(type=kind, outcome="success", actor="service:vault_zone", origin=ORIGIN, resource="log:vault_zone")

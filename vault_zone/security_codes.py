@@ -1,0 +1,56 @@
+"""Security codes between capture and authorization: in memory only, sealed, one use, bounded in time (PCI DSS 3.3.1, 3.3.2).
+
+What holds:
+ 1. A code is never written anywhere; a process that ends takes its codes with it.
+ 2. While held it is sealed under a key that exists only in this process.
+ 3. take() gives it once; a second take finds nothing.
+ 4. Past its time it is gone, and what asks for it fails closed.
+"""
+
+from collections.abc import Callable
+
+from vault_zone.card import Cvc, Exposure
+from vault_zone.hazmat.seal import new_key, seal, unseal
+
+LIFETIME_SECONDS = 600  # ten minutes: long enough to come back from the merchant's page, short enough to be worthless
+MAXIMUM_HELD = 100_000
+
+
+class SecurityCodes:
+    """The codes of cards captured and not yet charged, by grant."""
+
+    def __init__(self, monotonic_seconds: Callable[[], float]) -> None:
+        self._now_seconds = monotonic_seconds
+        self._key = new_key()  # (2)
+        self._held: dict[str, tuple[float, bytes]] = {}
+
+    def __repr__(self) -> str:
+        return f"SecurityCodes({len(self._held)} held)"
+
+    def hold(self, grant: str, cvc: Cvc) -> None:
+        """Holds the code for the grant's one authorization."""
+        self.forget_expired()
+        if len(self._held) >= MAXIMUM_HELD:
+            del self._held[next(iter(self._held))]  # the oldest; its shopper will be asked again
+        sealed = seal(self._key, cvc.expose(Exposure.SEAL).encode(), ("cvc", grant))
+        self._held[grant] = (self._now_seconds() + LIFETIME_SECONDS, sealed)
+
+    def take(self, grant: str) -> Cvc | None:
+        """The code, once (3); None when it is gone (4)."""
+        held = self._held.pop(grant, None)
+        if held is None or held[0] <= self._now_seconds():
+            return None
+        return Cvc.parse(unseal(self._key, held[1], ("cvc", grant)).decode(), None)
+
+    def forget(self, grant: str) -> None:
+        """Erases the code of a grant that will not be charged."""
+        self._held.pop(grant, None)
+
+    def forget_expired(self) -> None:
+        """Erases what is past its time. Codes are held in the order in which they expire."""
+        now_seconds = self._now_seconds()
+        while self._held:
+            oldest = next(iter(self._held))
+            if self._held[oldest][0] > now_seconds:
+                return
+            del self._held[oldest]

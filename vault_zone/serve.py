@@ -1,0 +1,102 @@
+"""Serves the zone's two listeners from one process: mutual TLS for commerce, plain or TLS-terminated HTTP for shoppers."""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import AsyncIterator
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from vault_zone.access import service_of
+from vault_zone.app import internal_app, public_app
+from vault_zone.runtime import running_zone
+from vault_zone.settings import ZoneSettings
+
+SHUTDOWN_SECONDS = 20  # longer than a charge may take, so that one in flight is settled and not left unknown
+KEEP_ALIVE_SECONDS = 30
+MAXIMUM_CONCURRENT = 512
+
+
+class PeerNamingProtocol(HttpToolsProtocol):
+    """Puts the service that the client's verified certificate names into the request's scope."""
+
+    def on_message_begin(self) -> None:
+        """Called by the parser when a request starts; the handshake is long over."""
+        super().on_message_begin()
+        connection: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        certificate = connection.getpeercert() if connection else None
+        self.scope["extensions"] = {"cordon.peer": service_of(certificate)}  # type: ignore[typeddict-item]  # our own extension
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to serve(), which runs two of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # uvicorn's own signature
+        """Does nothing: one handler serves both listeners."""
+        yield
+
+
+def internal_config(app: object, settings: ZoneSettings) -> uvicorn.Config:
+    """Mutual TLS 1.3: who has no certificate of the zone's authority gets no further than the handshake."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # an ASGI app by our own types
+        host=settings.internal_host,
+        port=settings.internal_port,
+        http=PeerNamingProtocol,
+        ssl_keyfile=settings.tls / "zone.key",
+        ssl_certfile=settings.tls / "zone.crt",
+        ssl_ca_certs=str(settings.tls / "ca.crt"),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        **_common(),
+    )
+    config.load()
+    if config.ssl is None:
+        raise RuntimeError("the internal listener must not start without TLS")
+    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return config
+
+
+def public_config(app: object, settings: ZoneSettings) -> uvicorn.Config:
+    """Behind the operator's TLS in production; plain on loopback in development."""
+    return uvicorn.Config(app, host=settings.capture_host, port=settings.capture_port, http="httptools", **_common())  # type: ignore[arg-type]
+
+
+def _common() -> dict[str, object]:
+    return {
+        "log_config": None,
+        "access_log": False,  # a capture link is a secret and must not reach a log
+        "server_header": False,
+        "date_header": False,
+        "lifespan": "off",
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+        "limit_concurrency": MAXIMUM_CONCURRENT,
+        "h11_max_incomplete_event_size": 16 * 1024,
+    }
+
+
+async def serve(settings: ZoneSettings) -> None:
+    """Runs the zone until SIGTERM or SIGINT, then lets requests in hand finish."""
+    async with running_zone(settings) as zone:
+        servers = [
+            _Server(internal_config(internal_app(zone), settings)),
+            _Server(public_config(public_app(zone), settings)),
+        ]
+        async with _stopping(servers):
+            await asyncio.gather(*(server.serve() for server in servers))
+
+
+@contextlib.asynccontextmanager
+async def _stopping(servers: list[_Server]) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    yield

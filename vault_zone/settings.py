@@ -1,0 +1,119 @@
+"""The zone's settings: frozen, read once at start, no default for a secret (I9). Secrets are files, never arguments."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+
+
+class SettingsRefused(Exception):
+    """The process must not start like this. Holds one line for each thing to mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSettings:
+    """Where the zone listens, what it stores where, and whom it charges through."""
+
+    data: Path
+    environment: str
+    database_url: str
+    capture_host: str
+    capture_port: int
+    capture_url: str
+    internal_host: str
+    internal_port: int
+    processor_url: str
+    charge_timeout_seconds: float
+
+    @property
+    def is_https(self) -> bool:
+        """Whether shoppers reach the card page over TLS."""
+        return self.capture_url.startswith("https://")
+
+    @property
+    def root_key_file(self) -> Path:
+        """The local key provider's file."""
+        return self.data / "keys" / "root.key"
+
+    @property
+    def log_key_file(self) -> Path:
+        """The private key that signs the audit log's checkpoints."""
+        return self.data / "keys" / "log.key"
+
+    @property
+    def log_directory(self) -> Path:
+        """The audit log's tiles and checkpoint."""
+        return self.data / "log"
+
+    @property
+    def tls(self) -> Path:
+        """The authority's certificate and the zone's own identity."""
+        return self.data / "tls"
+
+    @property
+    def processor_api_key_file(self) -> Path:
+        """The bearer key for the processor."""
+        return self.data / "keys" / "processor-api.key"
+
+    @property
+    def processor_webhook_file(self) -> Path:
+        """The secret with which the processor signs its webhooks."""
+        return self.data / "keys" / "processor-webhook.key"
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        data: Path,
+        database_url: str | None,
+        capture_host: str,
+        capture_port: int,
+        capture_url: str | None,
+        internal_host: str,
+        internal_port: int,
+        processor_url: str,
+        charge_timeout_seconds: float,
+        environ: Mapping[str, str] = os.environ,
+    ) -> "ZoneSettings":
+        """Checks everything before anything starts. Raises SettingsRefused with every problem at once."""
+        environment = environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
+        problems = []
+        if environment not in (DEVELOPMENT, PRODUCTION):
+            problems.append("CORDON_ENVIRONMENT must be development or production")
+        shown_url = capture_url or f"http://{capture_host}:{capture_port}"
+        if environment == PRODUCTION and not shown_url.startswith("https://"):
+            problems.append("--capture-url must be the https:// address under which shoppers reach the card page")
+        if environment == PRODUCTION and not processor_url.startswith("https://"):
+            problems.append("--processor-url must start with https:// in production")
+        if environment == PRODUCTION and not (database_url or "").startswith("postgresql"):
+            problems.append("--database-url must name a PostgreSQL database in production")
+        settings = cls(
+            data=data,
+            environment=environment,
+            database_url=database_url or f"sqlite:///{data / 'zone.sqlite3'}",
+            capture_host=capture_host,
+            capture_port=capture_port,
+            capture_url=shown_url.rstrip("/"),
+            internal_host=internal_host,
+            internal_port=internal_port,
+            processor_url=processor_url,
+            charge_timeout_seconds=charge_timeout_seconds,
+        )
+        needed = (
+            settings.root_key_file,
+            settings.log_key_file,
+            settings.processor_api_key_file,
+            settings.tls / "zone.crt",
+        )
+        init = f"run `vault-zone init --data {data}` first"
+        problems += [f"{path} is missing: {init}" for path in needed if not path.is_file()]
+        if problems:
+            raise SettingsRefused(problems)
+        return settings

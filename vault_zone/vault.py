@@ -1,0 +1,94 @@
+"""Step 2, token: a card goes in sealed and a random token stands for it. Only the charge engine opens one, in memory.
+
+What holds for a record:
+ 1. The row holds no card data in clear but brand and last four.
+ 2. The sealed bytes open only for this token, merchant and key id (associated data), in the format that they name.
+ 3. The key id is in the row; a key that is retired still opens, and never seals.
+ 4. Past ``expires_ms`` the record is not opened.
+"""
+
+import json
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from tokenization.token import new_token
+from vault_zone.card import Card, CardholderName, Expiry, Exposure, Pan, PostalCode
+from vault_zone.hazmat.seal import FORMAT, seal, unseal
+from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.models import card_record
+
+
+class CardGone(Exception):
+    """No card is held under this token for this merchant, or its time is over."""
+
+
+def store_card(tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, expires_ms: int, actor: str) -> str:
+    """Seals the card in this transaction and returns its token. Raises KeyUnavailable."""
+    token = new_token()
+    key_id, key = keys.sealing_key(tx, merchant)
+    sealed = seal(key, _plaintext(card), _bound_to(token, merchant, key_id))  # (2)
+    tx.execute(
+        card_record.insert().values(
+            token=token,
+            merchant=merchant,
+            key_id=key_id,  # (3)
+            sealed=sealed,  # (1)
+            brand=card.pan.brand,
+            last4=card.pan.last4,
+            created_ms=tx.now_ms,
+            expires_ms=expires_ms,
+        )
+    )
+    tx.record(
+        Event(
+            type=EventType.TOKEN_CREATED,
+            outcome="success",
+            actor=actor,
+            origin=ORIGIN,
+            resource=token,
+            merchant=merchant,
+            data={"brand": card.pan.brand, "last4": card.pan.last4},
+        )
+    )
+    return token
+
+
+def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: str, now_ms: int) -> Card:
+    """The card, in memory, for the processor. Raises CardGone, KeyUnavailable, SealBroken (an altered row)."""
+    row = connection.execute(
+        select(card_record).where(
+            card_record.c.token == token,
+            card_record.c.merchant == merchant,
+            card_record.c.expires_ms > now_ms,  # (4)
+        )
+    ).first()
+    if row is None:
+        raise CardGone
+    key = keys.opening_key(connection, row.key_id, merchant)
+    content = json.loads(unseal(key, bytes(row.sealed), _bound_to(token, merchant, row.key_id)))
+    return Card(
+        pan=Pan.parse(content["number"]),
+        expiry=Expiry(content["month"], content["year"]),
+        name=CardholderName(content["name"]) if content["name"] else None,
+        postal_code=PostalCode(content["postal_code"]) if content["postal_code"] else None,
+    )
+
+
+def _plaintext(card: Card) -> bytes:
+    month, year = card.expiry.expose(Exposure.SEAL)
+    return json.dumps(
+        {
+            "number": card.pan.expose(Exposure.SEAL),
+            "month": month,
+            "year": year,
+            "name": card.name.expose(Exposure.SEAL) if card.name else None,
+            "postal_code": card.postal_code.expose(Exposure.SEAL) if card.postal_code else None,
+        }
+    ).encode()
+
+
+def _bound_to(token: str, merchant: str, key_id: str) -> tuple[str, ...]:
+    return ("card", str(FORMAT), token, merchant, key_id)

@@ -60,7 +60,7 @@ class Transaction:
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Runs a statement in this transaction."""
-        result: CursorResult[Any] = self.connection.execute(statement, parameters)  # type: ignore[assignment]  # Core only
+        result: CursorResult[Any] = self.connection.execute(statement, parameters)
         if not result.returns_rows and result.rowcount != 0:
             self.wrote = True
         return result
@@ -147,7 +147,7 @@ class _Sqlite:
     async def write(self, work: Work[T]) -> T:
         job = _Job(work, Future())
         self._jobs.put(job)
-        return await asyncio.shield(asyncio.wrap_future(job.done))  # type: ignore[no-any-return]  # a Future of T
+        return await asyncio.shield(asyncio.wrap_future(job.done))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         def run() -> T:
@@ -223,6 +223,7 @@ def _as_busy(failure: Exception) -> Exception:
 def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
+        hide_parameters=True,  # an error's text must not hold what was to be stored
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
         pool_size=POOL_SIZE,
     )
@@ -248,6 +249,7 @@ class _Postgres:
         self._clock = clock
         self._engine: AsyncEngine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),
+            hide_parameters=True,  # as above
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=True,

@@ -14,7 +14,8 @@ from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from tokenization.clock import monotonic_seconds
-from tokenization.edge import App, CardGuard, Scope, error_body, header
+from tokenization.edge import App, CardGuard, Contained, Scope, error_body, header
+from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024  # a checkout of fifty lines with an address is under 8 KiB
 log = structlog.get_logger("commerce_api")
@@ -28,7 +29,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.include_router(checkout_pages.router)
     install_error_handlers(app)
     return CardGuard(
-        app,
+        Contained(app),
         maximum_bytes=BODY_BYTES,
         monotonic_seconds=monotonic_seconds,
         conversation=conversation_of,
@@ -59,7 +60,7 @@ def refusal_recorder(commerce: Commerce, channel: str):  # type: ignore[no-untyp
         try:
             await commerce.database.change(lambda tx: tx.record(event))
         except (DatabaseBusy, SQLAlchemyError) as failure:
-            log.warning("refusal_not_recorded", kind=type(failure).__name__)  # it is refused all the same
+            log.warning("refusal_not_recorded", cause=cause_of(failure))  # it is refused all the same
 
     return record
 
@@ -87,12 +88,12 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def database(_: Request, failure: SQLAlchemyError) -> JSONResponse:
-        log.error("database_failed", kind=type(failure).__name__)
+        log.error("database_failed", cause=cause_of(failure))
         return _answer(CommerceError.BUSY)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, failure: Exception) -> JSONResponse:
-        log.error("request_failed", kind=type(failure).__name__)
+        log.error("request_failed", cause=cause_of(failure))
         return _answer(CommerceError.INTERNAL)
 
 

@@ -34,6 +34,7 @@ from commerce_api.orders import place_order
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.clock import Clock
 from tokenization.ids import new_id
+from tokenization.logs import cause_of
 from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession
 
 SHOPPER = "shopper"
@@ -45,6 +46,7 @@ _SETTLED = {
     ChargeState.DECLINED: "declined",
     ChargeState.FAILED: "failed",
 }
+_Data = dict[str, str | int | bool]
 log = structlog.get_logger("commerce_api")
 
 
@@ -79,7 +81,7 @@ class Payments:
         try:
             session = await self.vault.open_capture(asked)
         except (VaultUnavailable, VaultRefused) as failure:
-            log.warning("capture_link_not_made", kind=type(failure).__name__)
+            log.warning("capture_link_not_made", cause=cause_of(failure))
             raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
         if session.url is None:
             raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE)
@@ -192,8 +194,12 @@ class Payments:
                     changed_ms=tx.now_ms,
                 )
             )
-            money = {"amount_minor": fresh.priced.totals.total_minor, "currency": fresh.brand.currency}
-            _record(tx, EventType.PAYMENT_STARTED, identifier, fresh.brand.id, {"checkout": fresh.id, **money})
+            started: _Data = {
+                "checkout": fresh.id,
+                "amount_minor": fresh.priced.totals.total_minor,
+                "currency": fresh.brand.currency,
+            }
+            _record(tx, EventType.PAYMENT_STARTED, identifier, fresh.brand.id, started)
 
         try:
             await self.database.change(work)
@@ -253,8 +259,12 @@ class Payments:
             order_id = place_order(tx, fresh, charge)  # (6)
             stock.sell(tx, fresh.id)
             service.write(tx, fresh, state=CheckoutState.COMPLETED, order_id=order_id)
-            money = {"amount_minor": charge.amount_minor, "currency": charge.currency}
-            _record(tx, EventType.PAYMENT_SETTLED, charge.payment, fresh.brand.id, {"charge": charge.charge, **money})
+            settled_data: _Data = {
+                "charge": charge.charge,
+                "amount_minor": charge.amount_minor,
+                "currency": charge.currency,
+            }
+            _record(tx, EventType.PAYMENT_SETTLED, charge.payment, fresh.brand.id, settled_data)
             service.record(tx, EventType.CHECKOUT_COMPLETED, fresh.brand.id, fresh.id, SERVICE, {"order": order_id})
 
         await self.database.change(work)

@@ -22,6 +22,7 @@ from commerce_api.settings import CommerceSettings
 from commerce_api.vault_client import VaultClient
 from offer_engine.rank import PriorityRanker
 from tokenization.clock import Clock, now_milliseconds
+from tokenization.logs import cause_of
 
 log = structlog.get_logger("commerce_api")
 
@@ -67,9 +68,7 @@ async def running_commerce(settings: CommerceSettings, clock: Clock = now_millis
         await commerce.database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(
-                    sequencer.run(lambda failure: log.error("log_not_written", kind=type(failure).__name__))
-                ),
+                tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
                 tasks.create_task(sweeps.run(commerce.database, commerce.payments)),
             ]
             try:

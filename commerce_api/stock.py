@@ -51,19 +51,17 @@ def pin(tx: Transaction, *, brand: str, checkout: str, quantities: Mapping[str, 
 
     Raises CommerceRefusal(OUT_OF_STOCK) when it had lapsed and somebody else has the stock now.
     """
-    held = dict(
-        tx.execute(
-            select(reservation.c.variant, reservation.c.quantity).where(
-                reservation.c.checkout == checkout, reservation.c.expires_ms > tx.now_ms
-            )
+    rows = tx.execute(
+        select(reservation.c.variant, reservation.c.quantity).where(
+            reservation.c.checkout == checkout, reservation.c.expires_ms > tx.now_ms
         )
-        .tuples()
-        .all()
     )
+    held: dict[str, int] = {row.variant: row.quantity for row in rows}
     if held != dict(quantities):
         reserve(tx, brand=brand, checkout=checkout, quantities=quantities, expires_ms=NEVER_MS)
         return
     tx.execute(update(reservation).where(reservation.c.checkout == checkout).values(expires_ms=NEVER_MS))
+    _record(tx, EventType.STOCK_RESERVED, brand, checkout, len(quantities))
 
 
 def hold_until(tx: Transaction, *, checkout: str, expires_ms: int) -> None:

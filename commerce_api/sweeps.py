@@ -4,6 +4,7 @@ Each sweep is a pass over rows that say themselves what is due, so a pass may di
 """
 
 import asyncio
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from commerce_api.errors import CommerceRefusal
 from commerce_api.idempotency import forget_old
 from commerce_api.models import checkout as checkout_table
 from commerce_api.payment import Payments
+from tokenization.logs import cause_of
 
 INTERVAL_SECONDS = 1.0
 LIMIT = 50  # rows of a kind in one pass: a pass stays short, the next one takes the rest
@@ -31,7 +33,7 @@ async def run(database: Database, payments: Payments) -> None:
         try:
             await sweep(database, payments)
         except Exception as failure:  # noqa: BLE001  # the database or the zone may be away for a while; the rows wait
-            log.warning("sweep_failed", kind=type(failure).__name__)
+            log.warning("sweep_failed", cause=cause_of(failure))
 
 
 async def sweep(database: Database, payments: Payments) -> None:
@@ -43,9 +45,7 @@ async def sweep(database: Database, payments: Payments) -> None:
             log.info("payment_waits", reason=refusal.kind.code)
     now_ms = payments.clock()
     for brand, checkout in await database.read(lambda connection: _overdue(connection, now_ms)):
-        await database.change(
-            lambda tx, brand=brand, checkout=checkout: _expire(tx, brand, checkout, payments.offer_key)
-        )
+        await database.change(partial(_expire, brand_id=brand, checkout_id=checkout, offer_key=payments.offer_key))
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(forget_old)
 

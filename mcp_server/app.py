@@ -37,6 +37,7 @@ from tokenization.edge import (
     header,
     send_json,
 )
+from tokenization.logs import cause_of
 
 BODY_BYTES = 256 * 1024
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
@@ -78,7 +79,7 @@ class BrandEndpoints:
         except CommerceRefusal as refusal:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
         except (DatabaseBusy, SQLAlchemyError) as failure:
-            log.error("database_failed", kind=type(failure).__name__)
+            log.error("database_failed", cause=cause_of(failure))
             return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
         if not self._may_enter(scope, brand):
             kind = CommerceError.UNAUTHENTICATED

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import structlog
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
@@ -16,6 +17,9 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from mcp_server.tools import add_tools
 from tokenization.edge import error_body
+from tokenization.logs import cause_of
+
+log = structlog.get_logger("mcp_server")
 
 LIST_TTL_MILLISECONDS = 300_000
 INSTRUCTIONS = (
@@ -44,6 +48,7 @@ class BrandServer(MCPServer[Any]):
                 broken = sorted({_where(error["loc"]) + ": " + error["type"] for error in cause.errors()})
                 return _refusal(CommerceError.INVALID_REQUEST, broken=broken)
             if cause is not None:
+                log.error("tool_failed", tool=name, cause=cause_of(cause))
                 return _refusal(CommerceError.INTERNAL)
             raise
 

@@ -8,6 +8,7 @@ Plain ASGI, so the same code stands before FastAPI, Starlette and the MCP SDK. W
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -112,6 +113,17 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+class Contained:
+    """Keeps a failure inside: the framework answers it and then raises it again, for the server to log with its text."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(Exception):  # the application's own handler has answered and logged it by kind and place
+            await self._app(scope, receive, send)
+
+
 class BodyLimit:
     """Lets only bounded, timely bodies through (1). For the card page, where a card is what is expected."""
 
@@ -142,7 +154,7 @@ class CardGuard:
         conversation: Callable[[Scope], str | None] | None = None,
         on_refusal: Callable[[Scope], Awaitable[None]] | None = None,
     ) -> None:
-        """``refuse`` shapes the refusal for a protocol; ``conversation`` names who speaks, to see digits split over messages."""
+        """``refuse`` shapes the refusal for a protocol; ``conversation`` names who speaks, to see digits split up."""
         self._app = app
         self._maximum_bytes = maximum_bytes
         self._now_seconds = monotonic_seconds

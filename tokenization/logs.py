@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from tokenization.clock import as_text
@@ -44,6 +45,15 @@ def install(stream: TextIO | None = None, level: str = "INFO") -> None:
         library.propagate = name != "uvicorn.access"  # its lines hold whole URLs, and a capture link is a secret
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their INFO lines hold URLs
+
+
+def cause_of(failure: BaseException) -> str:
+    """What failed and where, without its text or any value: ``KeyError at vault.py:72``."""
+    frame = failure.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(failure).__name__}{place}"
 
 
 def render(_: object, __: str, event: MutableMapping[str, Any]) -> str:

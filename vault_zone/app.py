@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 
 from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
-from tokenization.edge import App, BodyLimit, CardGuard, error_body
+from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
+from tokenization.logs import cause_of
 from vault_zone import internal_api, public_pages
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.keys import KeyUnavailable
@@ -26,7 +27,7 @@ def internal_app(zone: Zone) -> App:
     app.state.zone = zone
     app.include_router(internal_api.router)
     install_error_handlers(app)
-    return CardGuard(app, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    return CardGuard(Contained(app), maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
 
 
 def public_app(zone: Zone) -> App:
@@ -35,7 +36,7 @@ def public_app(zone: Zone) -> App:
     app.state.zone = zone
     app.include_router(public_pages.router)
     install_error_handlers(app)
-    return BodyLimit(app, maximum_bytes=PUBLIC_BODY_BYTES)
+    return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -65,12 +66,12 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def database(_: Request, failure: SQLAlchemyError) -> JSONResponse:
-        log.error("database_failed", kind=type(failure).__name__)
+        log.error("database_failed", cause=cause_of(failure))
         return _answer(ZoneError.BUSY)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, failure: Exception) -> JSONResponse:
-        log.error("request_failed", kind=type(failure).__name__)
+        log.error("request_failed", cause=cause_of(failure))
         return _answer(ZoneError.INTERNAL)
 
 

@@ -147,7 +147,7 @@ def _card_page(
         description_lines=list(link.summary),
         action_url=f"/capture/{secret}",
         cancel_url=link.cancel_url,
-        expires_text=f"{as_datetime(link.expires_ms):%H:%M} UTC",
+        expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
         sandbox=zone.processor.is_sandbox,
         errors=errors,
         safe_values=safe_values(fields),

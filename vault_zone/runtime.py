@@ -13,6 +13,7 @@ from audit.sequencer import Sequencer
 from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
+from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
 from vault_zone.hazmat.keys import LocalKeys
 from vault_zone.keyring import ORIGIN, KeyRing
@@ -69,9 +70,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await engine.recover()
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(
-                    sequencer.run(lambda failure: log.error("log_not_written", kind=type(failure).__name__))
-                ),
+                tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
                 tasks.create_task(_housekeep(engine, codes)),
             ]
             try:
@@ -89,7 +88,7 @@ async def _housekeep(engine: ChargeEngine, codes: SecurityCodes) -> None:
         try:
             await engine.resolve_unknown()
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
-            log.error("charges_not_resolved", kind=type(failure).__name__)
+            log.error("charges_not_resolved", cause=cause_of(failure))
 
 
 def _log_event(kind: EventType) -> Event:

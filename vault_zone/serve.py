@@ -5,6 +5,7 @@ import contextlib
 import signal
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -27,7 +28,7 @@ class PeerNamingProtocol(HttpToolsProtocol):
         super().on_message_begin()
         connection: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         certificate = connection.getpeercert() if connection else None
-        self.scope["extensions"] = {"cordon.peer": service_of(certificate)}  # type: ignore[typeddict-item]  # our own extension
+        self.scope["extensions"] = {"cordon.peer": service_of(certificate)}  # type: ignore[dict-item]  # our own extension
 
 
 class _Server(uvicorn.Server):
@@ -39,10 +40,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def internal_config(app: object, settings: ZoneSettings) -> uvicorn.Config:
+def internal_config(app: Any, settings: ZoneSettings) -> uvicorn.Config:
     """Mutual TLS 1.3: who has no certificate of the zone's authority gets no further than the handshake."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # an ASGI app by our own types
+        app,
         host=settings.internal_host,
         port=settings.internal_port,
         http=PeerNamingProtocol,
@@ -59,12 +60,12 @@ def internal_config(app: object, settings: ZoneSettings) -> uvicorn.Config:
     return config
 
 
-def public_config(app: object, settings: ZoneSettings) -> uvicorn.Config:
+def public_config(app: Any, settings: ZoneSettings) -> uvicorn.Config:
     """Behind the operator's TLS in production; plain on loopback in development."""
-    return uvicorn.Config(app, host=settings.capture_host, port=settings.capture_port, http="httptools", **_common())  # type: ignore[arg-type]
+    return uvicorn.Config(app, host=settings.capture_host, port=settings.capture_port, http="httptools", **_common())
 
 
-def _common() -> dict[str, object]:
+def _common() -> dict[str, Any]:
     return {
         "log_config": None,
         "access_log": False,  # a capture link is a secret and must not reach a log

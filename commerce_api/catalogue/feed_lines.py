@@ -58,7 +58,7 @@ FIXES: Final[dict[FeedFault, str]] = {
 }
 
 
-class FeedUnreadable(Exception):  # noqa: N818 - it refuses a file; nothing went wrong
+class FeedUnreadable(Exception):
     """The whole feed cannot be read. ``code`` is closed, ``fix`` says what to do, ``columns`` are canonical names."""
 
     def __init__(self, code: FeedFault, columns: tuple[str, ...] = ()) -> None:

@@ -121,7 +121,7 @@ class RejectedRow:
     reason: str
 
 
-class Refusal(Exception):  # noqa: N818 - it refuses a row; nothing went wrong
+class Refusal(Exception):
     """Raised by the field rules to give up the row at hand; ``field`` is a constant name, never input."""
 
     def __init__(self, code: RejectCode, field: str = "") -> None:

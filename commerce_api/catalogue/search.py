@@ -17,14 +17,17 @@ from commerce_api.models import variant
 
 MAXIMUM_WORDS = 12  # a longer query is a story; its first words decide
 MAXIMUM_PRODUCTS = 20
+SCORED_VARIANTS = 5_000  # best matches that filters and grouping look at; a broader query is too broad to page through
 VARIANTS_SHOWN = 12  # of each product
 _WORD = re.compile(r"\w+", re.UNICODE)
 
 _FTS5 = text(
-    "SELECT v.product_id, MIN(bm25(variant_search, 0, 0, 4.0, 1.0)) AS score "
-    "FROM variant_search JOIN variant v ON v.brand = variant_search.brand AND v.id = variant_search.variant "
-    "WHERE variant_search MATCH :query AND variant_search.brand = :brand "
-    "AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
+    # The scores are worked out first: FTS5 cannot do it inside a grouping.
+    "WITH found AS MATERIALIZED ("
+    "SELECT variant_search.variant AS id, bm25(variant_search, 0, 0, 4.0, 1.0) AS score FROM variant_search "
+    "WHERE variant_search MATCH :query AND variant_search.brand = :brand ORDER BY rank LIMIT :scored) "
+    "SELECT v.product_id, MIN(found.score) AS score FROM found JOIN variant v ON v.brand = :brand AND v.id = found.id "
+    "WHERE v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
     "GROUP BY v.product_id ORDER BY score, v.product_id LIMIT :limit OFFSET :offset"
 )
 _TSVECTOR = text(
@@ -75,6 +78,7 @@ def _matching(
             "available": int(search.available_only),
             "limit": min(search.limit, MAXIMUM_PRODUCTS),
             "offset": search.offset,
+            **({"scored": SCORED_VARIANTS} if is_sqlite else {}),
         },
     )
     return [row.product_id for row in rows]

@@ -82,14 +82,25 @@ class Stack:
         if not (commerce / "keys").exists():
             make_commerce_keys(commerce)
         if not (commerce / "tls").exists():
-            self._run_once("vault_zone", "identity", "commerce", "--data", str(zone), "--out", str(commerce / "tls"))
+            self.issue_identity("commerce", commerce / "tls")
         (self.data / "logs").mkdir(exist_ok=True, mode=0o700)
+        self.set_programs()
+
+    def issue_identity(self, service: str, directory: Path, host: str | None = None) -> None:
+        """Has the zone issue a certificate for a service that may call it, or that listens on ``host``."""
+        host_arguments = ["--host", host] if host else []
+        zone = str(self.data / "zone")
+        self._run_once("vault_zone", "identity", service, "--data", zone, "--out", str(directory), *host_arguments)
+
+    def set_programs(self) -> None:
+        """Writes down how each program is started, with the addresses as they are now."""
         self.programs = self._programs()
 
     def start(self, on_ready: Callable[[str], None] = lambda name: None) -> None:
         """Starts every program and waits until it answers. Raises CommandRefused with the log's end of one that does not."""
         for program in self.programs:
             self._launch(program)
+        for program in self.programs:
             self._await_health(program)
             on_ready(program.name)
 

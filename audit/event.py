@@ -1,0 +1,388 @@
+"""What may happen, as a closed set, and the one form in which it is written down.
+
+An entry is canonical JSON (RFC 8785: sorted keys, no spaces, UTF-8, integers only) with the six facts that PCI DSS
+10.2.2 asks for: who, what kind, when, with what outcome, from where, about what. What must hold for every entry:
+ 1. None of the six facts is absent.
+ 2. ``data`` holds only keys that its type lists, each with a value of that key's kind: no free text, nothing unbounded.
+ 3. No value anywhere looks like a card number: 13 digits or more, separators left out, in any script's digits.
+ 4. It fits a log entry (65,535 bytes).
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final, Literal, NamedTuple
+
+from audit.layout import ENTRY_BYTES_MAXIMUM
+
+FORMAT_VERSION: Final = 1
+TEXT_MAXIMUM: Final = 200
+INTEGER_MAXIMUM: Final = 10**12 - 1  # twelve digits: one more could be a card number
+_MOMENT_MAXIMUM: Final = 253_402_300_799_999  # the last millisecond of the year 9999
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_OUTCOMES: Final = ("success", "failure")
+
+# No quotes, angle brackets, backslash, control or look-alike characters: safe in a page and in a terminal.
+_TEXT: Final = re.compile(r"[A-Za-z0-9 ._:/@+,=#()\[\]*~-]{1,200}", re.ASCII)
+_CARD_DIGITS_MINIMUM: Final = 13  # the shortest card number of ISO/IEC 7812
+_CARD_DIGITS: Final = re.compile(rf"(?:[0-9][^0-9A-Za-z]*+){{{_CARD_DIGITS_MINIMUM}}}", re.ASCII)
+_EVENT_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{7,63}", re.ASCII)
+
+
+class EventRefused(ValueError):
+    """The event may not be written as it is; ``code`` names the rule, never the value. A defect of the caller's."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Kind(Enum):
+    """What a value in ``data`` may be."""
+
+    TEXT = _TEXT
+    CODE = re.compile(r"[a-z0-9][a-z0-9_.,:-]{0,99}", re.ASCII)
+    CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+    LAST4 = re.compile(r"[0-9]{4}", re.ASCII)
+    INTEGER = range(-INTEGER_MAXIMUM, INTEGER_MAXIMUM + 1)
+    COUNT = range(INTEGER_MAXIMUM + 1)
+    FLAG = bool
+
+
+def _keys_of(kind: _Kind, keys: str) -> dict[str, _Kind]:
+    return dict.fromkeys(keys.split(), kind)
+
+
+# Every key that any event's data may have. A key means the same wherever it stands.
+_KEYS: Final[Mapping[str, _Kind]] = {
+    # Opaque ids of Cordon's own. A processor's id may be digits only, so it stays in the ledger.
+    **_keys_of(_Kind.TEXT, "charge checkout delivery feed grant identity key migration offer order payment"),
+    **_keys_of(_Kind.TEXT, "reservation session token variant"),
+    **_keys_of(_Kind.TEXT, "expires_at name previous reason route software"),
+    **_keys_of(_Kind.CODE, "algorithm brand channel country decided_by decision environment format from kind method"),
+    **_keys_of(_Kind.CODE, "policy processor protocol provider purpose role rule side source state to version"),
+    **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
+    **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
+    **_keys_of(_Kind.COUNT, "uses uses_left variants"),
+    **_keys_of(_Kind.INTEGER, "amount_minor ceiling_minor discount_minor price_minor"),
+    **_keys_of(_Kind.CURRENCY, "currency"),
+    **_keys_of(_Kind.LAST4, "last4"),
+    **_keys_of(_Kind.FLAG, "dry_run"),
+}
+
+
+class EventType(StrEnum):
+    """All that is ever recorded: the thing, and what happened to it in the past tense."""
+
+    LOG_STARTED = "log.started"
+    LOG_STOPPED = "log.stopped"
+    LOG_GAP = "log.gap"
+    BRAND_ADDED = "brand.added"
+    FEED_IMPORTED = "feed.imported"
+    CHECKOUT_CREATED = "checkout.created"
+    CHECKOUT_UPDATED = "checkout.updated"
+    CHECKOUT_HANDED_OFF = "checkout.handed_off"
+    CHECKOUT_CANCELED = "checkout.canceled"
+    CHECKOUT_EXPIRED = "checkout.expired"
+    CHECKOUT_COMPLETED = "checkout.completed"
+    STOCK_RESERVED = "stock.reserved"
+    STOCK_RELEASED = "stock.released"
+    OFFER_DECIDED = "offer.decided"
+    OFFER_APPLIED = "offer.applied"
+    PAYMENT_STARTED = "payment.started"
+    PAYMENT_SETTLED = "payment.settled"
+    PAYMENT_UNKNOWN = "payment.unknown"
+    ORDER_CREATED = "order.created"
+    CAPTURE_SESSION_OPENED = "capture_session.opened"
+    CAPTURE_SESSION_CLAIMED = "capture_session.claimed"
+    CAPTURE_SESSION_REFUSED = "capture_session.refused"
+    CAPTURE_SESSION_CLOSED = "capture_session.closed"
+    CARD_CAPTURED = "card.captured"
+    CARD_CAPTURE_FAILED = "card.capture_failed"
+    TOKEN_CREATED = "token.created"  # nosec B105  # a name, not a secret
+    GRANT_CREATED = "grant.created"
+    GRANT_CONSUMED = "grant.consumed"
+    GRANT_REVOKED = "grant.revoked"
+    CHARGE_INTENDED = "charge.intended"
+    CHARGE_SENT = "charge.sent"
+    CHARGE_SUCCEEDED = "charge.succeeded"
+    CHARGE_DECLINED = "charge.declined"
+    CHARGE_FAILED = "charge.failed"
+    CHARGE_UNKNOWN = "charge.unknown"
+    CHARGE_ACTION_REQUIRED = "charge.action_required"
+    CHARGE_RESOLVED = "charge.resolved"
+    WEBHOOK_RECEIVED = "webhook.received"
+    WEBHOOK_REFUSED = "webhook.refused"
+    KEY_CREATED = "key.created"
+    KEY_USED_FOR_UNSEAL = "key.used_for_unseal"
+    ACCESS_REFUSED = "access.refused"
+    CARD_TEXT_REFUSED = "card_text.refused"
+    IDENTITY_ISSUED = "identity.issued"
+    MIGRATION_APPLIED = "migration.applied"
+
+
+class _Meaning(NamedTuple):
+    """What an event type says to a person, and the keys its data may have."""
+
+    sentence: str
+    keys: frozenset[str]
+
+
+def _means(sentence: str, keys: str) -> _Meaning:
+    return _Meaning(sentence, frozenset(keys.split()))
+
+
+_MONEY = "amount_minor currency"
+_CHECKOUT = f"protocol channel state from to lines items reason discount_minor order payment offer {_MONEY}"
+_CHARGE = f"payment checkout grant token order processor from to reason attempt source brand last4 {_MONEY}"
+_SESSION = "checkout token grant reason tries channel state from to expires_at"
+_GRANT = f"token checkout charge payment uses uses_left ceiling_minor expires_at reason {_MONEY}"
+
+MEANINGS: Final[Mapping[EventType, _Meaning]] = {
+    EventType.LOG_STARTED: _means("Recording began", "software version environment tree_size reason"),
+    EventType.LOG_STOPPED: _means("Recording was stopped in order", "tree_size reason"),
+    EventType.LOG_GAP: _means("Recording had been interrupted", "gap_seconds missing tree_size reason"),
+    EventType.BRAND_ADDED: _means("A brand was added", "name currency country environment"),
+    EventType.FEED_IMPORTED: _means(
+        "A product feed was imported",
+        "feed format source added updated removed refused skipped total products variants dry_run reason",
+    ),
+    EventType.CHECKOUT_CREATED: _means("A checkout was started", _CHECKOUT),
+    EventType.CHECKOUT_UPDATED: _means("The checkout was changed", _CHECKOUT),
+    EventType.CHECKOUT_HANDED_OFF: _means("The shopper was handed over to the secure page", f"{_CHECKOUT} session"),
+    EventType.CHECKOUT_CANCELED: _means("The checkout was canceled", _CHECKOUT),
+    EventType.CHECKOUT_EXPIRED: _means("The checkout ran out of time", _CHECKOUT),
+    EventType.CHECKOUT_COMPLETED: _means("The checkout was completed", f"{_CHECKOUT} charge"),
+    EventType.STOCK_RESERVED: _means(
+        "Stock was set aside for the checkout", "checkout reservation variant lines units quantity expires_at"
+    ),
+    EventType.STOCK_RELEASED: _means(
+        "Stock was given back or taken out for good", "checkout reservation variant lines units quantity reason order"
+    ),
+    EventType.OFFER_DECIDED: _means(
+        "It was decided what to offer",
+        "checkout offer decision decided_by policy rule candidates discount_minor currency variant reason",
+    ),
+    EventType.OFFER_APPLIED: _means(
+        "An offer was applied", "checkout offer discount_minor price_minor currency variant lines"
+    ),
+    EventType.PAYMENT_STARTED: _means(
+        "A payment was started", f"checkout payment grant charge processor attempt {_MONEY}"
+    ),
+    EventType.PAYMENT_SETTLED: _means(
+        "The payment came to its end", f"checkout payment charge order processor state from to reason {_MONEY}"
+    ),
+    EventType.PAYMENT_UNKNOWN: _means(
+        "It is not known yet whether the payment went through",
+        f"checkout payment charge processor reason attempt {_MONEY}",
+    ),
+    EventType.ORDER_CREATED: _means(
+        "An order was placed", f"order checkout payment charge lines items discount_minor {_MONEY}"
+    ),
+    EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
+    EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),
+    EventType.CAPTURE_SESSION_REFUSED: _means("The secure page was refused", _SESSION),
+    EventType.CAPTURE_SESSION_CLOSED: _means("The secure page was closed", _SESSION),
+    EventType.CARD_CAPTURED: _means(
+        "A card was taken on the secure page and sealed", f"{_SESSION} session brand last4 key"
+    ),
+    EventType.CARD_CAPTURE_FAILED: _means("A card was not taken", f"{_SESSION} session brand"),
+    EventType.TOKEN_CREATED: _means("A token was made for the card", "brand last4 session key expires_at"),
+    EventType.GRANT_CREATED: _means("Permission to charge the card was given", _GRANT),
+    EventType.GRANT_CONSUMED: _means("The permission to charge was used", _GRANT),
+    EventType.GRANT_REVOKED: _means("The permission to charge was taken back", _GRANT),
+    EventType.CHARGE_INTENDED: _means("A charge was decided on, and nothing sent yet", _CHARGE),
+    EventType.CHARGE_SENT: _means("The charge was sent to the processor", _CHARGE),
+    EventType.CHARGE_SUCCEEDED: _means("The card was charged", _CHARGE),
+    EventType.CHARGE_DECLINED: _means("The card was declined, and nothing was charged", _CHARGE),
+    EventType.CHARGE_FAILED: _means("The charge did not take place", _CHARGE),
+    EventType.CHARGE_UNKNOWN: _means(
+        "It is not known yet whether the card was charged; the processor is being asked", _CHARGE
+    ),
+    EventType.CHARGE_ACTION_REQUIRED: _means("The bank asks the shopper to confirm the charge", _CHARGE),
+    EventType.CHARGE_RESOLVED: _means("The processor's record settled what had not been known", f"{_CHARGE} state"),
+    EventType.WEBHOOK_RECEIVED: _means(
+        "A notice from the processor was received", "processor delivery kind charge payment state"
+    ),
+    EventType.WEBHOOK_REFUSED: _means(
+        "A notice that did not prove to be the processor's was refused", "processor delivery kind reason"
+    ),
+    EventType.KEY_CREATED: _means("A key was made", "key purpose epoch algorithm provider expires_at"),
+    EventType.KEY_USED_FOR_UNSEAL: _means(
+        "A key was used to open a sealed card", "key purpose epoch token charge payment uses"
+    ),
+    EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol"),
+    EventType.CARD_TEXT_REFUSED: _means(
+        "Text that looked like a card number was refused before it went any further",
+        "channel side route method protocol kind rule findings length checkout session reason",
+    ),
+    EventType.IDENTITY_ISSUED: _means("An identity was issued", "identity kind role side name expires_at algorithm"),
+    EventType.MIGRATION_APPLIED: _means("The database's form was changed", "migration previous from to side count"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. Identify people and things by opaque ids only; nothing here can ever be erased.
+
+    ``actor`` acts (``service:…``, ``agent:…``); ``principal`` is whom it acts for. ``origin`` is the component or the
+    peer, never a shopper's address. ``resource`` is what it happened to; ``merchant`` the brand it concerns, if any.
+    """
+
+    type: EventType
+    outcome: Literal["success", "failure"]
+    actor: str
+    origin: str
+    resource: str
+    merchant: str = ""
+    principal: str = ""
+    data: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+def encode(event: Event, *, event_id: str, at_milliseconds: int) -> bytes:
+    """The entry for the log. Raises EventRefused. Numbers as in the module's docstring."""
+    if not isinstance(event.type, EventType):
+        raise EventRefused("type_unknown")  # (1)
+    if event.outcome not in _OUTCOMES:
+        raise EventRefused("outcome_unknown")
+    if not _EVENT_ID.fullmatch(event_id):
+        raise EventRefused("event_id_malformed")
+    entry: dict[str, Any] = {
+        "actor": _required(event.actor, "actor"),
+        "at": moment(at_milliseconds),
+        "id": event_id,
+        "origin": _required(event.origin, "origin"),
+        "outcome": event.outcome,
+        "resource": _required(event.resource, "resource"),
+        "type": event.type.value,
+        "v": FORMAT_VERSION,
+    }
+    if event.merchant:
+        entry["merchant"] = _text(event.merchant, "merchant")
+    if event.principal:
+        entry["principal"] = _text(event.principal, "principal")
+    if event.data:
+        allowed = MEANINGS[event.type].keys
+        entry["data"] = {key: _value(key, value, allowed) for key, value in event.data.items()}
+    encoded = _CANONICAL.encode(entry).encode()
+    if len(encoded) > ENTRY_BYTES_MAXIMUM:
+        raise EventRefused("entry_too_long")  # (4)
+    return encoded
+
+
+def moment(at_milliseconds: int) -> str:
+    """RFC 3339 in UTC with milliseconds. Raises EventRefused for a moment outside the years 1970 to 9999."""
+    if type(at_milliseconds) is not int or not 0 <= at_milliseconds <= _MOMENT_MAXIMUM:
+        raise EventRefused("at_out_of_bounds")
+    at = _EPOCH + timedelta(milliseconds=at_milliseconds)
+    return f"{at.isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def looks_like_card(text: str) -> bool:
+    """Whether 13 digits or more stand in a row, in any script, with nothing but separators between them."""
+    if text.isascii():
+        return _CARD_DIGITS.search(text) is not None
+    run = 0
+    for character in unicodedata.normalize("NFKC", text):
+        if unicodedata.digit(character, None) is not None:
+            run += 1
+            if run >= _CARD_DIGITS_MINIMUM:
+                return True
+        elif character.isalpha():
+            run = 0
+    return False
+
+
+def _required(text: str, name: str) -> str:
+    if not text:
+        raise EventRefused(f"{name}_absent")  # (1)
+    return _text(text, name)
+
+
+def _text(text: str | int, name: str) -> str:
+    if not isinstance(text, str):
+        raise EventRefused(f"{name}_not_text")
+    if looks_like_card(text[:TEXT_MAXIMUM]):
+        raise EventRefused(f"{name}_looks_like_card")  # (3)
+    if not _TEXT.fullmatch(text):
+        raise EventRefused(f"{name}_outside_alphabet")
+    return text
+
+
+def _value(key: str, value: str | int | bool, allowed: frozenset[str]) -> str | int | bool:
+    """(2) The value, if the event's type lists the key and the value is of its kind."""
+    if key not in allowed:
+        raise EventRefused("data_key_not_listed")
+    kind = _KEYS[key].value
+    if isinstance(kind, re.Pattern):
+        fits = kind.fullmatch(_text(value, key)) is not None
+    elif isinstance(kind, range):
+        fits = type(value) is int and value in kind
+    else:
+        fits = type(value) is bool
+    if not fits:
+        raise EventRefused(f"{key}_not_of_its_kind")
+    return value
+
+
+# ISO 4217: currencies whose minor unit is not a hundredth. Only for reading aloud; no amount is reckoned here.
+_MINOR_DIGITS: Final[Mapping[str, int]] = {
+    "BHD": 3, "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "IQD": 3, "ISK": 0, "JOD": 3, "JPY": 0, "KMF": 0, "KRW": 0,
+    "KWD": 3, "LYD": 3, "OMR": 3, "PYG": 0, "RWF": 0, "TND": 3, "UGX": 0, "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0,
+    "XOF": 0, "XPF": 0,
+}  # fmt: skip
+_MINOR_LABELS: Final = {
+    "amount_minor": "",
+    "discount_minor": "discount ",
+    "price_minor": "price ",
+    "ceiling_minor": "at most ",
+}
+_READ_ALOUD: Final[Mapping[str, str]] = {
+    "reason": "reason: {}",
+    "from": "was {}",
+    "to": "now {}",
+    "state": "now {}",
+    "processor": "by {}",
+}
+
+
+def sentence(entry: Mapping[str, Any]) -> str:
+    """The entry in plain language, for receipts and timelines; says something sensible of any entry, old or new."""
+    kind = entry.get("type")
+    known = kind in EventType.__members__.values()
+    base = MEANINGS[EventType(str(kind))].sentence if known else f"Something was recorded: {kind}"
+    data = entry.get("data")
+    details = _details(data) if isinstance(data, Mapping) else []
+    if entry.get("outcome") == "failure" and not details:
+        details = ["without success"]
+    return f"{base} ({', '.join(details)})" if details else base
+
+
+def _details(data: Mapping[str, Any]) -> list[str]:
+    currency = data.get("currency")
+    details = [
+        label + _money(data[key], currency)
+        for key, label in _MINOR_LABELS.items()
+        if isinstance(data.get(key), int) and isinstance(currency, str)
+    ]
+    if "brand" in data and "last4" in data:
+        details.append(f"{data['brand']} ending {data['last4']}")
+    for key, value in data.items():
+        kind = _KEYS.get(key)
+        if key in _READ_ALOUD:
+            details.append(_READ_ALOUD[key].format(value))
+        elif kind is _Kind.COUNT:
+            details.append(f"{key.replace('_', ' ')} {value}")
+    return details
+
+
+def _money(amount_minor: int, currency: str) -> str:
+    digits = _MINOR_DIGITS.get(currency, 2)
+    sign, units = "-" if amount_minor < 0 else "", abs(amount_minor)
+    fraction = f".{units % 10**digits:0{digits}d}" if digits else ""
+    return f"{sign}{units // 10**digits}{fraction} {currency}"

@@ -1,0 +1,1 @@
+"""Examples that run: the demonstration purchase, and a small store's catalogue."""

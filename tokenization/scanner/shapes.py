@@ -1,0 +1,143 @@
+"""Judges whether digit groups that stand near each other are one card number.
+
+What must hold before a window of a chain of groups is called a card number:
+ 1. It begins and ends where a group does: a card inside a longer run of digits is not called (sliding over such runs would
+    call half of all identifiers), unless the run itself gives evidence (see runs.py).
+ 2. Its digits have an issued prefix, a length that goes with it and a right check digit.
+ 3. It is grouped as cards are written, and not plainly cut out of a longer list; or it is the whole chain, evenly separated.
+ 4. It is not evidently something else: an IBAN, a postal bar code, a decimal fraction, dates, times, a series.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
+
+from tokenization.scanner.exemptions import (
+    are_other_numbers,
+    is_fraction,
+    is_in_iban,
+    is_labelled_otherwise,
+    is_postal_barcode,
+)
+from tokenization.scanner.issuers import LENGTHS_BY_PREFIX, PREFIX_DIGITS, SHORTEST_PAN, passes_luhn
+from tokenization.scanner.lexicon import CARD_WORDS
+from tokenization.scanner.limits import EVIDENCE_CHARS
+
+# As printed on cards, beyond equal groups: American Express 4-6-5, Diners 4-6-4, old Visa 4-3-3-3, UnionPay 6-13.
+_PRINTED: Final = frozenset({(4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (4, 4, 5), (6, 13)})
+_LARGEST_EQUAL_GROUP: Final = 8
+_SMALL_GROUP: Final = 3
+# A card number of 16 digits, its expiry and its security code, all digit by digit; longer lists of small groups are tables.
+_CARD_WITH_EXPIRY_AND_CODE_DIGITS: Final = 27
+_STRUCTURE: Final = re.compile(r"[^\W\d_]|[\"':={}<>]")
+
+
+class Group(NamedTuple):
+    """Digits that stand together, and their place in the text."""
+
+    digits: str
+    start: int
+    end: int
+
+
+class Chain:
+    """Digit groups in order with nothing but separators between them."""
+
+    __slots__ = ("digits", "gaps", "groups", "starts", "text")
+
+    def __init__(self, text: str, groups: Sequence[Group]) -> None:
+        self.text = text
+        self.groups = groups
+        self.digits = "".join(group.digits for group in groups)
+        self.gaps = [text[before.end : after.start] for before, after in pairwise(groups)]
+        self.starts = list(accumulate((len(group.digits) for group in groups), initial=0))  # in digits; one more at the end
+
+    def card_windows(self) -> Iterator[tuple[int, int]]:
+        """First and last group of every window that has a card's prefix, length and check digit (1) (2), in order."""
+        if len(self.digits) < SHORTEST_PAN:
+            return
+        ends = {end: index for index, end in enumerate(self.starts[1:])}
+        for first, start in enumerate(self.starts[:-1]):
+            for length in LENGTHS_BY_PREFIX.get(self.digits[start : start + PREFIX_DIGITS], ()):
+                last = ends.get(start + length)
+                if last is not None and passes_luhn(self.digits[start : start + length]):
+                    yield first, last
+
+
+def cards_in(chain: Chain) -> Iterator[tuple[int, int]]:
+    """Spans of the text that are card numbers; none overlaps another."""
+    free_from = 0
+    for first, last in chain.card_windows():
+        if first >= free_from and _is_card(chain, first, last):
+            free_from = last + 1
+            yield chain.groups[first].start, chain.groups[last].end
+
+
+def is_grouped_like_card(sizes: Sequence[int]) -> bool:
+    """Equal groups with a shorter or equal last one, multiples of four, or a printed form (3)."""
+    if tuple(sizes) in _PRINTED:
+        return True
+    size, last = sizes[0], sizes[-1]
+    equal = size <= _LARGEST_EQUAL_GROUP and last <= size and all(other == size for other in sizes[:-1])
+    return equal or (all(other in {4, 8} for other in sizes[:-1]) and (last <= 4 or last == 8))
+
+
+def card_words_before(text: str, start: int) -> bool:
+    """Whether a word that speaks of cards comes shortly before this place."""
+    return CARD_WORDS.search(text, max(0, start - EVIDENCE_CHARS), start) is not None
+
+
+def _is_card(chain: Chain, first: int, last: int) -> bool:
+    text, start, end = chain.text, chain.groups[first].start, chain.groups[last].end
+    shaped = _is_single_card(chain, first) if first == last else _are_card_groups(chain, first, last)
+    return shaped and not is_in_iban(text, start, end) and not _is_in_postal_barcode(chain, first, last)  # (4)
+
+
+def _is_single_card(chain: Chain, index: int) -> bool:
+    digits, start, end = chain.groups[index]
+    if is_fraction(chain.text, start, end):  # (4)
+        return False
+    return len(digits) > SHORTEST_PAN or not is_labelled_otherwise(chain.text, start)
+
+
+def _are_card_groups(chain: Chain, first: int, last: int) -> bool:
+    groups = [group.digits for group in chain.groups[first : last + 1]]
+    gaps = chain.gaps[first:last]
+    sizes = [len(group) for group in groups]
+    if are_other_numbers(groups, gaps):  # (4)
+        return False
+    if sum(sizes) == SHORTEST_PAN and is_labelled_otherwise(chain.text, chain.groups[first].start):
+        return False
+    if is_grouped_like_card(sizes):
+        return _is_not_cut_out(chain, first, last, sizes[0])
+    return _is_whole(chain, first, last, gaps) and sum(sizes) > SHORTEST_PAN
+
+
+def _is_not_cut_out(chain: Chain, first: int, last: int, size: int) -> bool:
+    """(3) At least one end differs from what lies beyond it; both ends in a long list of small numbers."""
+    left = first == 0 or chain.gaps[first - 1] != chain.gaps[first] or len(chain.groups[first - 1].digits) != size
+    right = (
+        last == len(chain.groups) - 1
+        or chain.gaps[last] != chain.gaps[last - 1]
+        or len(chain.groups[last + 1].digits) != size
+    )
+    if size <= _SMALL_GROUP and len(chain.digits) > _CARD_WITH_EXPIRY_AND_CODE_DIGITS:
+        return left and right
+    return left or right
+
+
+def _is_whole(chain: Chain, first: int, last: int, gaps: Sequence[str]) -> bool:
+    """(3) Unusual grouping: the whole chain with one separator throughout, or a card spoken of just before."""
+    start = chain.groups[first].start
+    if any(map(_STRUCTURE.search, gaps)):
+        return False
+    if first == 0 and last == len(chain.groups) - 1 and len(set(gaps)) == 1 and len(gaps) > 1:
+        return chain.text[start - 1 : start] != "+"
+    return (first == 0 or last == len(chain.groups) - 1) and card_words_before(chain.text, start)
+
+
+def _is_in_postal_barcode(chain: Chain, first: int, last: int) -> bool:
+    return is_postal_barcode(chain.digits, chain.starts[first], chain.starts[last + 1])

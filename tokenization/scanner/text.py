@@ -1,0 +1,93 @@
+"""Finds card-like text in one string: the rules, each behind a cheap test, on the text and on what it decodes to.
+
+What must hold:
+ 1. A rule is skipped only if the text cannot hold what the rule finds; the result is the same as without any skipping.
+ 2. Work is linear in the length of the text, and what exceeds a bound is reported as ``too_large``, never passed over.
+ 3. A finding says where in the original text it is and holds none of it.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tokenization.scanner.codes import codes_in
+from tokenization.scanner.decoders import decoded
+from tokenization.scanner.fields import pairs_in, split_cards
+from tokenization.scanner.finding import Finding, Kind
+from tokenization.scanner.fold import fold
+from tokenization.scanner.limits import MAX_DECODE_DEPTH, MAX_DECODED_GROWTH, MAX_FINDINGS, MAX_TEXT_CHARS
+from tokenization.scanner.spoken import cards_in_speech
+from tokenization.scanner.traits import (
+    Traits,
+    may_hold_codes,
+    may_hold_digits,
+    may_hold_look_alikes,
+    may_hold_pairs,
+    may_hold_speech,
+)
+from tokenization.scanner.views import View
+from tokenization.scanner.written import cards_in_digits, cards_in_look_alikes
+
+Hit = tuple[Kind, int, int]
+
+_LEAST_GROWTH_CHARS: Final = 4_096
+
+
+def find_cards(text: str) -> list[Finding]:
+    """Every piece of card-like text, in order of place; findings do not overlap.
+
+    A text longer than ``MAX_TEXT_CHARS`` is not read: it is one finding of kind ``too_large``.
+    """
+    findings: list[Finding] = []
+    for finding in _findings(text):
+        start, end = finding.offset, finding.offset + finding.length
+        if all(end <= other.offset or other.offset + other.length <= start for other in findings):
+            findings.append(finding)
+            if len(findings) == MAX_FINDINGS:
+                return [Finding("too_large", 0, len(text))]
+    return sorted(findings, key=lambda finding: finding.offset)
+
+
+def contains_card(text: str) -> bool:
+    """Whether ``find_cards`` would find anything; stops at the first."""
+    return next(_findings(text), None) is not None
+
+
+def _findings(text: str) -> Iterator[Finding]:
+    if len(text) > MAX_TEXT_CHARS:  # (2)
+        yield Finding("too_large", 0, len(text))
+        return
+    view: View | None = fold(View(text))
+    allowance = MAX_DECODED_GROWTH * len(text) + _LEAST_GROWTH_CHARS
+    depth = 0
+    while view is not None:
+        yield from _placed(view)
+        depth += 1
+        view = decoded(view) if depth <= MAX_DECODE_DEPTH else None
+        if view is not None:
+            view = fold(view)
+            allowance -= len(view.text)
+            if allowance < 0:
+                yield Finding("too_large", 0, len(text))  # (2)
+                return
+
+
+def _placed(view: View) -> Iterator[Finding]:
+    for kind, start, end in _hits(view.text):
+        first, last = view.origin(start, end)  # (3)
+        decoder = view.kind(start, end) if kind != "cvc" else None
+        yield Finding(decoder or kind, first, last - first)
+
+
+def _hits(text: str) -> Iterator[Hit]:
+    """What the rules find in a folded text; each is tried only where it can find something (1)."""
+    traits = Traits(text)
+    if may_hold_digits(traits):
+        yield from (("digits", *span) for span in cards_in_digits(text))
+    if may_hold_pairs(traits):
+        yield from (("fields", first.start, last.end) for first, last in split_cards(pairs_in(text)))
+    if may_hold_look_alikes(traits):
+        yield from (("digits", *span) for span in cards_in_look_alikes(text))
+    if may_hold_speech(traits):
+        yield from (("spoken", *span) for span in cards_in_speech(traits.lower))
+    if may_hold_codes(traits):
+        yield from (("cvc", *span) for span in codes_in(traits.lower))

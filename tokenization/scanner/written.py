@@ -1,0 +1,133 @@
+"""Card numbers written in digits: plain, separated, numbered, spread over a sentence, or with letters that look like digits."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN
+from tokenization.scanner.lexicon import FILLERS, UNIT_WORDS, digit_count
+from tokenization.scanner.limits import MAX_FILLER_WORDS, MAX_GAP_CHARS
+from tokenization.scanner.runs import SHORTEST_LONG_RUN, holds_card, scientific_cards
+from tokenization.scanner.shapes import Chain, Group, cards_in
+
+Span = tuple[int, int]
+
+_RUN: Final = re.compile(r"[0-9]+")
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_COMMON_SIGNS: Final = frozenset({" ", "-", ".", ",", ", ", "/", ":", "\n", "_", '", "', '","'})
+_LONGEST_FILLER_GAP_CHARS: Final = 60
+# Signs that make a gap part of a structure or a price; fields.py reads structures.
+_STRUCTURE: Final = re.compile(r"[\"':={}$€£¥₹%]")
+_LONGEST_GROUP_IN_PROSE: Final = 6
+_FEWEST_GROUPS_IN_PROSE: Final = 3
+_SPARE_DIGITS_IN_PROSE: Final = 8  # of a numbering, "1st … 4th", "p1 … p8"
+_FEWEST_NUMBERED_GROUPS: Final = 4
+
+# A token of digits and their look-alikes that holds a digit early on, or look-alikes of one digit alone.
+_LOOK_ALIKE_TOKEN: Final = re.compile(
+    r"(?<![^\W_])(?:(?=[A-Za-z|]{0,3}[0-9])[0-9OoQDIl|i]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSBZ]{4,19}|[Oo]{2,6}|[Il|]{2,6}"
+    r"|(?<=[0-9OoIl] )[OoIl](?= [0-9OoIl]))(?![^\W_])"
+)
+_LOOK_ALIKES: Final = str.maketrans("OoQDIl|iSBZ", "00001111582")
+LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIl|iSBZ")
+
+
+def cards_in_digits(text: str) -> Iterator[Span]:
+    """Spans of card numbers written in ASCII digits, whatever stands between them."""
+    spans = [match.span() for match in _RUN.finditer(text)]
+    gaps = [text[before[1] : after[0]] for before, after in pairwise(spans)]
+    for chain in _chains(text, spans, gaps):
+        yield from cards_in(chain)
+    for begin, end in _equal_neighbours(gaps):
+        if _is_odd_separator(gaps[begin]):
+            yield from cards_in(Chain(text, _groups(text, spans[begin : end + 1])))
+    yield from _in_prose(text, spans)
+    for start, end in spans:
+        if end - start >= SHORTEST_LONG_RUN and holds_card(text, start, end):
+            yield start, end
+    yield from scientific_cards(text)
+
+
+def cards_in_look_alikes(text: str) -> Iterator[Span]:
+    """Spans of card numbers in which letters stand for digits: O for 0, l and I for 1, in tokens that hold digits."""
+    translated = _LOOK_ALIKE_TOKEN.sub(lambda token: token[0].translate(_LOOK_ALIKES), text)
+    if translated == text:
+        return
+    spans = [match.span() for match in _RUN.finditer(translated)]
+    gaps = [translated[before[1] : after[0]] for before, after in pairwise(spans)]
+    for chain in _chains(translated, spans, gaps):
+        for start, end in cards_in(chain):
+            if not LOOK_ALIKE_LETTERS.isdisjoint(text[start:end]):
+                yield start, end
+
+
+def _chains(text: str, spans: Sequence[Span], gaps: Sequence[str]) -> Iterator[Chain]:
+    """Digit groups with nothing but a few signs and filler words between them, where they are long enough for a card."""
+    begin = digits = 0
+    for at, (start, end) in enumerate(spans):
+        digits += end - start
+        if at < len(gaps) and (gaps[at] in _COMMON_SIGNS or _joins(gaps[at])):
+            continue
+        if digits >= SHORTEST_PAN:
+            groups = _groups(text, spans[begin : at + 1])
+            yield Chain(text, groups)
+            if _is_numbered(groups):
+                yield Chain(text, groups[1::2])
+        begin, digits = at + 1, 0
+
+
+def _joins(gap: str) -> bool:
+    first = _WORD.search(gap)
+    if first is None:
+        return len(gap) <= MAX_GAP_CHARS
+    if first[0].lower() not in FILLERS or len(gap) > _LONGEST_FILLER_GAP_CHARS:
+        return False
+    words = _WORD.findall(gap.lower())
+    return len(words) <= MAX_FILLER_WORDS and FILLERS.issuperset(words)
+
+
+def _groups(text: str, spans: Sequence[Span]) -> list[Group]:
+    return [Group(text[start:end], start, end) for start, end in spans]
+
+
+def _is_numbered(groups: Sequence[Group]) -> bool:
+    """Whether every other group counts 1, 2, 3: an enumeration."""
+    return len(groups) >= _FEWEST_NUMBERED_GROUPS and all(
+        group.digits == str(index) for index, group in enumerate(groups[::2], 1)
+    )
+
+
+def _equal_neighbours(gaps: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Begin and end of every row of two or more equal gaps."""
+    begin = 0
+    for at, gap in enumerate(gaps):
+        if gap != gaps[begin]:
+            if at - begin > 1:
+                yield begin, at
+            begin = at
+    if len(gaps) - begin > 1:
+        yield begin, len(gaps)
+
+
+def _is_odd_separator(gap: str) -> bool:
+    """Whether a gap, such as 4242x4242x or <b>4242</b> <b>, neither joins anyway nor is structure or a unit."""
+    return not _joins(gap) and not _STRUCTURE.search(gap) and UNIT_WORDS.isdisjoint(_WORD.findall(gap.lower()))
+
+
+def _in_prose(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """A text whose only digits are the groups of one card, with words between them."""
+    if len(spans) < _FEWEST_GROUPS_IN_PROSE or not SHORTEST_PAN <= digit_count(text) <= LONGEST_PAN + _SPARE_DIGITS_IN_PROSE:
+        return
+    groups = _groups(text, [(start, end) for start, end in spans if not text[start - 1 : start].isalpha()])
+    chain = Chain(text, groups[1::2] if _is_numbered(groups) else groups)
+    sizes = [len(group.digits) for group in chain.groups]
+    if len(sizes) < _FEWEST_GROUPS_IN_PROSE or max(sizes) > _LONGEST_GROUP_IN_PROSE or not all(map(_is_prose, chain.gaps)):
+        return
+    yield from (span for span in cards_in(chain) if span == (chain.groups[0].start, chain.groups[-1].end))
+
+
+def _is_prose(gap: str) -> bool:
+    if len(gap) > _LONGEST_FILLER_GAP_CHARS or _STRUCTURE.search(gap):
+        return False
+    return UNIT_WORDS.isdisjoint(_WORD.findall(gap.lower()))

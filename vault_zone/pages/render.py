@@ -1,0 +1,333 @@
+"""Renders the shopper's pages and serves their two static files. Pure: no clock, no network, no settings."""
+
+import base64
+import enum
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vault_zone.capture_form import MESSAGES, FormErrors, Locale, SafeValues
+from vault_zone.card import BRAND_RULES
+
+_HERE = Path(__file__).parent
+_CONTENT_TYPES = {"card.css": "text/css; charset=utf-8", "card.js": "text/javascript; charset=utf-8"}
+_ASSET_PREFIX = "/assets/"
+_LOOPBACK = ("localhost", "127.0.0.1")
+_ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/?=&%-]*)?")
+# Characters that turn the writing direction of what follows (Unicode UAX 9): a name may not reorder the page.
+_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_FEATURES_OFF = (
+    "accelerometer", "autoplay", "camera", "clipboard-read", "display-capture", "fullscreen",
+    "geolocation", "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "picture-in-picture",
+    "publickey-credentials-get", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking",
+)  # fmt: skip
+HSTS_SECONDS = 63_072_000  # two years, the least that browsers' preload lists take
+ASSET_CACHE_SECONDS = 31_536_000  # one year: the name holds the content's hash
+
+
+class UnsafeUrl(ValueError):
+    """A link, form target or origin of a kind that a page of ours does not hold. The caller corrects its settings."""
+
+
+class AssetUnknown(KeyError):
+    """No static file has this name with this hash. The caller answers 404."""
+
+
+class Asset(NamedTuple):
+    """A static file: its bytes, content type and `integrity` value (W3C Subresource Integrity)."""
+
+    body: bytes
+    content_type: str
+    integrity: str
+
+
+class _Link(NamedTuple):
+    url: str
+    integrity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardPageView:
+    """What the card page shows. All texts are untrusted. Raises UnsafeUrl.
+
+    `action_url` is a path of the zone's own; `cancel_url` is an absolute https URL (http on a loopback host) or None.
+    """
+
+    merchant_name: str
+    amount_text: str
+    description_lines: Sequence[str]
+    action_url: str
+    expires_text: str
+    sandbox: bool
+    cancel_url: str | None = None
+    errors: FormErrors | None = None
+    safe_values: SafeValues = field(default_factory=SafeValues)
+    locale: Locale = "en"
+
+    def __post_init__(self) -> None:
+        if _PATH.fullmatch(self.action_url) is None:
+            raise UnsafeUrl("action_url must be a path of this site")
+        _require_web_url(self.cancel_url)
+
+
+class NoticeKind(enum.Enum):
+    """The notices a shopper may meet in place of the card page."""
+
+    LINK_EXPIRED = "link_expired"
+    LINK_USED = "link_used"
+    OTHER_BROWSER = "other_browser"
+    UNAVAILABLE = "unavailable"
+    RECEIVED = "received"
+    NOT_FOUND = "not_found"
+
+
+class NoticeText(NamedTuple):
+    """A notice's words: what happened, what to do now, and the label of the link onward."""
+
+    title: str
+    body: str
+    action: str
+    icon: str
+    tone: str
+
+
+NOTICES: Mapping[Locale, Mapping[NoticeKind, NoticeText]] = {
+    "en": {
+        NoticeKind.LINK_EXPIRED: NoticeText(
+            "This link has expired",
+            "Payment links stay open for a short time. Go back to your conversation and ask for a new one.",
+            "Go back",
+            "clock",
+            "calm",
+        ),
+        NoticeKind.LINK_USED: NoticeText(
+            "This link was already used",
+            "Each link takes one card, once. Go back to your conversation to see your order or to ask for a new link.",
+            "Go back",
+            "check",
+            "calm",
+        ),
+        NoticeKind.OTHER_BROWSER: NoticeText(
+            "This link is open in another browser",
+            "To protect you, a payment link works only in the browser that opened it first. Carry on there, or go back "
+            "to your conversation and ask for a new link.",
+            "Go back",
+            "lock",
+            "calm",
+        ),
+        NoticeKind.UNAVAILABLE: NoticeText(
+            "We cannot take your card just now",
+            "Please wait a minute and open your link again. If that does not help, go back to your conversation and "
+            "ask how your order stands before you pay again.",
+            "Go back",
+            "notice",
+            "warning",
+        ),
+        NoticeKind.RECEIVED: NoticeText(
+            "Payment details received",
+            "Your card details are safe with us, and the assistant has not seen them. Go back to finish your order.",
+            "Continue",
+            "check",
+            "good",
+        ),
+        NoticeKind.NOT_FOUND: NoticeText(
+            "We cannot find this page",
+            "Check that you opened the whole link, or go back to your conversation and ask for a new one.",
+            "Go back",
+            "notice",
+            "calm",
+        ),
+    }
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeView:
+    """A notice, and where its link leads. `merchant_name` is untrusted. Raises UnsafeUrl."""
+
+    kind: NoticeKind
+    merchant_name: str | None = None
+    continue_url: str | None = None
+    sandbox: bool = False
+    locale: Locale = "en"
+
+    def __post_init__(self) -> None:
+        _require_web_url(self.continue_url)
+
+
+def render_card_page(view: CardPageView) -> str:
+    """The card form as a whole HTML document. It never holds a number or a security code that was typed."""
+    errors = {error.field.value: error for error in view.errors.shown(view.locale)} if view.errors else {}
+    template = _templates().get_template("card.html")
+    return template.render(
+        action_url=view.action_url,
+        amount_text=_undirected(view.amount_text),
+        brands=_brands_json(),
+        cancel_url=view.cancel_url,
+        description_lines=[_undirected(line) for line in view.description_lines],
+        errors=errors,
+        expires_text=_undirected(view.expires_text),
+        locale=view.locale,
+        merchant_name=_undirected(view.merchant_name),
+        messages=_messages_json(view.locale),
+        safe_values=view.safe_values,
+        sandbox=view.sandbox,
+        script=_link("card.js"),
+        stylesheet=_link("card.css"),
+    )
+
+
+def render_notice(view: NoticeView) -> str:
+    """The notice as a whole HTML document, without scripts."""
+    template = _templates().get_template("notice.html")
+    return template.render(
+        continue_url=view.continue_url,
+        locale=view.locale,
+        merchant_name=_undirected(view.merchant_name or ""),
+        notice=NOTICES[view.locale][view.kind],
+        sandbox=view.sandbox,
+        stylesheet=_link("card.css"),
+    )
+
+
+def static_asset(name: str) -> Asset:
+    """The file that pages name as `/assets/<name>`, such as `card.0a1b2c3d.js`. Raises AssetUnknown."""
+    asset = _assets().get(name)
+    if asset is None:
+        raise AssetUnknown
+    return asset
+
+
+def asset_url(source: str) -> str:
+    """The URL of `card.css` or `card.js`, with the hash of its content. Raises AssetUnknown."""
+    return _link(source).url
+
+
+def asset_headers() -> dict[str, str]:
+    """The headers of every static file."""
+    return {
+        "Cache-Control": f"public, max-age={ASSET_CACHE_SECONDS}, immutable",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def security_headers(return_origin: str | None, *, https: bool = True) -> dict[str, str]:
+    """The headers of every page. What must hold:
+
+    1. Scripts and styles come from this site alone, and none stands in the page (CSP Level 3).
+    2. The form posts to this site; Chromium holds redirects after it to the same list, hence `return_origin`.
+    3. No other site frames, opens or reads the page, and nothing stores it.
+    4. No header is made of anything but constants and a checked origin. Raises UnsafeUrl.
+    """
+    if return_origin is not None and _ORIGIN.fullmatch(return_origin) is None:  # (4)
+        raise UnsafeUrl("return_origin must be an https origin in lower case, without a path")
+    policy = (
+        "default-src 'none'",  # (1)
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",  # (3)
+        f"form-action 'self' {return_origin}" if return_origin else "form-action 'self'",  # (2)
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+    headers = {
+        "Cache-Control": "no-store",  # (3)
+        "Content-Security-Policy": "; ".join(policy),
+        "Cross-Origin-Embedder-Policy": "require-corp",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": ", ".join(f"{feature}=()" for feature in _FEATURES_OFF),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "X-Robots-Tag": "noindex, nofollow",
+    }
+    if https:  # RFC 6797, section 7.2: not over plain HTTP
+        headers["Strict-Transport-Security"] = f"max-age={HSTS_SECONDS}; includeSubDomains"
+    return headers
+
+
+def _require_web_url(url: str | None) -> None:
+    if url is None:
+        return
+    parts = urlsplit(url)
+    secure = parts.scheme == "https" and bool(parts.hostname)
+    local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not (secure or local):
+        raise UnsafeUrl("a link must be an absolute https URL")
+
+
+def _undirected(text: str) -> str:
+    """`text` without control characters and marks of direction; the templates isolate it with <bdi> besides."""
+    return "".join(char for char in text if char not in _DIRECTION_MARKS and unicodedata.category(char) != "Cc")
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        autoescape=True,
+        auto_reload=False,
+        loader=FileSystemLoader(_HERE),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+@cache
+def _assets() -> dict[str, Asset]:
+    assets = {}
+    for source, content_type in _CONTENT_TYPES.items():
+        body = (_HERE / source).read_bytes()
+        digest = hashlib.sha384(body).digest()
+        stem, _, suffix = source.partition(".")
+        integrity = f"sha384-{base64.b64encode(digest).decode()}"
+        assets[f"{stem}.{digest.hex()[:8]}.{suffix}"] = Asset(body, content_type, integrity)
+    return assets
+
+
+@cache
+def _link(source: str) -> _Link:
+    stem, _, suffix = source.partition(".")
+    for name, asset in _assets().items():
+        if name.startswith(f"{stem}.") and name.endswith(f".{suffix}"):
+            return _Link(_ASSET_PREFIX + name, asset.integrity)
+    raise AssetUnknown
+
+
+@cache
+def _messages_json(locale: Locale) -> dict[str, str]:
+    return {
+        card_field.value: json.dumps({problem.value: text for problem, text in texts.items()})
+        for card_field, texts in MESSAGES[locale].items()
+    }
+
+
+@cache
+def _brands_json() -> str:
+    return json.dumps(
+        [
+            {
+                "id": rule.brand.value,
+                "title": rule.title,
+                "prefixes": rule.prefixes,
+                "lengths": rule.lengths,
+                "cvc": rule.cvc_digits,
+                "groups": rule.groups,
+            }
+            for rule in BRAND_RULES
+        ]
+    )

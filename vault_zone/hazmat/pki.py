@@ -42,6 +42,7 @@ def issue_identity(authority: Path, directory: Path, service: str, now: datetime
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise TypeError("the authority's key is not a P-256 key")
     ca = x509.load_pem_x509_certificate((authority / "ca.crt").read_bytes())
+    ca_public = ca_key.public_key()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, service)])
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(SERVICE_URN + service), *map(_general_name, hosts)]
@@ -53,7 +54,7 @@ def issue_identity(authority: Path, directory: Path, service: str, now: datetime
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_public), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     for stale in (directory / f"{service}.key", directory / f"{service}.crt"):

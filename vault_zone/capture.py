@@ -71,6 +71,8 @@ class OpenLink:
 def is_return_address(url: str) -> bool:
     """Whether a page of ours may lead there: https, or http on this very machine for development."""
     parts = urlsplit(url)
+    if "@" in parts.netloc or parts.netloc != parts.netloc.lower():  # the page's policy names the origin as it stands
+        return False
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"))
 
 

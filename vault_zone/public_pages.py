@@ -97,7 +97,7 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = No
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
-        return _notice_page(zone, NoticeKind.NOT_FOUND, None, 400)
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
     except (KeyUnavailable, DatabaseBusy):
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
     zone.codes.hold(grant, captured.cvc)

@@ -1,0 +1,228 @@
+"""A charge happens at most once, and is accounted for whatever dies in between (I3, I8). Each test on both databases."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from tests.requirement import requirement
+from tests.vault_zone.world import LIFETIME_SECONDS, Crash, World, charge_request, zone_world
+from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeState
+from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorEvent
+from vault_zone.states import MOVES, move
+
+pytestmark = pytest.mark.anyio
+ACTOR = "service:commerce"
+
+PROCESSOR_CASES = {
+    "answers": {},
+    "loses the reply after the effect": {"lose_reply": True},
+    "loses the request": {"lose_request": True},
+    "cannot be connected to": {"unreachable": True},
+    "declines": {"outcome": Outcome.DECLINED},
+    "declines and loses the reply": {"outcome": Outcome.DECLINED, "lose_reply": True},
+    "wants authentication": {"outcome": Outcome.ACTION_REQUIRED},
+}
+CRASHES = list(itertools.product((None, 1, 2, 3), ("lost", "persisted")))
+
+
+async def charged(world: World, grant: str, **other: object) -> Charge:
+    return await world.engine.charge(charge_request(grant, **other), ACTOR)
+
+
+async def test_a_grant_is_charged_once_and_the_code_reaches_the_processor(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world, await world.captured_grant())
+        assert charge.state is ChargeState.SUCCEEDED
+        assert (charge.card.brand, charge.card.last4, charge.amount_minor) == ("visa", "4242", 10_905)
+        [(reference, amount_minor, number, code)] = world.processor.seen
+        assert (reference, amount_minor, number, code) == (charge.charge, 10_905, "4242424242424242", "737")
+
+
+@pytest.mark.parametrize("case", PROCESSOR_CASES)
+@pytest.mark.parametrize(("write", "fate"), CRASHES)
+async def test_whatever_dies_at_any_write_every_charge_is_accounted_for(
+    database_url: str, case: str, write: int | None, fate: str
+) -> None:
+    """The table {write} × {lost, persisted} × {what the processor does}: after a restart nothing is charged twice or lost."""
+    async with zone_world(database_url) as world:
+        grant = await world.captured_grant()
+        for name, value in PROCESSOR_CASES[case].items():
+            setattr(world.processor, name, value)
+        asked = charge_request(grant)
+        world.database.changes, world.database.crash_at, world.database.persisted = 0, write, fate == "persisted"
+        try:
+            await world.engine.charge(asked, ACTOR)
+        except Crash:
+            world = world.restart()
+            await world.engine.recover()
+        world.database.crash_at = None
+        world.processor.lose_reply = world.processor.lose_request = world.processor.unreachable = False
+
+        # The same call again, as commerce makes it, and the time after which no request can take effect any more.
+        again = await answer_or_refusal(world, asked)
+        world.clock.advance(LIFETIME_SECONDS + 1)
+        await world.engine.resolve_unknown()
+        final = await world.engine.find(asked.merchant, asked.payment)
+
+        record = list(world.processor.record.values())
+        assert len(record) <= 1, "more than one charge reached the processor"
+        assert world.processor.calls <= 1, "the processor was asked a second time"
+        if final is None:
+            assert again is ZoneError.SECURITY_CODE_GONE, "nothing was begun, so the shopper is asked again"
+            assert not record
+        elif record and record[0].outcome is Outcome.ACTION_REQUIRED:
+            assert final.state is ChargeState.ACTION_REQUIRED
+        else:
+            assert final.state in FINAL_CHARGE_STATES
+            assert (final.state is ChargeState.SUCCEEDED) == (world.processor.money_taken() == 1)
+
+
+@pytest.mark.parametrize("write", [1, 2])
+async def test_after_a_crash_before_the_charge_a_new_card_pays_the_same_checkout(database_url: str, write: int) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        grant = await world.captured_grant()
+        world.database.changes, world.database.crash_at, world.database.persisted = 0, write, False
+        with pytest.raises(Crash):
+            await charged(world, grant)
+        world.processor.lose_request = False
+        world = world.restart()
+        await world.engine.recover()
+        world.clock.advance(LIFETIME_SECONDS + 1)
+        await world.engine.resolve_unknown()
+        charge = await charged(world, await world.captured_grant())
+        assert charge.state is ChargeState.SUCCEEDED
+        assert world.processor.money_taken() == 1
+
+
+async def test_the_same_payment_asked_many_times_at_once_is_one_charge(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        asked = charge_request(await world.captured_grant())
+        answers = await asyncio.gather(*(world.engine.charge(asked, ACTOR) for _ in range(8)))
+        assert {answer.charge for answer in answers} == {answers[0].charge}
+        assert world.processor.calls == 1
+        assert (await world.engine.charge(asked, ACTOR)).state is ChargeState.SUCCEEDED
+
+
+async def test_two_payments_of_one_checkout_are_one_charge_and_one_refusal(database_url: str) -> None:
+    """Two channels that pay one checkout, each with a card of its own."""
+    async with zone_world(database_url) as world:
+        grants = [await world.captured_grant(), await world.captured_grant()]
+        answers = await asyncio.gather(*(answer_or_refusal(world, charge_request(grant)) for grant in grants))
+        assert sorted(isinstance(answer, Charge) for answer in answers) == [False, True]
+        assert ZoneError.CHECKOUT_ALREADY_CHARGED in answers
+        assert world.processor.money_taken() == 1
+
+
+async def test_a_payment_id_never_stands_for_two_different_charges(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        asked = charge_request(await world.captured_grant())
+        await world.engine.charge(asked, ACTOR)
+        for other in ({"amount_minor": 1}, {"checkout": "chk_b"}, {"currency": "EUR"}):
+            changed = asked.model_copy(update=other)
+            assert await answer_or_refusal(world, changed) is ZoneError.PAYMENT_CONFLICT
+        assert world.processor.calls == 1
+
+
+async def test_an_unknown_charge_ends_only_by_the_processors_record(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        assert charge.state is ChargeState.UNKNOWN
+        await world.engine.resolve_unknown()
+        early = await world.engine.find(charge.merchant, charge.payment)
+        assert early is not None
+        assert early.state is ChargeState.UNKNOWN, "absence says nothing while the request may still be on its way"
+        # It was on its way after all: the record appears, and is believed.
+        world.processor.record[charge.charge] = ProcessorAnswer(Outcome.SUCCEEDED, "ch_late")
+        await world.engine.resolve_unknown()
+        late = await world.engine.find(charge.merchant, charge.payment)
+        assert late is not None
+        assert late.state is ChargeState.SUCCEEDED
+        assert world.processor.calls == 1
+
+
+async def test_a_processor_that_cannot_be_asked_leaves_the_charge_unknown(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        world.processor.unreachable = True
+        world.clock.advance(3600)
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert found.state is ChargeState.UNKNOWN
+
+
+@requirement("10.7.2")
+async def test_nothing_is_charged_while_the_log_cannot_be_written(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        grant = await world.captured_grant()
+        world.log_writable[0] = False
+        asked = charge_request(grant)
+        assert await answer_or_refusal(world, asked) is ZoneError.AUDIT_UNAVAILABLE
+        assert world.processor.calls == 0
+        world.log_writable[0] = True
+        assert (await world.engine.charge(asked, ACTOR)).state is ChargeState.SUCCEEDED, (
+            "the same call works afterwards"
+        )
+
+
+async def test_a_failed_commit_of_the_intent_leaves_the_code_for_the_next_try(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        asked = charge_request(await world.captured_grant())
+        world.database.changes, world.database.crash_at = 0, 1
+        with pytest.raises(Crash):
+            await world.engine.charge(asked, ACTOR)
+        assert world.processor.calls == 0
+        assert (await world.engine.charge(asked, ACTOR)).state is ChargeState.SUCCEEDED
+
+
+async def test_authentication_ends_by_the_processors_word(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.outcome = Outcome.ACTION_REQUIRED
+        charge = await charged(world, await world.captured_grant())
+        assert charge.state is ChargeState.ACTION_REQUIRED
+        assert charge.action_url == "https://bank.example/acs"
+        world.processor.record[charge.charge] = ProcessorAnswer(Outcome.SUCCEEDED, "ch_1")
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert (found.state, found.action_url) == (ChargeState.SUCCEEDED, None)
+
+
+async def test_a_webhook_is_applied_once_and_a_late_one_changes_nothing(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        won = ProcessorEvent("evt_1", charge.charge, ProcessorAnswer(Outcome.SUCCEEDED, "ch_1"))
+        lost = ProcessorEvent("evt_0", charge.charge, ProcessorAnswer(Outcome.DECLINED, "ch_1", "card_declined"))
+        await asyncio.gather(*(world.engine.apply_webhook(won) for _ in range(4)))
+        await world.engine.apply_webhook(lost)
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert (found.state, found.decline_code) == (ChargeState.SUCCEEDED, None)
+
+
+async def test_a_webhook_about_nothing_of_ours_changes_nothing(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        await world.engine.apply_webhook(ProcessorEvent("evt_1", "chg_nobody", ProcessorAnswer(Outcome.SUCCEEDED)))
+        assert await world.engine.resolve_unknown() == 0
+
+
+def test_no_move_leaves_a_final_state_and_every_state_is_in_the_table() -> None:
+    assert set(MOVES) == set(ChargeState)
+    for source, target in itertools.product(ChargeState, ChargeState):
+        if source in FINAL_CHARGE_STATES or target is ChargeState.PENDING:
+            assert not move(source, target)
+        if source is ChargeState.UNKNOWN and target in FINAL_CHARGE_STATES:
+            assert move(source, target)
+
+
+async def answer_or_refusal(world: World, asked: object) -> Charge | ZoneError:
+    try:
+        return await world.engine.charge(asked, ACTOR)  # type: ignore[arg-type]  # a ChargeRequest
+    except ZoneRefusal as refusal:
+        return refusal.kind

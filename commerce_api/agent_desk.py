@@ -152,7 +152,7 @@ class AgentDesk:
                 tx,
                 scope=f"{brand_id}|{caller.principal}|{scope}"[:200],
                 key=key,
-                request=given.model_dump(mode="json", exclude_unset=True),
+                request=given.model_dump(mode="json", include=given.model_fields_set),
                 work=lambda: work(tx).model_dump(mode="json"),
             )
 

@@ -43,7 +43,7 @@ async def agent_of(
     brand: str, commerce: CommerceIn, authorization: Annotated[str, Header(max_length=300)] = ""
 ) -> Caller:
     """The brand's agent, by its key. Raises UNAUTHENTICATED, also for a brand that does not exist."""
-    scheme, _, key = authorization.partition(" ")
+    scheme, _, key = authorization.strip(" \t").partition(" ")
     try:
         known = await commerce.desk.brand(brand)
     except CommerceRefusal:

@@ -28,13 +28,14 @@ def commerce_app(commerce: Commerce) -> App:
     app.include_router(agents_api.router)
     app.include_router(checkout_pages.router)
     install_error_handlers(app)
-    return CardGuard(
-        Contained(app),
+    guarded = CardGuard(
+        app,
         maximum_bytes=BODY_BYTES,
         monotonic_seconds=monotonic_seconds,
         conversation=conversation_of,
         on_refusal=refusal_recorder(commerce, "agents_api"),
     )
+    return Contained(guarded)
 
 
 def conversation_of(scope: Scope) -> str | None:
@@ -42,7 +43,8 @@ def conversation_of(scope: Scope) -> str | None:
     named = header(scope, b"conversation-id") or header(scope, b"mcp-session-id")
     client = scope.get("client") or ("", 0)
     credential = header(scope, b"authorization") or ""
-    return f"{scope.get('path', '').split('/')[1]}|{client[0]}|{hash(credential)}|{named or ''}"
+    place = scope.get("path", "").strip("/").partition("/")[0]
+    return f"{place}|{client[0]}|{hash(credential)}|{named or ''}"
 
 
 def refusal_recorder(commerce: Commerce, channel: str):  # type: ignore[no-untyped-def]  # a coroutine function of a scope
@@ -80,7 +82,8 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(_: Request, failure: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(failure.status_code, "refused")
-        return JSONResponse(error_body(code, "There is nothing here for this request."), failure.status_code)
+        content = error_body(code, "There is nothing here for this request.")
+        return JSONResponse(content, failure.status_code, failure.headers)  # with Allow, where it is the method
 
     @app.exception_handler(DatabaseBusy)
     async def busy(_: Request, __: DatabaseBusy) -> JSONResponse:

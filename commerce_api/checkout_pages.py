@@ -25,13 +25,13 @@ async def get_page(brand: str, checkout: str, commerce: CommerceIn) -> Response:
 async def post_pay(brand: str, checkout: str, request: Request, commerce: CommerceIn) -> Response:
     """The shopper wants to pay: to the card page, on a link made for this moment."""
     if not _same_site(request, commerce):
-        return _notice(Notice.NOT_FOUND, 403)
+        return _notice(commerce, Notice.NOT_FOUND, 403)
     try:
         await commerce.payments.advance(brand, checkout)  # a card may have been captured already
         address = await commerce.payments.capture_link(brand, checkout)
     except CommerceRefusal as refusal:
         return await _page(commerce, brand, checkout, refusal.kind)
-    return RedirectResponse(address, 303, page_headers(None))
+    return RedirectResponse(address, 303, _headers(commerce))
 
 
 @router.get("/{brand}/checkout/{checkout}/return")
@@ -46,7 +46,7 @@ async def get_return(brand: str, checkout: str, commerce: CommerceIn) -> Respons
         if refusal.kind is not CommerceError.PAYMENT_UNAVAILABLE:
             return await _page(commerce, brand, checkout, refusal.kind)
     # Never straight on to the bank: browsers hold the whole chain of redirects after the card form to its form-action.
-    return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, page_headers(None))
+    return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, _headers(commerce))
 
 
 @router.get("/assets/{name}")
@@ -75,8 +75,8 @@ async def _page(commerce: Commerce, brand: str, checkout: str, problem: Commerce
         order = await commerce.desk.get_order(brand, None, view.order_id) if view.order_id else None
     except CommerceRefusal as refusal:
         if refusal.kind in (CommerceError.CHECKOUT_UNKNOWN, CommerceError.BRAND_UNKNOWN):
-            return _notice(Notice.NOT_FOUND, 404)
-        return _notice(Notice.UNAVAILABLE, 503)
+            return _notice(commerce, Notice.NOT_FOUND, 404)
+        return _notice(commerce, Notice.UNAVAILABLE, 503)
     action_url = await commerce.payments.action_url(checkout)
     content = render_checkout(
         brand=known,
@@ -87,15 +87,19 @@ async def _page(commerce: Commerce, brand: str, checkout: str, problem: Commerce
         action_url=action_url,
     )
     status = 200 if problem is None else problem.status
-    return HTMLResponse(content, status, page_headers(commerce.settings.capture_url))
+    return HTMLResponse(content, status, _headers(commerce, commerce.settings.capture_url))
 
 
-def _notice(notice: Notice, status: int) -> HTMLResponse:
-    return HTMLResponse(render_notice(notice), status, page_headers(None))
+def _notice(commerce: Commerce, notice: Notice, status: int) -> HTMLResponse:
+    return HTMLResponse(render_notice(notice), status, _headers(commerce))
+
+
+def _headers(commerce: Commerce, card_page_origin: str | None = None) -> dict[str, str]:
+    return page_headers(card_page_origin, https=commerce.settings.is_https)
 
 
 def _same_site(request: Request, commerce: Commerce) -> bool:
     """Browsers say where a form was sent from; another site's form is refused. Programs that are not browsers say nothing."""
     origin = header(request.scope, b"origin")
     site = header(request.scope, b"sec-fetch-site")
-    return (origin in (None, "null", commerce.settings.public_url)) and site in (None, "same-origin", "none")
+    return origin in (None, commerce.settings.public_url) and site in (None, "same-origin", "none")

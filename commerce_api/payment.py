@@ -4,7 +4,7 @@ What holds:
  1. The payment's id is the charge's idempotency key; payment and state ``processing`` commit before the zone is asked (I3).
  2. A reply that does not come changes nothing: the same payment is asked about again, by whoever comes next.
  3. A checkout has at most one payment that took, or may yet take, money. The database enforces it.
- 4. What is charged is the total that the shopper saw on the page that led to the card.
+ 4. What is charged is the total that the card page showed; a total that changed since it was last counted is shown first.
  5. The stock is held before the charge starts and until its outcome is known.
  6. Outcome, order, sold stock and their events commit together.
  7. After a decline the checkout is the shopper's again: another card, a new link, a new payment.

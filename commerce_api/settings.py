@@ -1,10 +1,13 @@
 """The commerce side's settings: frozen, read once at start, no default for a secret (I9). Secrets are files."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# As the pages' policy can name it: https, or http on this very machine.
+_ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost)(:[0-9]+)?")
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -30,6 +33,11 @@ class CommerceSettings:
     mcp_url: str | None
     zone_url: str
     capture_url: str
+
+    @property
+    def is_https(self) -> bool:
+        """Whether shoppers reach the checkout pages over TLS."""
+        return self.public_url.startswith("https://")
 
     @property
     def offer_key_file(self) -> Path:
@@ -85,6 +93,8 @@ class CommerceSettings:
             problems.append("--public-url must be the https:// address under which shoppers reach the checkout page")
         if environment == PRODUCTION and not (database_url or "").startswith("postgresql"):
             problems.append("--database-url must name a PostgreSQL database in production")
+        if not _ORIGIN.fullmatch(capture_url.rstrip("/")):
+            problems.append("--capture-url must be the bare https:// address of the card page, without a path")
         if not zone_url.startswith("https://"):
             problems.append("--zone-url must start with https://: the zone speaks mutual TLS only")
         settings = cls(

@@ -229,7 +229,7 @@ def _check_currency(brand: Brand, given: CheckoutGiven) -> None:
 
 
 def _merged(document: dict[str, Any], given: CheckoutGiven) -> dict[str, Any]:
-    fresh = given.model_dump(exclude_unset=True, exclude={"currency"}, mode="json")
+    fresh = given.model_dump(include=given.model_fields_set - {"currency"}, mode="json")
     if (lines := fresh.get("lines")) is not None:
         summed: dict[str, int] = {}
         for line in lines:

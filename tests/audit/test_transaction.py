@@ -1,0 +1,109 @@
+"""A change and its event commit together; many share a commit and do not disturb each other. On both databases."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select, update
+
+from audit.event import Event, EventRefused, EventType
+from audit.store import audit_event, metadata
+from audit.transaction import Database, Transaction, Unrecorded
+
+pytestmark = pytest.mark.anyio
+TABLES = MetaData()
+counter = Table("counter", TABLES, Column("id", Integer, primary_key=True), Column("value", Integer, nullable=False))
+EVENT = Event(type=EventType.LOG_STARTED, outcome="success", actor="service:test", origin="test", resource="log:test")
+
+
+async def opened(url: str) -> Database:
+    database = Database.open(url, lambda: 1_795_000_000_000)
+    await database.migrate(metadata.create_all)
+    await database.migrate(TABLES.create_all)
+    await database.maintain(lambda tx: tx.execute(insert(counter).values(id=1, value=0)))
+    return database
+
+
+async def value_of(database: Database) -> int:
+    return await database.read(lambda c: c.execute(select(counter.c.value).where(counter.c.id == 1)).scalar_one())
+
+
+async def events(database: Database) -> int:
+    return len(await database.read(lambda c: c.execute(select(audit_event.c.id)).all()))
+
+
+def add_one(tx: Transaction) -> int:
+    value: int = tx.execute(select(counter.c.value).where(counter.c.id == 1)).scalar_one() + 1
+    tx.execute(update(counter).where(counter.c.id == 1).values(value=value))
+    tx.record(EVENT)
+    return value
+
+
+async def test_concurrent_changes_behave_as_one_after_the_other(database_url: str) -> None:
+    database = await opened(database_url)
+    values = await asyncio.gather(*(database.change(add_one) for _ in range(40)))
+    assert sorted(values) == list(range(1, 41)), "a lost update"
+    assert (await value_of(database), await events(database)) == (40, 40)
+    await database.close()
+
+
+async def test_a_change_without_an_event_is_undone(database_url: str) -> None:
+    database = await opened(database_url)
+
+    def silent(tx: Transaction) -> None:
+        tx.execute(update(counter).where(counter.c.id == 1).values(value=7))
+
+    with pytest.raises(Unrecorded):
+        await database.change(silent)
+    assert await value_of(database) == 0
+    await database.close()
+
+
+async def test_an_event_that_is_refused_takes_its_change_with_it(database_url: str) -> None:
+    database = await opened(database_url)
+
+    def leaking(tx: Transaction) -> None:
+        tx.execute(update(counter).where(counter.c.id == 1).values(value=7))
+        tx.record(
+            Event(
+                type=EventType.LOG_STARTED,
+                outcome="success",
+                actor="service:test",
+                origin="test",
+                resource="4242424242424242",
+            )
+        )
+
+    with pytest.raises(EventRefused):
+        await database.change(leaking)
+    assert (await value_of(database), await events(database)) == (0, 0)
+    await database.close()
+
+
+async def test_one_that_fails_in_a_group_fails_alone(database_url: str) -> None:
+    database = await opened(database_url)
+
+    def failing(tx: Transaction) -> None:
+        add_one(tx)
+        raise LookupError
+
+    calls = [database.change(failing if number % 3 == 0 else add_one) for number in range(30)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(answer, LookupError) for answer in answers) == 10
+    assert (await value_of(database), await events(database)) == (20, 20)
+    await database.close()
+
+
+async def test_a_reader_cannot_write(database_url: str) -> None:
+    database = await opened(database_url)
+    with pytest.raises(Exception, match=r"readonly|read-only"):
+        await database.read(lambda c: c.execute(update(counter).values(value=9)))
+    assert await value_of(database) == 0
+    await database.close()
+
+
+async def test_what_was_answered_is_there_for_another_process(database_url: str) -> None:
+    database, other = await opened(database_url), Database.open(database_url, lambda: 0)
+    await asyncio.gather(*(database.change(add_one) for _ in range(5)), *(other.change(add_one) for _ in range(5)))
+    assert await value_of(other) == await value_of(database) == 10
+    await database.close()
+    await other.close()

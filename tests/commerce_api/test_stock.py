@@ -13,8 +13,8 @@ from audit.transaction import Transaction
 from commerce_api import stock
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import brand, metadata, reservation, variant
-from tests.commerce_api.test_payment import BRAND, CALLER, basket, handed_off, pay, stock_of, view_of
-from tests.commerce_api.world import World, commerce_world
+from tests.commerce_api.test_payment import CALLER, basket, handed_off, pay, stock_of, view_of
+from tests.commerce_api.world import BRAND, World, commerce_world
 
 THROW = "hp-throw-oatmeal"
 THROWS_IN_STOCK = 3
@@ -136,7 +136,9 @@ class StockMachine(RuleBasedStateMachine):
                 return
         assert possible, "reserved more than there is"
         # Taking stock from a reservation that lapsed ends that reservation.
-        for other in [name for name, (held, until) in self.held.items() if until <= self.now_ms and set(held) & set(lines)]:
+        for other in [
+            name for name, (held, until) in self.held.items() if until <= self.now_ms and set(held) & set(lines)
+        ]:
             del self.held[other]
         if lines:
             self.held[who] = (lines, expires_ms)

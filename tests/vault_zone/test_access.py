@@ -54,7 +54,14 @@ def zone_of(world: World, settings: ZoneSettings | None = None) -> Zone:
         charge_timeout_seconds=10,
     )
     return Zone(
-        settings, world.clock, world.database, world.keys, world.codes, world.processor, cast(Any, FakeSequencer()), world.engine
+        settings,
+        world.clock,
+        world.database,
+        world.keys,
+        world.codes,
+        world.processor,
+        cast(Any, FakeSequencer()),
+        world.engine,
     )
 
 
@@ -197,6 +204,6 @@ def test_key_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "vault_zone", "init", "--data", str(tmp_path / "zone")], check=True, capture_output=True
     )
-    secret = [path for path in (tmp_path / "zone").rglob("*.key")]
+    secret = list((tmp_path / "zone").rglob("*.key"))
     assert len(secret) >= 6
     assert [path for path in secret if path.stat().st_mode & 0o077] == []

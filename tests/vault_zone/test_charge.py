@@ -15,7 +15,7 @@ from vault_zone.states import MOVES, move
 pytestmark = pytest.mark.anyio
 ACTOR = "service:commerce"
 
-PROCESSOR_CASES = {
+PROCESSOR_CASES: dict[str, dict[str, object]] = {
     "answers": {},
     "loses the reply after the effect": {"lose_reply": True},
     "loses the request": {"lose_request": True},
@@ -55,7 +55,7 @@ async def test_whatever_dies_at_any_write_every_charge_is_accounted_for(
         try:
             await world.engine.charge(asked, ACTOR)
         except Crash:
-            world = world.restart()
+            world = world.restart()  # noqa: PLW2901  # the process that died is not asked again
             await world.engine.recover()
         world.database.crash_at = None
         world.processor.lose_reply = world.processor.lose_request = world.processor.unreachable = False
@@ -88,7 +88,7 @@ async def test_after_a_crash_before_the_charge_a_new_card_pays_the_same_checkout
         with pytest.raises(Crash):
             await charged(world, grant)
         world.processor.lose_request = False
-        world = world.restart()
+        world = world.restart()  # noqa: PLW2901  # the process that died is not asked again
         await world.engine.recover()
         world.clock.advance(LIFETIME_SECONDS + 1)
         await world.engine.resolve_unknown()

@@ -16,7 +16,7 @@ from vault_zone.models import card_grant
 
 pytestmark = pytest.mark.anyio
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[dict[str, object], ZoneError]] = {
     "another merchant": ({"merchant": "somebody-else"}, ZoneError.GRANT_NOT_USABLE),
     "another checkout": ({"checkout": "chk_other"}, ZoneError.GRANT_NOT_USABLE),
     "another currency": ({"currency": "EUR"}, ZoneError.GRANT_NOT_USABLE),

@@ -48,4 +48,3 @@ async def test_a_missing_column_would_be_seen(database_url: str) -> None:
             connection.exec_driver_sql("ALTER TABLE card_grant DROP COLUMN revoked_ms")
 
     assert await differences(database_url, without_a_column, metadata) != []
-

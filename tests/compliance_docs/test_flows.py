@@ -1,0 +1,213 @@
+"""The data flows: complete against the code, the tables and the lifetimes, and card data only where it belongs."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+import commerce_api.models
+import vault_zone.models
+from commerce_api.idempotency import KEEP_SECONDS
+from compliance_docs.flows import (
+    ACCOUNT_DATA,
+    FLOWS,
+    PLACES,
+    STORES,
+    Data,
+    Flow,
+    Side,
+    carries_account_data,
+    misplaced_account_data,
+)
+from tests.requirement import requirement
+from vault_zone.capture import GRANT_LIFETIME_SECONDS, RECORD_LIFETIME_SECONDS
+from vault_zone.security_codes import LIFETIME_SECONDS
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("vault_zone", "commerce_api", "mcp_server", "offer_engine", "tokenization", "audit", "compliance_docs")
+# Calls that open a connection or a listener, by their last name, and the names that are too common without their module.
+CONNECTING = (
+    "AsyncClient create_async_engine create_engine build_opener urlopen open_connection open_unix_connection "
+    "create_connection create_datagram_endpoint start_server create_server HTTPConnection HTTPSConnection ClientSession"
+)
+CONNECTING_OF = frozenset(
+    {
+        ("httpx", "Client"),
+        ("httpx", "get"),
+        ("httpx", "post"),
+        ("httpx", "request"),
+        ("httpx", "stream"),
+        ("uvicorn", "Config"),
+        ("uvicorn", "run"),
+        ("socket", "socket"),
+        ("asyncpg", "connect"),
+        ("asyncpg", "create_pool"),
+        ("psycopg", "connect"),
+        ("smtplib", "SMTP"),
+    }
+)
+FORBIDDEN_COLUMNS = ("cvc", "cvv", "cid", "track", "pin", "pan", "number", "fingerprint")
+SECONDS = {
+    "zone's memory: security code": LIFETIME_SECONDS,
+    "zone's database: cards": RECORD_LIFETIME_SECONDS,
+    "zone's database: grants": GRANT_LIFETIME_SECONDS,
+    "commerce's database: repeated requests": KEEP_SECONDS,
+}
+
+
+def connects(source: str) -> bool:
+    """Whether a module opens a connection or a listener."""
+    return any(_is_connecting(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+
+
+def _is_connecting(called: ast.expr) -> bool:
+    if isinstance(called, ast.Name):
+        return called.id in CONNECTING.split()
+    if not isinstance(called, ast.Attribute):
+        return False
+    module = called.value.id if isinstance(called.value, ast.Name) else ""
+    return called.attr in CONNECTING.split() or (module, called.attr) in CONNECTING_OF
+
+
+def connecting_files(package: str) -> set[str]:
+    """The files of a package that connect or listen."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / package).rglob("*.py")
+        if connects(path.read_text(encoding="utf-8"))
+    }
+
+
+def named_files(flows: tuple[Flow, ...]) -> set[str]:
+    """The files that flows name."""
+    return {path for flow in flows for path in flow.code}
+
+
+def tables(side: str, metadata: MetaData) -> set[str]:
+    """The tables of a side as stores name them."""
+    return {f"{side}.{name}" for name in metadata.tables}
+
+
+ALL_TABLES = tables("zone", vault_zone.models.metadata) | tables("commerce", commerce_api.models.metadata)
+
+
+@requirement("1.2.3", "1.2.5", "1.3.2")
+def test_every_file_that_connects_or_listens_is_named_by_a_flow() -> None:
+    connecting = set().union(*map(connecting_files, PACKAGES))
+    assert connecting - named_files(FLOWS) == set()
+    assert connecting, "the search found nothing at all"
+
+
+@requirement("1.2.3")
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import httpx\nasync def leak():\n    async with httpx.AsyncClient() as client: ...\n",
+        "import httpx\nhttpx.post('https://models.example', content=b'')\n",
+        "import asyncio\nasync def leak():\n    await asyncio.open_connection('models.example', 443)\n",
+        "from socket import create_connection\ncreate_connection(('models.example', 443))\n",
+        "import urllib.request\nurllib.request.urlopen('https://models.example')\n",
+    ],
+)
+def test_a_planted_connection_is_found_by_the_same_check(planted: str) -> None:
+    assert connects(planted)
+    assert not connects("import httpx\n\ndef status(answer: httpx.Response) -> int:\n    return answer.status_code\n")
+
+
+@pytest.mark.parametrize("dropped", [flow for flow in FLOWS if flow.source in ("zone", "assistant", "mcp")], ids=repr)
+def test_files_that_flows_name_exist(dropped: Flow) -> None:
+    for path in dropped.code:
+        assert (ROOT / path).is_file(), path
+
+
+@requirement("1.3.2")
+def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
+    sandbox_itself = "vault_zone/processors/sandbox_server/"
+    own = {path for path in connecting_files("vault_zone") if not path.startswith(sandbox_itself)}
+    assert own == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py"}
+
+
+@requirement("1.2.4", "3.6.1.4", "12.5.1", "12.5.2")
+def test_every_table_is_in_one_store() -> None:
+    stored = [table for store in STORES for table in store.tables]
+    assert sorted(stored) == sorted(ALL_TABLES)
+
+
+@requirement("1.2.4", "3.2.1")
+def test_stated_lifetimes_are_those_of_the_code() -> None:
+    assert {store.where: store.seconds for store in STORES if store.seconds is not None} == SECONDS
+
+
+@requirement("1.4.4", "3.5.1")
+def test_card_data_is_stored_in_the_zone_alone() -> None:
+    holding = {store.where: store.side for store in STORES if store.data in ACCOUNT_DATA}
+    assert set(holding.values()) == {Side.ZONE}
+    assert [table for store in STORES if store.data in ACCOUNT_DATA for table in store.tables] == ["zone.card_record"]
+
+
+@requirement("3.3.1.2", "3.5.1.1")
+def test_no_column_is_named_for_a_code_a_track_or_a_number() -> None:
+    columns = {
+        f"{table.name}.{column.name}"
+        for metadata in (vault_zone.models.metadata, commerce_api.models.metadata)
+        for table in metadata.tables.values()
+        for column in table.columns
+        if any(word in column.name.split("_") for word in FORBIDDEN_COLUMNS)
+    }
+    # A request's fingerprint, for idempotency: of its body, which holds no card (I2).
+    assert columns == {"idempotency.fingerprint"}
+
+
+@requirement("1.2.4", "12.5.2", "12.8.1")
+def test_account_data_moves_between_shopper_zone_and_processor_alone() -> None:
+    assert misplaced_account_data(FLOWS) == []
+    assert {(flow.source, flow.target) for flow in FLOWS if carries_account_data(flow)} == {
+        ("shopper", "zone"),
+        ("zone", "processor"),
+        ("zone", "zone_db"),
+    }
+
+
+@requirement("12.8.1")
+@pytest.mark.parametrize(
+    ("source", "target"), [("zone", "assistant"), ("assistant", "mcp"), ("shopper", "commerce"), ("zone", "commerce")]
+)
+def test_a_planted_flow_of_cards_to_a_model_is_found_by_the_same_check(source: str, target: str) -> None:
+    planted = replace(FLOWS[0], source=source, target=target, data=Data.CARD)
+    assert misplaced_account_data((*FLOWS, planted)) == [f"{source} → {target}: card number"]
+
+
+@requirement("7.2.6", "10.2.1.1")
+def test_only_the_charge_engine_opens_a_card() -> None:
+    opening = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if _imports(path, "vault_zone.vault", "open_card")
+    }
+    assert opening == {"vault_zone/charge.py"}
+
+
+def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
+    exposing = {
+        path.relative_to(ROOT / "vault_zone").as_posix()
+        for path in (ROOT / "vault_zone").rglob("*.py")
+        if _imports(path, "vault_zone.card", "Exposure")
+    }
+    assert exposing == {"vault.py", "security_codes.py", "capture_form.py", "processors/sandbox.py"} & exposing
+    assert {"vault.py", "processors/sandbox.py"} <= exposing
+
+
+def test_every_place_takes_part_and_every_flow_joins_two_known_places() -> None:
+    known = {place.id for place in PLACES}
+    assert {flow.source for flow in FLOWS} | {flow.target for flow in FLOWS} == known
+    assert len(known) == len(PLACES)
+
+
+def _imports(path: Path, module: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom) and node.module == module and any(alias.name == name for alias in node.names)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )

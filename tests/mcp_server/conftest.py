@@ -1,0 +1,30 @@
+"""The MCP server on a loopback port over a commerce side: one for a module's tests, or one of a test's own."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.commerce_api.world import World, commerce_world
+from tests.mcp_server.serving import Site, mcp_site
+
+
+@pytest.fixture(scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """Shared by the tests of a module, which leave the clock alone and count only what is their own."""
+    async with commerce_world(tmp_path_factory.mktemp("site")) as built, mcp_site(built) as served:
+        yield served
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A commerce side of the test's own, on SQLite. For tests marked ``anyio``."""
+    async with commerce_world(tmp_path) as built:
+        yield built
+
+
+@pytest.fixture
+async def own_site(world: World) -> AsyncIterator[Site]:
+    """The MCP server over it."""
+    async with mcp_site(world) as served:
+        yield served

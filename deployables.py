@@ -16,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BASE_VERSION = "0.1.0"
-SHIPPED_SUFFIXES = {".py", ".typed", ".html", ".css", ".js", ".mako", ".json", ".md", ".svg"}
+SHIPPED_SUFFIXES = {".py", ".typed", ".html", ".css", ".js", ".mako", ".json", ".md", ".svg", ".csv"}
 DEPLOYABLE = os.environ.get("CORDON_DEPLOYABLE", "")
 
 

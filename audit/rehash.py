@@ -30,10 +30,12 @@ def read_regular(path: Path, bytes_maximum: int) -> bytes | None:
     except OSError:  # no such file, or a link in its place
         return None
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             return None
-        data = os.read(handle, bytes_maximum + 1)
-        while len(data) <= bytes_maximum and (more := os.read(handle, bytes_maximum + 1 - len(data))):
+        wanted = min(status.st_size, bytes_maximum) + 1  # one more than there should be: a file that grows is seen
+        data = os.read(handle, wanted)
+        while len(data) < wanted and (more := os.read(handle, wanted - len(data))):
             data += more
         return data
     finally:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from audit.store import assign_indexes, entries_from, oldest_waiting_ms
+from audit.store import assign_indexes, entries_from, oldest_waiting_ms, placed_count
 from audit.tiles import TileLog
 from audit.transaction import Database
 
@@ -27,6 +27,13 @@ class SequencerRunning(RuntimeError):
     """Another process is sequencing into this log directory. Stop it, or point this one to its own data directory."""
 
 
+class LogAhead(RuntimeError):
+    """The log holds entries that the database does not: it was restored from an older copy. Appending would fork the log.
+
+    Put the newest copy of the database back, or begin a new log (a new origin) beside the old one.
+    """
+
+
 class Sequencer:
     """The background task that keeps the log up with the database, and says whether it does."""
 
@@ -36,7 +43,7 @@ class Sequencer:
         self._log = log
         self._clock = clock
         self._caught_up_ms = clock()
-        self._lock = os.open(directory.with_name(directory.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(directory, os.O_RDONLY)  # the directory itself: the log holds nothing but the log
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -48,12 +55,16 @@ class Sequencer:
         return self._clock() - self._caught_up_ms <= MAXIMUM_LAG_MILLISECONDS
 
     async def sequence(self) -> int:
-        """Takes what is waiting into the log, at most one group, and returns how many entries were signed."""
+        """Takes what is waiting into the log, at most one group; returns how many entries were signed. Raises LogAhead."""
         started_ms = self._clock()
         placed = 0
         if await self._database.read(oldest_waiting_ms) is not None:
             placed = await self._database.maintain(lambda tx: assign_indexes(tx.connection, GROUP_LIMIT))  # (1)
-        fresh = await self._database.read(lambda connection: entries_from(connection, self._log.size, GROUP_LIMIT))
+        fresh, known = await self._database.read(
+            lambda connection: (entries_from(connection, self._log.size, GROUP_LIMIT), placed_count(connection))
+        )
+        if known < self._log.size:
+            raise LogAhead
         if fresh:
             await asyncio.to_thread(self._log.append, [row.entry for row in fresh])  # (2) (3)
         if placed < GROUP_LIMIT and len(fresh) < GROUP_LIMIT:

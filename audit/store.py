@@ -80,8 +80,7 @@ def assign_indexes(connection: Connection, limit: int) -> int:
     )
     if not waiting:
         return 0
-    last = connection.execute(select(func.max(audit_event.c.leaf_index))).scalar_one()
-    first_free = 0 if last is None else last + 1
+    first_free = placed_count(connection)
     statement = update(audit_event).where(audit_event.c.id == bindparam("row_id")).values(leaf_index=bindparam("place"))
     connection.execute(statement, [{"row_id": row, "place": first_free + n} for n, row in enumerate(waiting)])
     return len(waiting)
@@ -104,6 +103,12 @@ def events_about(connection: Connection, resource: str) -> list[bytes]:
         select(audit_event.c.entry).where(audit_event.c.resource == resource).order_by(audit_event.c.id)
     )
     return [bytes(entry) for entry in rows.scalars()]
+
+
+def placed_count(connection: Connection) -> int:
+    """How many entries have a place in the log."""
+    last: int | None = connection.execute(select(func.max(audit_event.c.leaf_index))).scalar_one()
+    return 0 if last is None else last + 1
 
 
 def oldest_waiting_ms(connection: Connection) -> int | None:

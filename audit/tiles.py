@@ -215,7 +215,8 @@ class TileLog:
     def _recover(self) -> _Edge:
         """(4) The log as it is on disk. What lies there beyond the signed size is left alone, to be written again."""
         self._made.clear()
-        self._make_directory(self._directory)
+        for parent in self._make_directory(self._directory):
+            self._files.sync_directory(parent)
         incoming = self._directory / INCOMING
         for name in self._files.names(incoming):
             self._files.remove(incoming / name)
@@ -294,13 +295,13 @@ class TileLog:
     def _write(self, contents: dict[Path, bytes]) -> None:
         """(1) Every file under a passing name, synced; then the names; then the names synced."""
         incoming = self._directory / INCOMING
-        self._make_directory(incoming)
+        changed = self._make_directory(incoming)
         for number, data in enumerate(contents.values()):
             self._files.write_synced(incoming / str(number), data)
         for number, path in enumerate(contents):
-            self._make_directory(path.parent)
+            changed += [*self._make_directory(path.parent), path.parent]
             self._files.rename(incoming / str(number), path)
-        for directory in dict.fromkeys(path.parent for path in contents):
+        for directory in dict.fromkeys(changed):
             self._files.sync_directory(directory)
 
     def _publish(self, checkpoint: Checkpoint) -> None:
@@ -309,15 +310,15 @@ class TileLog:
         self._largest = checkpoint.size
         self._reader.checkpoint = checkpoint
 
-    def _make_directory(self, path: Path) -> None:
-        """Makes a directory with those above it, each with its name synced."""
+    def _make_directory(self, path: Path) -> list[Path]:
+        """Makes a directory and those above it, unless that was done before; returns where their names must be synced."""
         if path in self._made:
-            return
-        if not path.parent.exists() or path.parent.is_relative_to(self._directory):
-            self._make_directory(path.parent)
+            return []
+        is_ours = path.parent.is_relative_to(self._directory)
+        above = self._make_directory(path.parent) if is_ours or not path.parent.exists() else []
         self._files.make_directory(path)
-        self._files.sync_directory(path.parent)
         self._made.add(path)
+        return [*above, path.parent]
 
     def _remove_partials(self, full: Sequence[Tile]) -> None:
         """Partial tiles whose full tile is published serve nobody. One that cannot be removed does no harm."""

@@ -24,7 +24,6 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import CursorResult, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql import Executable
 
 from audit.event import Event
@@ -246,6 +245,8 @@ class _Postgres:
     """Serializable transactions on a pool of connections, retried while PostgreSQL asks for it."""
 
     def __init__(self, url: str, clock: Callable[[], int]) -> None:
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # SQLite does without it, and starts sooner
+
         self._clock = clock
         self._engine: AsyncEngine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),

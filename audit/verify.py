@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ from audit.layout import (
 )
 from audit.note import NOTE_BYTES_MAXIMUM, Checkpoint, KeyRefused, NoteRefused, Verifier, is_bare
 from audit.rehash import LogFiles, Progress, Rehashed, read_regular, rehash
+
+_Identity = tuple[int, int] | None
 
 _VKEY_BYTES_MAXIMUM: Final = 1_000
 _SNAPSHOT_TRIES: Final = 20  # a writer at work may replace the log's end while it is read
@@ -278,36 +281,45 @@ def _size_on_disk(directory: Path) -> int:
 
 def _check_other_files(problems: Problems, directory: Path, size: int, judge: Judge, head: _Head) -> None:
     """(4) Files beside the log's own; those that an append under way explains are waited for."""
-    extra: dict[str, Tile | None] = {}
+    extra: dict[str, _Identity] = {}
     for path in _walk(directory):
         tile = tile_of_path(path)
         if path in (CHECKPOINT, VERIFIER_KEY) or (tile is not None and _is_current(tile, size)):
             continue
         if tile is None or not _is_earlier(tile, size):
-            extra[path] = tile
+            extra[path] = _identity(directory / path)
             continue
         data = read_regular(directory / path, tile.bytes_maximum)
         if data is not None:  # a writer at work removes them when their tile is full
             judge.report_earlier(problems, tile, data)
-    for path, tile in _settled(directory, extra, head).items():
-        problems.add(path, _UNSIGNED if tile is not None else "does not belong to a log")
+    for path in _settled(directory, extra, head):
+        problems.add(path, _UNSIGNED if tile_of_path(path) is not None else "does not belong to a log")
 
 
-def _settled(directory: Path, extra: dict[str, Tile | None], head: _Head) -> dict[str, Tile | None]:
+def _settled(directory: Path, extra: dict[str, _Identity], head: _Head) -> dict[str, _Identity]:
     """The extra files that are still there, and still extra, once a writer had the time to sign or remove them."""
     for _ in range(_SETTLE_TRIES if head.verifier is not None and not head.is_checkpoint_bad else 0):
+        extra = {
+            path: identity
+            for path, identity in extra.items()
+            if identity is not None and identity == _identity(directory / path)
+        }
         if not extra:
             break
         time.sleep(_SETTLE_SECONDS)
         now = _read_head(directory)
         size = now.checkpoint.size if now.checkpoint is not None and not now.is_checkpoint_bad else 0
-        extra = {
-            path: tile
-            for path, tile in extra.items()
-            if (directory / path).is_symlink()
-            or ((directory / path).exists() and not (tile and _is_signed(tile, size)))
-        }
+        extra = {path: identity for path, identity in extra.items() if not _is_signed(tile_of_path(path), size)}
     return extra
+
+
+def _identity(path: Path) -> _Identity:
+    """Tells a file from another one that comes to have its name; None when there is no such file."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def _is_current(tile: Tile, size: int) -> bool:
@@ -321,8 +333,8 @@ def _is_earlier(tile: Tile, size: int) -> bool:
     return tile.width < TILE_WIDTH and _is_signed(tile, size)
 
 
-def _is_signed(tile: Tile, size: int) -> bool:
-    return tile.index * TILE_WIDTH + tile.width <= width_at(tile.level, size)
+def _is_signed(tile: Tile | None, size: int) -> bool:
+    return tile is not None and tile.index * TILE_WIDTH + tile.width <= width_at(tile.level, size)
 
 
 def _walk(directory: Path) -> Iterator[str]:
@@ -330,7 +342,8 @@ def _walk(directory: Path) -> Iterator[str]:
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
-        with os.scandir(directory / prefix) as found:
+        # A writer at work removes the partial tiles of a filled one, with their directory.
+        with suppress(FileNotFoundError), os.scandir(directory / prefix) as found:
             for item in found:
                 path = f"{prefix}{item.name}"
                 if item.is_dir(follow_symlinks=False):

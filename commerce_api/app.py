@@ -18,6 +18,8 @@ from tokenization.edge import App, CardGuard, Contained, Scope, error_body, head
 from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024  # a checkout of fifty lines with an address is under 8 KiB
+UNSTORABLE_TEXT = "text_unstorable"
+_UNSTORABLE_STATES = {"22021", "22P05"}  # PostgreSQL: character_not_in_repertoire, untranslatable_character
 log = structlog.get_logger("commerce_api")
 
 
@@ -81,6 +83,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, failure: HTTPException) -> JSONResponse:
+        if failure.status_code == 400:  # a body that is not even text
+            return _answer(CommerceError.INVALID_REQUEST, broken=["json_invalid"])
         code = {404: "not_found", 405: "method_not_allowed"}.get(failure.status_code, "refused")
         content = error_body(code, "There is nothing here for this request.")
         return JSONResponse(content, failure.status_code, failure.headers)  # with Allow, where it is the method
@@ -91,6 +95,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def database(_: Request, failure: SQLAlchemyError) -> JSONResponse:
+        if is_unstorable(failure):
+            return _answer(CommerceError.INVALID_REQUEST, broken=[UNSTORABLE_TEXT])
         log.error("database_failed", cause=cause_of(failure))
         return _answer(CommerceError.BUSY)
 
@@ -98,6 +104,11 @@ def install_error_handlers(app: FastAPI) -> None:
     async def unexpected(_: Request, failure: Exception) -> JSONResponse:
         log.error("request_failed", cause=cause_of(failure))
         return _answer(CommerceError.INTERNAL)
+
+
+def is_unstorable(failure: BaseException) -> bool:
+    """Whether a text of the request is one that PostgreSQL stores nowhere (it holds a NUL); SQLite takes it as it is."""
+    return getattr(getattr(failure, "orig", None), "sqlstate", None) in _UNSTORABLE_STATES
 
 
 def _answer(kind: CommerceError, **extra: object) -> JSONResponse:

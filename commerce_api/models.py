@@ -12,10 +12,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
 from audit.store import metadata as audit_metadata
+
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER PRIMARY KEY
 
 metadata = MetaData()
 for _table in audit_metadata.tables.values():
@@ -35,8 +38,9 @@ brand = Table(
 variant = Table(
     "variant",
     metadata,
-    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
-    Column("id", String(200), primary_key=True),
+    Column("row_id", _ROW_ID, primary_key=True, autoincrement=True),  # what the full-text index points at
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("id", String(200), nullable=False),
     Column("product_id", String(200), nullable=False),
     Column("title", Text, nullable=False),
     Column("product_title", Text, nullable=False),
@@ -56,6 +60,7 @@ variant = Table(
     Column("condition", String(20), nullable=False),
     Column("search_text", Text, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("brand", "id", name="uq_variant"),
     CheckConstraint("reserved >= 0", name="ck_variant_reserved"),
     CheckConstraint("stock IS NULL OR stock >= reserved", name="ck_variant_stock"),  # never oversold
     Index("ix_variant_product", "brand", "product_id"),

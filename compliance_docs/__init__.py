@@ -1,0 +1,1 @@
+"""Requirement → control → evidence, as data, and the documents made from it. A self-assessment; an assessor decides."""

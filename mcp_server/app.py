@@ -5,6 +5,7 @@ What holds for a request that reaches the SDK:
  2. It holds no card-like text, alone or with what the same client sent just before (I2).
  3. Its host and origin are ours; its bearer key, if it has one, is the brand's agent key.
  4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
+ 5. What a client of the handshake era declared comes back with it, whichever process it reaches (sessions.py).
 """
 
 import asyncio
@@ -22,19 +23,26 @@ from commerce_api.app import conversation_of, refusal_recorder
 from commerce_api.brands import Brand, is_agent_key
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
+from mcp_server import sessions
 from mcp_server.brand_server import make_brand_server
+from mcp_server.handoff import MODERN
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
     CARD_TEXT_CODE,
     CARD_TEXT_MESSAGE,
     Answer,
     App,
+    BodyRefused,
     CardGuard,
+    Contained,
+    Message,
     Receive,
     Scope,
     Send,
     error_body,
     header,
+    read_body,
+    replay,
     send_json,
 )
 from tokenization.logs import cause_of
@@ -86,7 +94,7 @@ class BrandEndpoints:
             challenge = ((b"www-authenticate", b'Bearer error="invalid_token"'),)
             return await send_json(send, (401, error_body(kind.code, kind.message)), challenge)
         running = await self._server_of(brand)
-        return await running.app(_as_sdk_expects(scope), receive, send)
+        return await _with_session(running.app, _as_sdk_expects(scope), receive, send)
 
     async def close(self) -> None:
         """Ends every brand's session manager."""
@@ -124,13 +132,16 @@ class BrandEndpoints:
                 await stop.wait()
 
         task = asyncio.create_task(keep_open())
+        task.add_done_callback(lambda _: ready.set())  # one that fails to start must not be waited for
         await ready.wait()
+        if task.done():
+            await task
         return _Running(app, stop, task)
 
 
 def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
     """The endpoints behind the card guard (2)."""
-    return CardGuard(
+    guarded = CardGuard(
         endpoints,
         maximum_bytes=BODY_BYTES,
         monotonic_seconds=monotonic_seconds,
@@ -138,6 +149,7 @@ def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
         conversation=conversation_of,
         on_refusal=_recorder(commerce),
     )
+    return Contained(guarded)
 
 
 def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:
@@ -145,7 +157,7 @@ def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:
     try:
         request = json.loads(body)
         request_id, method = request["id"], request["method"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return 422, error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
     # The id is the caller's own text: one that could carry something is not repeated.
     if type(request_id) is not int or abs(request_id) > 2**31:
@@ -174,6 +186,26 @@ def _as_sdk_expects(scope: Scope) -> Scope:
     """The path without the brand, and header values without blanks around them (4)."""
     headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
     return {**scope, "path": "/mcp", "raw_path": b"/mcp", "headers": headers}
+
+
+async def _with_session(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Gives a session id to a client of the handshake era that introduces itself (5); passes everything else on."""
+    version = header(scope, b"mcp-protocol-version")
+    if (version is not None and version >= MODERN) or header(scope, sessions.HEADER.encode()) is not None:
+        return await app(scope, receive, send)
+    try:
+        body = await read_body(receive, BODY_BYTES)
+    except BodyRefused as refused:
+        return await send_json(send, refused.answer)
+    session = sessions.session_for(body)
+
+    async def named(message: Message) -> None:
+        if session is not None and message["type"] == "http.response.start":
+            added = (sessions.HEADER.encode(), session.encode())
+            message = {**message, "headers": [*message.get("headers", ()), added]}
+        await send(message)
+
+    return await app(scope, replay(body, receive), named)
 
 
 def _transport_security(mcp_url: str | None) -> TransportSecuritySettings:

@@ -9,13 +9,17 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.request_state import RequestStateSecurity
-from mcp_types import CallToolResult, InputRequiredResult, TextContent
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
+from audit.transaction import DatabaseBusy
+from commerce_api.app import UNSTORABLE_TEXT, is_unstorable
 from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
-from mcp_server.tools import add_tools
+from mcp_server.tools import add_tools, caller_from
 from tokenization.edge import error_body
 from tokenization.logs import cause_of
 
@@ -36,7 +40,16 @@ class BrandServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: "Context[Any, Any] | None" = None
     ) -> CallToolResult | InputRequiredResult:
-        """Calls a tool. A business refusal and a wrong argument are results with ``isError``, with a closed code."""
+        """Calls a tool. A business refusal and a wrong argument are results with ``isError``, with a closed code.
+
+        Raises MCPError for a tool that is not there: the protocol has no result for that.
+        """
+        tool = self._tool_manager.get_tool(name)
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, "There is no such tool here. Take a name from tools/list.")
+        if not tool.parameters["properties"].keys() >= arguments.keys():
+            # The SDK would drop them in silence: a misspelt field must not look as if it was taken.
+            return _refusal(CommerceError.INVALID_REQUEST, broken=["*: extra_forbidden"])
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as failure:
@@ -45,8 +58,13 @@ class BrandServer(MCPServer[Any]):
                 return _refusal(cause.kind)
             if isinstance(cause, ValidationError):
                 # The SDK's own text repeats the rejected value; the path and the rule are enough to mend the call.
-                broken = sorted({_where(error["loc"]) + ": " + error["type"] for error in cause.errors()})
+                broken = sorted({_where(error["loc"], error["type"]) for error in cause.errors()})
                 return _refusal(CommerceError.INVALID_REQUEST, broken=broken)
+            if cause is not None and is_unstorable(cause):
+                return _refusal(CommerceError.INVALID_REQUEST, broken=[UNSTORABLE_TEXT])
+            if isinstance(cause, (DatabaseBusy, SQLAlchemyError)):
+                log.error("database_failed", cause=cause_of(cause))
+                return _refusal(CommerceError.BUSY)
             if cause is not None:
                 log.error("tool_failed", tool=name, cause=cause_of(cause))
                 return _refusal(CommerceError.INTERNAL)
@@ -78,11 +96,15 @@ def make_brand_server(commerce: Commerce, brand: Brand, state_keys: list[bytes])
         version="0.1.0",
         subscriptions=False,
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MILLISECONDS, scope="public")},
-        request_state_security=RequestStateSecurity(keys=state_keys),
+        request_state_security=RequestStateSecurity(
+            keys=state_keys, bind_principal=lambda ctx: caller_from(ctx.request, brand.id).principal
+        ),
         middleware=[ListOnce()],
         log_level="WARNING",
     )
     add_tools(server, commerce, brand)
+    for tool in server._tool_manager.list_tools():
+        tool.parameters["additionalProperties"] = False  # as call_tool() has it
     return server
 
 
@@ -93,8 +115,10 @@ def _refusal(kind: CommerceError, **extra: object) -> CallToolResult:
     )
 
 
-def _where(location: tuple[int | str, ...]) -> str:
-    """A path of our own field names and places; a name that the caller made up is left out."""
-    return ".".join(
-        str(part) if isinstance(part, int) or (part.isidentifier() and len(part) < 40) else "*" for part in location
-    )
+def _where(location: tuple[int | str, ...], rule: str) -> str:
+    """The broken rule, behind a path of our own field names and places; a name that the caller made up is left out."""
+    names = [
+        "*" if rule == "extra_forbidden" and place == len(location) - 1 else str(part)
+        for place, part in enumerate(location)
+    ]
+    return ".".join(names) + ": " + rule

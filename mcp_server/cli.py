@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     structlog.configure(processors=list(logs.PROCESSORS), logger_factory=structlog.stdlib.LoggerFactory())
     logs.install()
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # the SDK's INFO tells of every request
     try:
         settings = CommerceSettings.read(
             data=arguments.data,

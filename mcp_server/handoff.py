@@ -12,6 +12,7 @@ from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp_types import ElicitRequest, ElicitRequestURLParams, InputRequiredResult
 
 from commerce_api.schemas import CheckoutView
+from mcp_server import sessions
 
 MODERN = "2026-07-28"
 PAY = "pay"
@@ -39,4 +40,6 @@ def hand_off(ctx: "Context[object, object]", checkout: CheckoutView) -> Checkout
 
 def _opens_addresses(ctx: "Context[object, object]") -> bool:
     declared = ctx.client_capabilities
-    return declared is not None and declared.elicitation is not None and declared.elicitation.url is not None
+    if declared is None:  # the handshake was another request, perhaps to another process
+        return sessions.opens_addresses((ctx.headers or {}).get(sessions.HEADER))
+    return declared.elicitation is not None and declared.elicitation.url is not None

@@ -3,6 +3,7 @@
 No tool has a field for a card, and none ever will: payment leaves by an address (see handoff.py).
 """
 
+import hashlib
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -24,6 +25,7 @@ from commerce_api.schemas import (
     ProductView,
     SearchView,
 )
+from mcp_server import sessions
 from mcp_server.handoff import hand_off
 
 READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
@@ -52,9 +54,29 @@ def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand) -> None:
 
 
 def caller_of(ctx: "Context[Any, Any]", brand: str) -> Caller:
-    """Who calls. The key was verified at the door (app.py); here it only matters whether there was one."""
-    headers = ctx.headers or {}
+    """Who calls."""
+    return caller_from(ctx.request_context.request, brand)
+
+
+def caller_from(request: Any, brand: str) -> Caller:
+    """Who sent an HTTP request. The key was verified at the door (app.py); here it only matters whether there was one."""
+    headers = getattr(request, "headers", None) or {}
     return Caller(f"agent:{brand}" if headers.get("authorization") else ANONYMOUS, "mcp")
+
+
+def own_key(ctx: "Context[Any, Any]", caller: Caller, key: str | None) -> str | None:
+    """The idempotency key as the caller's own. All anonymous callers are one principal, and their keys are simple words.
+
+    Two of them that choose the same word for the same cart must not be given one checkout, in which each would read the
+    other's address. So an anonymous key counts only with where it comes from; a retry from elsewhere makes another draft.
+    """
+    if key is None or caller.principal != ANONYMOUS:
+        return key
+    request = ctx.request_context.request
+    headers = getattr(request, "headers", None) or {}
+    client = getattr(request, "client", None)
+    said = [headers.get(name, "") for name in ("user-agent", sessions.HEADER, "conversation-id")]
+    return hashlib.sha256("\0".join([client.host if client else "", *said, key]).encode()).hexdigest()
 
 
 def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
@@ -110,7 +132,8 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
     ) -> CheckoutView:
         """Starts a checkout and counts its total. Its messages say what is still missing."""
         given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
-        return await desk.create_checkout(brand, caller_of(ctx, brand), given, idempotency_key)
+        caller = caller_of(ctx, brand)
+        return await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key))
 
     @server.tool(title="Change a checkout", annotations=WRITE)
     async def update_checkout(

@@ -8,13 +8,18 @@ Plain ASGI, so the same code stands before FastAPI, Starlette and the MCP SDK. W
 """
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl, unquote_plus
 
+from tokenization.logs import cause_of
 from tokenization.scanner import ConversationScanner, contains_card, contains_card_in_bytes
+from tokenization.scanner.fold import fold
+from tokenization.scanner.fragments import fragments_of
+from tokenization.scanner.lexicon import CARD_WORDS
+from tokenization.scanner.views import View
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +34,12 @@ CARD_TEXT_MESSAGE = (
     "This looks like a card number, and card numbers are never taken here. Nothing of it was kept. "
     "Send the shopper to the payment link of the checkout; the card is entered there and nowhere else."
 )
+INTERNAL_CODE = "internal"
+INTERNAL_MESSAGE = "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."
+MAXIMUM_TEXTS = 64  # of one request that are read with what was said before; each of them is also read by itself
+MAXIMUM_DEPTH = 12  # of a JSON body in which such texts are looked for; the deepest request here is half of that
+_HALF_A_CARD_DIGITS = 8
+log = logging.getLogger("edge")
 # Headers that software sets for itself are left alone: a trace id is not a card.
 _UNSCANNED_HEADERS = frozenset(
     {b"authorization", b"cookie", b"traceparent", b"tracestate", b"x-request-id", b"content-length"}
@@ -105,23 +116,36 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """A request header's text, or None. Names are lower case."""
+    """A request header's text without blanks around it, or None. Names are lower case."""
     for key, value in scope.get("headers", ()):
         if key == name:
-            text: str = value.decode("latin-1")
+            text: str = value.decode("latin-1").strip(" \t")  # some parsers leave the blanks (RFC 9110, 5.5)
             return text
     return None
 
 
 class Contained:
-    """Keeps a failure inside: the framework answers it and then raises it again, for the server to log with its text."""
+    """Keeps a failure inside: it is logged by its kind and place and never by its text, and answered if nothing was yet."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(Exception):  # the application's own handler has answered and logged it by kind and place
-            await self._app(scope, receive, send)
+        started = ended = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started, ended
+            started = started or message["type"] == "http.response.start"
+            ended = ended or (message["type"] == "http.response.body" and not message.get("more_body"))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as failure:  # noqa: BLE001  # whatever it is: the server would log it with its text
+            if not ended:  # a framework that answered it has logged it too
+                log.error("request_failed cause=%s", cause_of(failure))
+            if not started and scope["type"] == "http":
+                await send_json(send, (500, error_body(INTERNAL_CODE, INTERNAL_MESSAGE)))
 
 
 class BodyLimit:
@@ -177,20 +201,23 @@ class CardGuard:
         return await self._app(scope, replay(body, receive), send)
 
     def _holds_card(self, scope: Scope, body: bytes) -> bool:
-        address = f"{scope.get('path', '')} {unquote_plus(scope.get('query_string', b'').decode('latin-1'))}"
-        if contains_card(address):
+        query = scope.get("query_string", b"").decode("latin-1")
+        if contains_card(f"{scope.get('path', '')} {unquote_plus(query)}"):
             return True
         if any(
             contains_card(value.decode("latin-1")) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS
         ):
             return True
-        if not body:
-            return False
-        if contains_card_in_bytes(body, header(scope, b"content-type")):
+        if body and contains_card_in_bytes(body, header(scope, b"content-type")):
             return True
         speaker = self._conversation(scope) if self._conversation else None
-        return speaker is not None and any(
-            self._scanner.check(speaker, text, self._now_seconds()) for text in spoken_texts(body)
+        if speaker is None:
+            return False
+        texts = [value for _, value in parse_qsl(query)] + spoken_texts(body)
+        return any(
+            self._scanner.check(speaker, text, self._now_seconds())
+            for text in texts[:MAXIMUM_TEXTS]
+            if may_be_part_of_card(text)
         )
 
 
@@ -200,24 +227,38 @@ def plain_refusal(_: Scope, __: bytes) -> Answer:
 
 
 def spoken_texts(body: bytes) -> list[str]:
-    """The strings a person may have typed into a JSON body, for the conversation's memory; at most 64 of them."""
+    """The strings a person may have typed into a JSON body, in order. Of JSON-RPC only the parameters, without ``_meta``."""
     try:
-        value = json.loads(body)
-    except ValueError:
+        value = json.loads(body) if body else None
+    except (ValueError, RecursionError):
         return []
-    found: list[str] = []
+    if isinstance(value, dict) and "jsonrpc" in value:
+        parameters = value.get("params")
+        named = parameters if isinstance(parameters, dict) else {}
+        value = {name: child for name, child in named.items() if name != "_meta"}
+    return list(_texts(value, 0))
 
-    def walk(node: object, depth: int) -> None:
-        if depth > 12 or len(found) >= 64:
-            return
-        if isinstance(node, str):
-            found.append(node)
-        elif isinstance(node, dict):
-            for child in node.values():
-                walk(child, depth + 1)
-        elif isinstance(node, list):
-            for child in node:
-                walk(child, depth + 1)
 
-    walk(value, 0)
-    return found
+def may_be_part_of_card(text: str) -> bool:
+    """Whether digits of the text could go on in the next message, or it speaks of cards.
+
+    A house number does not: it stands among words and is short. Without this, addresses that follow one another would meet.
+    """
+    if CARD_WORDS.search(text):
+        return True
+    fragments = fragments_of(fold(View(text)).text.lower())
+    return any(fragment.bare or len(fragment.digits) >= _HALF_A_CARD_DIGITS for fragment in fragments)
+
+
+def _texts(node: object, depth: int) -> Iterator[str]:
+    if depth > MAXIMUM_DEPTH:
+        return
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for name, child in node.items():
+            if name != "postal_code":  # in many countries four digits
+                yield from _texts(child, depth + 1)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _texts(child, depth + 1)

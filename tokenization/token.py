@@ -7,7 +7,7 @@ currency, expiry and number of uses (I4).
 
 from tokenization.ids import is_id, new_id
 
-TOKEN_PREFIX = "tok"
+TOKEN_PREFIX = "tok"  # nosec B105  # the beginning of every token, not a secret
 GRANT_PREFIX = "grt"
 
 

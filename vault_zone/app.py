@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
@@ -14,6 +15,7 @@ from tokenization.logs import cause_of
 from vault_zone import internal_api, public_pages
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.keyring import ORIGIN
 from vault_zone.runtime import Zone
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
@@ -39,11 +41,28 @@ def public_app(zone: Zone) -> App:
     return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
 
 
+async def record_refused_access(request: Request) -> None:
+    """An attempt by somebody who may not is on record (PCI DSS 10.2.1.4): which route, not who they said they were."""
+    zone: Zone = request.app.state.zone
+    route = getattr(request.scope.get("route"), "path", "unknown")
+    event = Event(
+        type=EventType.ACCESS_REFUSED,
+        outcome="failure",
+        actor="caller:unknown",
+        origin=ORIGIN,
+        resource="api:internal",
+        data={"route": route.replace("{", "(").replace("}", ")"), "method": request.method.lower()},
+    )
+    await zone.database.change(lambda tx: tx.record(event))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Every failure becomes one of ZoneError's codes; none of them carries a value of the request (I1)."""
 
     @app.exception_handler(ZoneRefusal)
-    async def refused(_: Request, refusal: ZoneRefusal) -> JSONResponse:
+    async def refused(request: Request, refusal: ZoneRefusal) -> JSONResponse:
+        if refusal.kind is ZoneError.CALLER_UNKNOWN:
+            await record_refused_access(request)
         return _answer(refusal.kind)
 
     @app.exception_handler(RequestValidationError)

@@ -13,6 +13,7 @@ What holds for a charge:
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,7 @@ _EVENT_OF = {
     ChargeState.UNKNOWN: EventType.CHARGE_UNKNOWN,
     ChargeState.ACTION_REQUIRED: EventType.CHARGE_ACTION_REQUIRED,
 }
+_REASON = re.compile(r"[a-z][a-z_]{0,39}")
 RESOLVE_LIMIT = 100  # charges looked up in one pass
 
 
@@ -251,12 +253,13 @@ def _apply(tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: 
     source, target = ChargeState(row.state), _STATE_OF[answer.outcome]
     if source is target or not move(source, target):
         return
+    reason = _reason(answer.decline_code)
     moved = tx.execute(
         update(charge)
         .where(charge.c.id == charge_id, charge.c.state == source)
         .values(
             state=target,
-            decline_code=answer.decline_code,
+            decline_code=reason,
             action_url=answer.action_url if target is ChargeState.ACTION_REQUIRED else None,
             processor_charge=answer.processor_charge or row.processor_charge,
             changed_ms=tx.now_ms,
@@ -264,9 +267,14 @@ def _apply(tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: 
     )
     if moved.rowcount == 1:
         data: dict[str, str | int | bool] = {"payment": row.payment, "checkout": row.checkout, "from": source.value}
-        if answer.decline_code:
-            data["reason"] = answer.decline_code
+        if reason:
+            data["reason"] = reason
         tx.record(_event(_EVENT_OF[target], charge_id, row.merchant, f"processor:{processor}", data))
+
+
+def _reason(code: str | None) -> str | None:
+    """A processor's code if it has the form of one: its words could keep the outcome from being recorded."""
+    return code if code is None or _REASON.fullmatch(code) else "other"
 
 
 def _same_charge(known: Charge, asked: ChargeRequest) -> Charge:

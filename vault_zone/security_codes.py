@@ -23,23 +23,26 @@ class SecurityCodes:
         self._now_seconds = monotonic_seconds
         self._key = new_key()  # (2)
         self._held: dict[str, tuple[float, bytes]] = {}
+        self._deadlines: dict[str, float] = {}  # of codes that were taken, should they be given back
 
     def __repr__(self) -> str:
         return f"SecurityCodes({len(self._held)} held)"
 
     def hold(self, grant: str, cvc: Cvc) -> None:
-        """Holds the code for the grant's one authorization."""
+        """Holds the code for the grant's one authorization; one that was taken before keeps the time it had."""
         self.forget_expired()
+        deadline = self._deadlines.pop(grant, self._now_seconds() + LIFETIME_SECONDS)
         if len(self._held) >= MAXIMUM_HELD:
             del self._held[next(iter(self._held))]  # the oldest; its shopper will be asked again
         sealed = seal(self._key, cvc.expose(Exposure.SEAL).encode(), ("cvc", grant))
-        self._held[grant] = (self._now_seconds() + LIFETIME_SECONDS, sealed)
+        self._held[grant] = (deadline, sealed)
 
     def take(self, grant: str) -> Cvc | None:
         """The code, once (3); None when it is gone (4)."""
         held = self._held.pop(grant, None)
         if held is None or held[0] <= self._now_seconds():
             return None
+        self._deadlines[grant] = held[0]
         return Cvc.parse(unseal(self._key, held[1], ("cvc", grant)).decode(), None)
 
     def forget(self, grant: str) -> None:
@@ -47,10 +50,9 @@ class SecurityCodes:
         self._held.pop(grant, None)
 
     def forget_expired(self) -> None:
-        """Erases what is past its time. Codes are held in the order in which they expire."""
+        """Erases what is past its time."""
         now_seconds = self._now_seconds()
-        while self._held:
-            oldest = next(iter(self._held))
-            if self._held[oldest][0] > now_seconds:
-                return
-            del self._held[oldest]
+        for grant in [grant for grant, (deadline, _) in self._held.items() if deadline <= now_seconds]:
+            del self._held[grant]
+        for grant in [grant for grant, deadline in self._deadlines.items() if deadline <= now_seconds]:
+            del self._deadlines[grant]

@@ -14,29 +14,35 @@ from commerce_api.catalogue.store import upsert_rows
 from tokenization.scanner import contains_card
 
 GROUP_ROWS = 500  # one commit for so many variants
-REPORTED_ROWS = 1_000  # rejected rows that are listed; the rest are counted
+SHOWN_ROWS = 20  # rejected rows that the report keeps; the rest are counted
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did: rows taken, rows rejected by reason, and the first rejected rows with line and reason."""
+    """What an import did: rows taken, rows rejected by reason, and the first of those with line and reason."""
 
     taken: int = 0
     rejected: "Counter[str]" = field(default_factory=Counter)
-    rows: list[RejectedRow] = field(default_factory=list)
+    first_rejected: list[RejectedRow] = field(default_factory=list)
 
 
 async def import_feed(
-    database: Database, brand: str, currency: str, feed: Feed, on_progress: Callable[[int], None]
+    database: Database,
+    brand: str,
+    currency: str,
+    feed: Feed,
+    on_progress: Callable[[int], None] = lambda bytes_read: None,
+    on_rejected: Callable[[RejectedRow], None] = lambda row: None,
 ) -> ImportReport:
-    """Upserts every good row of the feed and reports the others. ``on_progress`` gets the bytes read so far."""
+    """Upserts every good row of the feed and reports the others, each as it comes. Raises FeedUnreadable."""
     report = ImportReport()
     group: list[ProductRow] = []
     for row in read_products(feed, currency=currency, card_like=contains_card):
         if isinstance(row, RejectedRow):
             report.rejected[row.code.value] += 1
-            if len(report.rows) < REPORTED_ROWS:
-                report.rows.append(row)
+            on_rejected(row)
+            if len(report.first_rejected) < SHOWN_ROWS:
+                report.first_rejected.append(row)
         else:
             group.append(row)
         if len(group) >= GROUP_ROWS:

@@ -24,10 +24,10 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 _FTS5 = text(
     # The scores are worked out first: FTS5 cannot do it inside a grouping.
     "WITH found AS MATERIALIZED ("
-    "SELECT variant_search.variant AS id, bm25(variant_search, 0, 0, 4.0, 1.0) AS score FROM variant_search "
-    "WHERE variant_search MATCH :query AND variant_search.brand = :brand ORDER BY rank LIMIT :scored) "
-    "SELECT v.product_id, MIN(found.score) AS score FROM found JOIN variant v ON v.brand = :brand AND v.id = found.id "
-    "WHERE v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
+    "SELECT rowid AS row_id, bm25(variant_search, 0, 4.0, 1.0) AS score FROM variant_search "
+    "WHERE variant_search MATCH :query ORDER BY score LIMIT :scored) "
+    "SELECT v.product_id, MIN(found.score) AS score FROM found JOIN variant v ON v.row_id = found.row_id "
+    "WHERE v.brand = :brand AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
     "GROUP BY v.product_id ORDER BY score, v.product_id LIMIT :limit OFFSET :offset"
 )
 _TSVECTOR = text(
@@ -66,7 +66,9 @@ def _matching(
     connection: Connection, brand: str, search: Search, words: list[str], joiner: str, *, is_sqlite: bool
 ) -> list[str]:
     if is_sqlite:
-        query = f" {joiner} ".join(f'"{word}"*' for word in words)
+        # The brand is a column of the index, so that another brand's products do not use up the scored ones.
+        wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
+        query = f'(brand : "{brand}") AND ({wanted})'
     else:
         query = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
     rows = connection.execute(

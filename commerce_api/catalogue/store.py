@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, select, text
+from sqlalchemy import case, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
@@ -13,11 +13,17 @@ from commerce_api.catalogue.feed_rows import ProductRow
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import variant
 
-_KEPT = {"brand", "id", "reserved", "stock"}  # an upsert leaves reservations as they are, and stock to its own rule
+_KEPT = {
+    "row_id",
+    "brand",
+    "id",
+    "reserved",
+    "stock",
+}  # an upsert leaves reservations as they are, and stock to its own rule
 
 
 def upsert_rows(tx: Transaction, brand: str, rows: Sequence[ProductRow], *, is_sqlite: bool) -> None:
-    """Inserts or updates variants of a brand, and their search entries, in this transaction."""
+    """Inserts or updates variants of a brand in this transaction; the database keeps the search index up with them."""
     if not rows:
         return
     values = [_values(brand, row, tx.now_ms) for row in rows]
@@ -32,18 +38,6 @@ def upsert_rows(tx: Transaction, brand: str, rows: Sequence[ProductRow], *, is_s
         },
     )
     tx.execute(statement, values)
-    if is_sqlite:
-        tx.execute(
-            text("DELETE FROM variant_search WHERE brand = :brand AND variant = :id"),
-            [{"brand": brand, "id": row.variant_id} for row in rows],
-        )
-        tx.execute(
-            text("INSERT INTO variant_search (brand, variant, title, body) VALUES (:brand, :id, :title, :body)"),
-            [
-                {"brand": brand, "id": value["id"], "title": value["title"], "body": value["search_text"]}
-                for value in values
-            ],
-        )
 
 
 def find_variant(connection: Connection, brand: str, variant_id: str) -> "Row[Any]":

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from commerce_api.cli.init import DEFAULT_DATA
+from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.ports import USUAL, is_free
 
 OK, NOTE, BAD = "ok", "note", "fix"

@@ -6,11 +6,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from audit.note import Signer
+from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.refused import CommandRefused
 from tokenization.ids import new_id
-
-DEFAULT_DATA = Path(".cordon")
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -30,6 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_commerce_keys(data: Path) -> None:
     """Writes the commerce side's own keys, each 0600, and starts its log."""
+    from audit.note import Signer  # loads the cryptographic library, which most commands do without
+
     keys = data / "keys"
     keys.mkdir(parents=True, mode=0o700)
     for name in ("offer.key", "agent.key", "mcp-state.key"):

@@ -5,11 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from commerce_api.cli.refused import CommandRefused
-from commerce_api.settings import CommerceSettings, SettingsRefused
-from tokenization import logs
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -28,6 +24,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM."""
+    import structlog
+
+    from commerce_api.serve import run as serve_commerce
+    from commerce_api.settings import CommerceSettings, SettingsRefused
+    from tokenization import logs
+
     structlog.configure(processors=list(logs.PROCESSORS), logger_factory=structlog.stdlib.LoggerFactory())
     logs.install()
     try:
@@ -43,7 +45,5 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except SettingsRefused as refused:
         raise CommandRefused(*refused.problems) from None
-    from commerce_api.serve import run as serve_commerce
-
     serve_commerce(settings)
     return 0

@@ -8,15 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from audit.transaction import Database
-from commerce_api.brands import agent_key, all_brands
-from commerce_api.cli.databases import database_urls
-from commerce_api.cli.init import DEFAULT_DATA
+from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.ports import choose_ports
 from commerce_api.cli.stack import Stack, stop_signals, write_run_file
-from commerce_api.links import Links
-from commerce_api.settings import sqlite_url
-from tokenization.clock import now_milliseconds
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -40,6 +34,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Starts the stack, describes it, and keeps it running. Returns 0 after a clean stop. Raises CommandRefused."""
+    from commerce_api.cli.databases import database_urls
+
     ports, lines = choose_ports(arguments.port_base)
     for line in lines:
         sys.stderr.write(f"cordon: {line}\n")
@@ -62,6 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe(stack: Stack, database_url: str | None) -> dict[str, object]:
     """What runs where: the object that ``--json`` prints. Null stands for what does not exist yet."""
+    from commerce_api.brands import agent_key
+    from commerce_api.links import Links
+    from commerce_api.settings import sqlite_url
+
     commerce = stack.data / "commerce"
     secret = (commerce / "keys" / "agent.key").read_bytes().strip()
     links = Links(stack.url("commerce"), stack.url("mcp"))
@@ -88,6 +88,10 @@ def describe(stack: Stack, database_url: str | None) -> dict[str, object]:
 
 
 async def _brands(database_url: str) -> "list[Any]":
+    from audit.transaction import Database
+    from commerce_api.brands import all_brands
+    from tokenization.clock import now_milliseconds
+
     database = Database.open(database_url, now_milliseconds)
     try:
         return await database.read(all_brands)

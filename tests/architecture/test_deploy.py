@@ -18,6 +18,7 @@ WAYS_OUT = {
     "front": {"commerce", "mcp"},
 }  # the networks that are not internal, and who is on them
 WALL = "wall"
+DATA = "/var/lib/cordon"
 ZONE_SIDE = {"zone", "zone-database", "zone-setup"}
 SECRET_WORDS = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
@@ -96,24 +97,50 @@ def public_ports(compose: Compose) -> list[str]:
 
 
 def stray_volumes(compose: Compose) -> list[str]:
-    """Volumes of one side in a container of the other, host directories, and keys that a serving process could change."""
+    """Volumes of one side in a container of the other, and directories of the host."""
     wrong = []
     for name, service in services(compose).items():
-        for volume in service.get("volumes", []):
-            source, _, rest = str(volume).partition(":")
-            side = "zone" if name in ZONE_SIDE else "commerce"
-            handed_over = (name, source) == ("zone-setup", "commerce-tls") or (
-                name == "auditor" and source.endswith("-log") and rest.endswith(":ro")
-            )
-            is_setup = name.endswith("-setup")
-            serving_keys = source.endswith(("-keys", "-tls")) and not rest.endswith(":ro") and not is_setup
-            authority = source == "zone-authority" and not is_setup
-            if (not source.startswith(f"{side}-") and not handed_over) or serving_keys or authority:
-                wrong.append(f"{name} {volume}")
+        side = "zone" if name in ZONE_SIDE else "commerce"
+        for source, _, read_only in map(mount, service.get("volumes", [])):
+            is_own = source.startswith(f"{side}-") and name != "auditor"
+            is_handed_over = (name, source) == ("zone-setup", "commerce-tls")
+            is_read_log = name == "auditor" and source.endswith("-log") and read_only
+            wrong += [] if is_own or is_handed_over or is_read_log else [f"{name} {source}"]
     return wrong
 
 
-CHECKS = [open_networks, shared_networks, soft_spots, unwatched, secrets_in_sight, public_ports, stray_volumes]
+def open_keys(compose: Compose) -> list[str]:
+    """Keys and identities that a serving process could change, and any service but the setup that holds the authority's key."""
+    wrong = []
+    for name, service in services(compose).items():
+        mounts = {target: (source, read_only) for source, target, read_only in map(mount, service.get("volumes", []))}
+        if name.endswith("-setup") or DATA not in mounts:
+            continue
+        _, is_sealed = mounts[DATA]
+        for part in ("keys", "tls"):
+            wrong += [] if mounts.get(f"{DATA}/{part}", ("", is_sealed))[1] else [f"{name} {part}"]
+        wrong += [name for source, _ in mounts.values() if source == "zone-authority"]
+    return wrong
+
+
+def mount(volume: Any) -> tuple[str, str, bool]:
+    """A mount's source, its target and whether it is read-only, from either of Compose's two notations."""
+    if isinstance(volume, dict):
+        return volume["source"], volume["target"], volume.get("read_only", False)
+    source, target, *options = str(volume).split(":")
+    return source, target, options == ["ro"]
+
+
+CHECKS = [
+    open_networks,
+    shared_networks,
+    soft_spots,
+    unwatched,
+    secrets_in_sight,
+    public_ports,
+    stray_volumes,
+    open_keys,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -156,11 +183,13 @@ def _set(compose: Compose, path: str, value: Any) -> None:
         (public_ports, "services/zone/ports", ["8701:8701"]),
         (public_ports, "services/zone/ports", ["127.0.0.1:8702:8702"]),
         (public_ports, "services/zone-database/ports", ["127.0.0.1:5432:5432"]),
-        (stray_volumes, "services/commerce/volumes", ["zone-keys:/stolen:ro"]),
-        (stray_volumes, "services/zone/volumes", ["zone-keys:/var/lib/cordon"]),
-        (stray_volumes, "services/zone/volumes", ["zone-authority:/var/lib/cordon/authority:ro"]),
+        (stray_volumes, "services/commerce/volumes", ["zone-data:/stolen:ro"]),
+        (stray_volumes, "services/auditor/volumes", ["zone-data:/logs:ro"]),
         (stray_volumes, "services/zone/volumes", ["/var/run/docker.sock:/var/run/docker.sock"]),
         (stray_volumes, "services/auditor/volumes", ["zone-log:/logs/zone"]),
+        (open_keys, "services/zone/volumes", ["zone-data:/var/lib/cordon", "zone-tls:/var/lib/cordon/tls:ro"]),
+        (open_keys, "services/mcp/volumes", ["commerce-data:/var/lib/cordon:ro", "x:/var/lib/cordon/tls"]),
+        (open_keys, "services/zone/volumes", ["zone-data:/var/lib/cordon:ro", "zone-authority:/authority:ro"]),
     ],
 )
 def test_a_gap_in_the_compose_file_is_seen(check: Callable[[Compose], list[str]], path: str, planted: Any) -> None:

@@ -79,15 +79,18 @@ def alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return pythons
 
 
-@pytest.fixture(scope="module", params=list(HOLDS))
-def complete(
-    request: pytest.FixtureRequest, wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path]:
-    """A deployable, and the interpreter of an environment that holds its wheel and its lock."""
-    python = environment(tmp_path_factory.mktemp(request.param) / "venv")
-    install_lock(python, request.param)
-    install_wheel(python, wheels[request.param])
-    return request.param, python
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of the environment that becomes each deployable's in turn: what two locks share is compiled once."""
+    return environment(tmp_path_factory.mktemp("locked") / "venv")
+
+
+@pytest.fixture(scope="module", params=["commerce", "zone", "auditor"])
+def complete(request: pytest.FixtureRequest, wheels: dict[str, Path], locked: Path) -> tuple[str, Path]:
+    """A deployable, and the interpreter of an environment that holds its wheel and its lock and nothing else."""
+    install_lock(locked, request.param)
+    install_wheel(locked, wheels[request.param])
+    return request.param, locked
 
 
 @pytest.mark.parametrize(("name", "package"), [(n, p) for n in LACKS for p in LACKS[n]])
@@ -134,6 +137,18 @@ def test_a_wheel_ships_its_assets_and_no_secret(wheels: dict[str, Path], name: s
     assert set(ASSETS[name]) <= set(files)
     assert not set(PLANTED) & set(names)
     assert [file for file in files if Path(file).suffix in NOT_SHIPPED] == []
+
+
+def test_a_hook_that_ships_whatever_lies_about_would_be_noticed(checkout: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkout, tmp_path / "copy")
+    hook = tmp_path / "copy" / "deployables.py"
+    text = hook.read_text(encoding="utf-8")
+    careless = text.replace("path.suffix in SHIPPED_SUFFIXES", "path.is_file()")
+    assert careless != text
+    hook.write_text(careless, encoding="utf-8")
+    assert build("zone", tmp_path / "copy", tmp_path / "dist").returncode == 0
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    assert {"vault_zone/.env", "vault_zone/dev.key", "audit/log.key"} <= set(names_in(wheel))
 
 
 @pytest.mark.parametrize("name", HOLDS)

@@ -45,20 +45,14 @@ def install_wheel(python: Path, wheel: Path) -> None:
 
 
 def install_lock(python: Path, name: str) -> None:
-    """Installs what a lock names, from uv's cache or the package index. Skips where neither has it; in CI that is a failure."""
-    options = (
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--python",
-        python,
-        "-r",
-        LOCKS / f"{name}.txt",
-    )
-    done = run(*UV, "pip", "install", "--offline", *options, cwd=python.parent)
+    """Makes an environment hold exactly what a lock names, from uv's cache or the package index.
+
+    Skips where neither has it; in CI that is a failure.
+    """
+    sync = (*UV, "pip", "sync", "--require-hashes", "--only-binary", ":all:", "--python", python, LOCKS / f"{name}.txt")
+    done = run(*sync, "--offline", cwd=python.parent)
     if done.returncode != 0:
-        done = run(*UV, "pip", "install", *options, cwd=python.parent)
+        done = run(*sync, cwd=python.parent)
     if done.returncode != 0 and is_unreachable(done.stderr) and not os.environ.get("CI"):
         pytest.skip(f"the packages of the {name} lock are not cached here and the package index cannot be reached")
     assert done.returncode == 0, done.stderr

@@ -185,7 +185,7 @@ def headers_of(content: bytes) -> dict[str, str]:
     }
 
 
-async def post(url: str, content: bytes, headers: Mapping[str, str] | None = None, **more: str) -> httpx.Response:
+async def post(url: str, content: bytes, headers: Mapping[str, str] | None = None, /, **more: str) -> httpx.Response:
     """POSTs a body on a connection of its own. Plain HTTP: there is nothing to verify, and loading authorities is slow."""
     given = dict(headers) if headers is not None else headers_of(content)
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:

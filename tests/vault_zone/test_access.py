@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from audit.store import audit_event
 from tests.requirement import requirement
 from tests.vault_zone.world import MERCHANT, World, capture_request, charge_request, zone_world
 from tokenization.edge import App, Receive, Scope, Send
@@ -87,7 +89,7 @@ async def asked(world: World, service: str | None, method: str, path: str, body:
         return await client.request(method, path, json=body)
 
 
-@requirement("7.3.3")
+@requirement("7.3.3", "10.2.1.4")
 @pytest.mark.parametrize("service", [None, "", "stranger", "Commerce", *PERMISSIONS])
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_identity_may_do_what_its_row_says_and_nothing_else(
@@ -97,6 +99,8 @@ async def test_an_identity_may_do_what_its_row_says_and_nothing_else(
     answer = await asked(world, service, *call, body)
     allowed = service in PERMISSIONS and verb in PERMISSIONS[service or ""]
     assert (answer.status_code != 403) == allowed
+    recorded = await world.database.read(lambda c: c.execute(select(audit_event.c.type)).scalars().all())
+    assert ("access.refused" in recorded) != allowed
     if not allowed:
         assert answer.json()["error"]["code"] == "caller_unknown"
 

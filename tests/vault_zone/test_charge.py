@@ -206,6 +206,18 @@ async def test_a_webhook_is_applied_once_and_a_late_one_changes_nothing(database
         assert (found.state, found.decline_code) == (ChargeState.SUCCEEDED, None)
 
 
+@pytest.mark.parametrize("said", ["4242424242424242", "<b>no</b>", "Declined: “sorry”", "x" * 500, "51"])
+async def test_whatever_a_processor_calls_its_reason_the_outcome_is_recorded(database_url: str, said: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        world.processor.record[charge.charge] = ProcessorAnswer(Outcome.DECLINED, "ch_1", said)
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert (found.state, found.decline_code) == (ChargeState.DECLINED, "other")
+
+
 async def test_a_webhook_about_nothing_of_ours_changes_nothing(database_url: str) -> None:
     async with zone_world(database_url) as world:
         await world.engine.apply_webhook(ProcessorEvent("evt_1", "chg_nobody", ProcessorAnswer(Outcome.SUCCEEDED)))

@@ -41,6 +41,21 @@ def test_codes_past_their_time_are_erased_without_being_asked_for() -> None:
     assert repr(codes) == "SecurityCodes(4 held)"
 
 
+@requirement("3.2.1")
+def test_a_code_that_is_given_back_keeps_the_time_it_had() -> None:
+    """Or else asking again and again would keep it alive for ever."""
+    clock = TestClock()
+    codes = SecurityCodes(clock.seconds)
+    codes.hold("grt_a", Cvc.parse("737", None))
+    for _ in range(3):
+        clock.advance(LIFETIME_SECONDS / 4)
+        code = codes.take("grt_a")
+        assert code is not None
+        codes.hold("grt_a", code)
+    clock.advance(LIFETIME_SECONDS / 4)
+    assert codes.take("grt_a") is None
+
+
 def test_a_forgotten_code_is_gone() -> None:
     codes = SecurityCodes(TestClock().seconds)
     codes.hold("grt_a", Cvc.parse("737", None))

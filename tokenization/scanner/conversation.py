@@ -22,7 +22,7 @@ MAX_CONVERSATIONS: Final = 10_000
 MAX_MESSAGES: Final = 8  # a card in eight pairs of digits
 MAX_AGE_SECONDS: Final = 900.0
 _MAX_FRAGMENTS_PER_MESSAGE: Final = 4  # a message with more is a list
-_FOUR: Final = 4
+_FOUR: Final = 4  # digits in the groups that cards are written in
 
 
 class _Message(NamedTuple):
@@ -78,7 +78,9 @@ class ConversationScanner:
         self._conversations.move_to_end(conversation_id)
         while len(self._conversations) > self._max_conversations:
             self._conversations.popitem(last=False)  # (2)
-        if not fragments or not joined_card([item.fragments for item in kept], any(item.speaks_of_cards for item in kept)):
+        if not fragments or not joined_card(
+            [item.fragments for item in kept], any(item.speaks_of_cards for item in kept)
+        ):
             return []
         start, end = view.origin(fragments[0].start, fragments[-1].end)
         return [Finding("conversation", start, end - start)]
@@ -97,4 +99,6 @@ def _kept(fragments: list[Fragment]) -> tuple[Fragment, ...]:
     """(1) The fragments that a later message may complete."""
     if len(fragments) > _MAX_FRAGMENTS_PER_MESSAGE:
         return ()
-    return tuple(fragment for fragment in fragments if fragment.bare or len(fragment.digits) % _FOUR == 0)
+    return tuple(
+        item for item in fragments if item.bare or item.spoken or item.is_in_fours or len(item.digits) <= _FOUR
+    )

@@ -27,20 +27,23 @@ _PERCENT: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%[uU][0-9A-Fa-f]{4}")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,24});?")
 _TAG: Final = re.compile(r"<[/!A-Za-z][^<>]{0,120}>")
 _ESCAPE: Final = re.compile(
-    r"\\+(?:[uU][dD][89abAB][0-9A-Fa-f]{2}\\+[uU][dD][c-fC-F][0-9A-Fa-f]{2}"  # a surrogate pair
+    r"\\{1,8}(?:[uU][dD][89abAB][0-9A-Fa-f]{2}\\{1,8}[uU][dD][c-fC-F][0-9A-Fa-f]{2}"  # a surrogate pair
     r"|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|x\{[0-9A-Fa-f]{1,6}\}"
     r"|[0-7]{3}|3[0-9] ?|[nrt\"'/])"
-    r"|(?<![A-Za-z0-9])[uU]\+[0-9A-Fa-f]{4,6}[ ,;]{0,2}"
-    r"|(?<![A-Za-z0-9])0[xX][0-9A-Fa-f]{2}(?![0-9A-Za-z])[ ,;]{0,2}"
-    r"|(?<![A-Za-z0-9])0[bB][01]{6,8}(?![0-9A-Za-z])[ ,;]{0,2}"
+    r"|(?<![A-Za-z0-9])[uU]\+[0-9A-Fa-f]{4,6}(?![0-9A-Za-z])"
+    r"|(?<![A-Za-z0-9])0[xX][0-9A-Fa-f]{2}(?![0-9A-Za-z])"
+    r"|(?<![A-Za-z0-9])0[bB]0{0,2}11[01]{4}(?![0-9A-Za-z])"
 )
-_ESCAPE_MARKS: Final = ("\\", "U+", "u+", "0x", "0X", "0b", "0B")
 _QUOTED_PRINTABLE: Final = re.compile(r"(?:=3[0-9](?:=\r?\n)?){3,}")
 _ASCII_CODES: Final = re.compile(r"(?<![0-9])(?:(?:4[89]|5[0-7])[ ,;]{1,2}){12,}(?:4[89]|5[0-7])(?![0-9])")
 _BINARY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0011[01]{4}[ ,;]?){12,}0011[01]{4}(?![0-9A-Za-z])")
 _HEX_BYTES: Final = re.compile("[0-9A-Fa-f]{26,}")
-_SPACED_HEX_BYTES: Final = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}[ :,\-]{1,2}){12,}[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
-_HEX_INTEGER: Final = re.compile(r"(?<![0-9A-Za-z])(?:0[xX]|#|[Hh][Ee][Xx][ :=]{1,3})([0-9A-Fa-f]{10,16})(?![0-9A-Za-z])")
+_SPACED_HEX_BYTES: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}[ :,\-]{1,2}){12,}[0-9A-Fa-f]{2}(?![0-9A-Za-z])"
+)
+_HEX_INTEGER: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:0[xX]|#|[Hh][Ee][Xx][ :=]{1,3})([0-9A-Fa-f]{10,16})(?![0-9A-Za-z])"
+)
 _BASE32: Final = re.compile("[A-Z2-7]{21,}={0,6}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-]{18,}(?:\r?\n[A-Za-z0-9+/_\-]+)*={0,2}")
 # Three digits always become one of these quartets, so even a short piece shows itself.
@@ -50,7 +53,10 @@ _BASE64_DIGITS: Final = re.compile(
 )
 _UNCASED_HEX: Final = re.compile(r"[0-9a-f\-]+|[0-9A-F\-]+")
 _DIGITS: Final = "0123456789"
-_LONG_WORD: Final = re.compile(r"[A-Za-z0-9+/_\-]{18}")  # 13 digits in base64 without padding
+_LONG_BASE64: Final = b"a" * 18  # 13 digits without padding
+_LONG_BASE32: Final = b"a" * 21
+_BASE64_ALPHABET: Final = bytes(97 if re.match(rb"[A-Za-z0-9+/_\-]", bytes([code])) else 32 for code in range(256))
+_BASE32_ALPHABET: Final = bytes(97 if re.match(rb"[A-Z2-7]", bytes([code])) else 32 for code in range(256))
 _BASE64_DIGIT: Final = re.compile(r"[M-O](?:[DTjz][AEIMQUYcgk]|[AQgw]=)")
 _TO_STANDARD: Final = str.maketrans("-_", "+/", "\r\n")
 
@@ -69,7 +75,7 @@ def _readable(data: bytes) -> str | None:
 
 def _percent(run: str) -> str:
     if run[1] in "uU":
-        return chr(int(run[2:], 16))
+        return chr(int(run.lstrip("%uU"), 16))
     return unquote_to_bytes(run).decode(errors="replace")
 
 
@@ -163,7 +169,7 @@ def _base64_digits(run: str) -> str:
 _Row = tuple[Kind, re.Pattern[str], Decoder]
 
 
-def _possible(text: str) -> Iterator[_Row]:  # noqa: C901, PLR0912 (one cheap test for each pattern)
+def _possible(text: str) -> Iterator[_Row]:
     """The decoders whose pattern can match at all. Earlier ones win where two claim the same characters."""
     if "%" in text:
         yield "percent", _PERCENT, _percent
@@ -171,7 +177,7 @@ def _possible(text: str) -> Iterator[_Row]:  # noqa: C901, PLR0912 (one cheap te
         yield "entity", _ENTITY, _entity
     if "<" in text:
         yield "entity", _TAG, _tag
-    if any(mark in text for mark in _ESCAPE_MARKS):
+    if "\\" in text or "U+" in text or "u+" in text or "0x" in text or "0X" in text or "0b0" in text or "0B0" in text:
         yield "escape", _ESCAPE, _escape
     if "=3" in text:
         yield "escape", _QUOTED_PRINTABLE, _quoted_printable
@@ -184,8 +190,10 @@ def _possible(text: str) -> Iterator[_Row]:  # noqa: C901, PLR0912 (one cheap te
     if _repeats_a_digit(text):
         yield "hex", _HEX_BYTES, _hex_bytes
         yield "hex", _SPACED_HEX_BYTES, _hex_bytes
-    if _LONG_WORD.search(text):
-        yield "base64", _BASE32, _base32
+    raw = text.encode("utf-8", "surrogatepass")
+    if _LONG_BASE64 in raw.translate(_BASE64_ALPHABET):
+        if _LONG_BASE32 in raw.translate(_BASE32_ALPHABET):
+            yield "base64", _BASE32, _base32
         yield "base64", _BASE64, _base64
     if _BASE64_DIGIT.search(text):
         yield "base64", _BASE64_DIGITS, _base64_digits

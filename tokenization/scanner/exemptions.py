@@ -6,6 +6,7 @@ number can hardly bear by accident; a label alone ("order no.") never excuses an
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from tokenization.scanner.lexicon import NOT_CARD_LABELS
@@ -41,6 +42,7 @@ _USPS_DIGITS: Final = (20, 22, 26)  # USPS Publication 199: service bar codes be
 _USPS_START: Final = re.compile("9[1-5]")
 # Amazon order numbers (3-7-7).
 _ORDER_SHAPES: Final = frozenset({(3, 7, 7)})
+_SHARE_OF_STEPS: Final = 0.7
 _YEARS: Final = range(1900, 2100)
 
 
@@ -73,13 +75,11 @@ def _passes_mod_97(iban: str) -> bool:
 
 
 def is_postal_barcode(digits: str, start: int, end: int) -> bool:
-    """Whether ``digits[start:end]`` lies in a USPS number of 20, 22 or 26 digits with a right GS1 check digit."""
-    for match in _USPS_START.finditer(digits, max(0, start - _USPS_DIGITS[-1]), start + 2):
-        for length in _USPS_DIGITS:
-            code = digits[match.start() : match.start() + length]
-            if len(code) == length and match.start() + length >= end and _passes_gs1(code):
-                return True
-    return False
+    """Whether a USPS number of 20, 22 or 26 digits with a right GS1 check digit begins at ``start`` and reaches ``end``."""
+    if not _USPS_START.match(digits, start):
+        return False
+    codes = (digits[start : start + length] for length in _USPS_DIGITS if start + length >= end)
+    return any(len(code) in _USPS_DIGITS and _passes_gs1(code) for code in codes)
 
 
 def _passes_gs1(code: str) -> bool:
@@ -89,7 +89,9 @@ def _passes_gs1(code: str) -> bool:
 
 def is_labelled_otherwise(text: str, start: int) -> bool:
     """Whether a barcode's or telephone's label, or a leading plus sign (E.164), comes right before a 13-digit number."""
-    return text[start - 1 : start] == "+" or NOT_CARD_LABELS.search(text[max(0, start - _LABEL_CHARS) : start]) is not None
+    return (
+        text[start - 1 : start] == "+" or NOT_CARD_LABELS.search(text[max(0, start - _LABEL_CHARS) : start]) is not None
+    )
 
 
 def is_fraction(text: str, start: int, end: int) -> bool:
@@ -110,9 +112,10 @@ def are_other_numbers(groups: Sequence[str], gaps: Sequence[str]) -> bool:
 
 
 def _is_series(groups: Sequence[str]) -> bool:
-    """Four or more numbers with one and the same step that is not zero, as a list of sizes has."""
-    steps = {int(after) - int(before) for before, after in zip(groups, groups[1:], strict=False)}
-    return len(groups) >= 4 and len(steps) == 1 and 0 not in steps
+    """Four or more numbers with one step that is not zero, as sizes have; six or more that mostly have, as calendars do."""
+    steps = [int(after) - int(before) for before, after in pairwise(groups)]
+    most = max(map(steps.count, set(steps) - {0}), default=0)
+    return (len(groups) >= 4 and most == len(steps)) or (len(groups) >= 6 and most >= _SHARE_OF_STEPS * len(steps))
 
 
 def _are_times(groups: Sequence[str], gaps: Sequence[str]) -> bool:
@@ -125,7 +128,13 @@ def _are_times(groups: Sequence[str], gaps: Sequence[str]) -> bool:
 def _are_dates(groups: Sequence[str]) -> bool:
     if len(groups) % 3 == 0 and all(_is_date(*groups[at : at + 3]) for at in range(0, len(groups), 3)):
         return True
-    return all(len(group) == 8 and (_is_date(group[:2], group[2:4], group[4:]) or _is_date(group[:4], group[4:6], group[6:])) for group in groups)
+    return all(map(_is_compact_date, groups))
+
+
+def _is_compact_date(digits: str) -> bool:
+    if len(digits) != len("20261122"):
+        return False
+    return _is_date(digits[:2], digits[2:4], digits[4:]) or _is_date(digits[:4], digits[4:6], digits[6:])
 
 
 def _is_date(first: str, second: str, third: str) -> bool:

@@ -28,7 +28,7 @@ _WRITTEN: Final = re.compile(rf"[\W_]{{0,8}}([0-9]{{1,{MAX_FIELD_DIGITS}}})[\W_]
 _LONGEST_SPOKEN_CHARS: Final = 80
 _KEY_INDEX: Final = re.compile(r"(.*?)([0-9]{1,2}|(?<![A-Za-z])[A-Za-z]|(?<![A-Za-z])[A-Za-z]{2,7})[\W_]*", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z]+")
-_VALUE: Final = re.compile(r"([:=]>?)[ \t]{0,3}([\"']?)([0-9]{1,8})\2(?=[\s,;&}\])|]|\Z)")
+_VALUE: Final = re.compile(r"([:=]>?)[ \t]{0,3}([\"']?)([0-9]{1,8})\2(?=[\s,;&}\])|\"']|\.(?![0-9])|\Z)")
 _KEY: Final = re.compile(r"(?<![\w.])[\"']?([A-Za-z_][\w.\-]{0,31}(?:\[[0-9]{0,2}\])?|[0-9]{1,2})[\"']?[ \t]{0,3}\Z")
 _LONGEST_KEY_CHARS: Final = 48
 _BETWEEN_PAIRS: Final = re.compile(r"[\s,;&{}\[\]|.]{0,8}")
@@ -48,10 +48,11 @@ _ORDINALS: Final = tuple(
     )
 )
 _ORDINAL_PLACES: Final = {word: (row[0], place) for row in _ORDINALS for place, word in enumerate(row)}
-_OTHER_NAMES: Final = UNIT_WORDS | frozenset(
-    "id ids sku skus zip zips postal postcode postcodes order orders prices amounts totals sizes pin ref refs code codes year years"
-    " values counts scores stock sales points phone phones x y width height".split()
+_IDENTITY_WORDS: Final = (
+    "id ids sku skus zip zips postal postcode postcodes order orders prices amounts totals sizes pin ref refs code codes"
+    " year years values counts scores stock sales points phone phones x y width height"
 )
+_OTHER_NAMES: Final = UNIT_WORDS.union(_IDENTITY_WORDS.split())
 _PADDED_DIGITS: Final = 4  # 0056 becomes 56 as an integer
 
 
@@ -210,10 +211,9 @@ def _places(key: str) -> Iterator[tuple[str, int]]:
 
 
 def _in_series(series: Sequence[Leaf]) -> Iterator[tuple[Leaf, Leaf]]:
-    padded = [
-        leaf._replace(digits=leaf.digits.zfill(_PADDED_DIGITS)) if leaf.is_integer and at else leaf for at, leaf in enumerate(series)
-    ]
-    for leaves in (series, padded):
+    padded = [leaf._replace(digits=leaf.digits.zfill(_PADDED_DIGITS)) if leaf.is_integer else leaf for leaf in series]
+    ends = (series[-1]._replace(digits=series[-1].digits.zfill(width)) for width in range(1, _PADDED_DIGITS))
+    for leaves in (series, padded, *([*padded[:-1], end] for end in ends)):
         for begin, end in _card_windows(leaves):
             if not _are_other(leaves[begin:end]):
                 yield series[begin], series[end - 1]

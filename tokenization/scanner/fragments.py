@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from tokenization.scanner.exemptions import are_other_numbers
@@ -39,6 +40,11 @@ class Fragment(NamedTuple):
     start: int = 0
     end: int = 0
 
+    @property
+    def is_in_fours(self) -> bool:
+        """Whether it is written in two or more groups of four, of which the last may be shorter."""
+        return len(self.sizes) > 1 and self.sizes[-1] <= _FOUR and all(size == _FOUR for size in self.sizes[:-1])
+
     def __repr__(self) -> str:
         return f"Fragment({len(self.digits)} digits)"
 
@@ -63,7 +69,7 @@ def _fragment(text: str, tokens: Sequence[Token], chain: Sequence[Atom], bare: b
     if len(digits) > _LONGEST_FRAGMENT_DIGITS or _is_part_of_code(text, start, end):
         return None
     groups = [atom.digits for atom in chain]
-    gaps = [text[before.end : after.start] for before, after in zip(chain, chain[1:], strict=False)]
+    gaps = [text[before.end : after.start] for before, after in pairwise(chain)]
     if are_other_numbers(groups, gaps) or _is_price_or_time(groups, gaps):
         return None
     following = chain[-1].next_token
@@ -118,7 +124,10 @@ def _is_joined_card(window: Sequence[Fragment], begins_row: bool, card_spoken_of
     digits = [fragment.digits for fragment in window]
     if are_other_numbers(digits, [" "] * (len(digits) - 1)):  # (1)
         return False
-    if _is_cut_like_card(window):  # (2)
+    old = sum(map(len, digits)) == SHORTEST_PAN and max(map(len, digits)) > _FOUR
+    if _is_cut_like_card(window) and (
+        not old or all(fragment.is_in_fours or fragment.spoken for fragment in window)
+    ):  # (2)
         return True
     bare = all(fragment.bare for fragment in window) and sum(map(len, digits)) > SHORTEST_PAN
     longest = max(map(len, digits))
@@ -127,16 +136,13 @@ def _is_joined_card(window: Sequence[Fragment], begins_row: bool, card_spoken_of
 
 
 def _is_cut_like_card(window: Sequence[Fragment]) -> bool:
-    """(2) By messages in fours, or by the groups within the messages."""
-    lengths = [len(fragment.digits) for fragment in window]
-    in_fours = all(length % _FOUR == 0 for length in lengths[:-1]) and (lengths[-1] % _FOUR == 0 or lengths[-1] < _FOUR)
+    """(2) By messages in fours, the last one with the rest; or by the groups within the messages."""
     sizes = [size for fragment in window for size in fragment.sizes]
+    in_fours = all(len(fragment.digits) % _FOUR == 0 for fragment in window[:-1])
     if not in_fours and not (min(sizes) >= _FOUR and is_grouped_like_card(sizes)):
         return False
     return all(_is_plain(fragment) for fragment in window)
 
 
 def _is_plain(fragment: Fragment) -> bool:
-    in_groups = len(fragment.sizes) > 1 and is_grouped_like_card(fragment.sizes) and fragment.sizes[0] == _FOUR
-    return len(fragment.digits) <= _FOUR or fragment.bare or fragment.spoken or in_groups
-
+    return len(fragment.digits) <= _FOUR or fragment.bare or fragment.spoken or fragment.is_in_fours

@@ -44,7 +44,9 @@ ISSUER_RANGES: Final = (
     IssuerRange("RuPay", 6000, 6099, (16,)),  # 6062 also Hipercard
     IssuerRange("RuPay", 8200, 8299, (16,)),
     IssuerRange("Mir", 2200, 2205, _16_TO_19),  # 2205 is Borica
-    IssuerRange("Maestro", 5000, 5099, _13_TO_19),  # with Elo 5041, 5066-5067 and 5090; Verve 5060-5061, 5078-5079; RuPay 508
+    IssuerRange(
+        "Maestro", 5000, 5099, _13_TO_19
+    ),  # with Elo 5041, 5066-5067 and 5090; Verve 5060-5061, 5078-5079; RuPay 508
     IssuerRange("Maestro", 5600, 5899, _13_TO_19),
     IssuerRange("Maestro", 6304, 6304, _13_TO_19),
     IssuerRange("Maestro", 6390, 6390, (16,)),

@@ -9,6 +9,11 @@ from typing import Final
 
 _ASCII_DIGITS: Final = b"0123456789"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 UNITS: Final[dict[str, str]] = {
     word: digit
     for digit, words in {
@@ -49,23 +54,40 @@ TENS: Final[dict[str, str]] = {
     "ninety": "90",
 }
 SCALES: Final[dict[str, int]] = {"hundred": 100, "thousand": 1000}
-REPEATS: Final[dict[str, int]] = {"double": 2, "dubble": 2, "twice": 2, "triple": 3, "treble": 3, "thrice": 3, "quadruple": 4, "quad": 4}
+REPEATS: Final[dict[str, int]] = {
+    "double": 2,
+    "dubble": 2,
+    "twice": 2,
+    "triple": 3,
+    "treble": 3,
+    "thrice": 3,
+    "quadruple": 4,
+    "quad": 4,
+}
 # Words that a recogniser writes for a digit; read as digits only in a second pass, where no other reading was found.
-HOMOPHONES: Final[dict[str, str]] = {"to": "2", "too": "2", "for": "4", "fore": "4", "won": "1", "ate": "8", "sicks": "6"}
+HOMOPHONES: Final[dict[str, str]] = {
+    "to": "2",
+    "too": "2",
+    "for": "4",
+    "fore": "4",
+    "won": "1",
+    "ate": "8",
+    "sicks": "6",
+}
 
 NUMBER_WORDS: Final = frozenset({*UNITS, *TEENS, *TENS, *SCALES, *REPEATS})
 NUMBER_WORDS_AND_HOMOPHONES: Final = NUMBER_WORDS | frozenset(HOMOPHONES)
 
 # Words that people put between the groups of one number.
-FILLERS: Final = frozenset(
+FILLERS: Final = _words(
     "and then dash hyphen minus space dot point period comma slash stroke next followed by digit digits number numbers again"
-    " uh um erm er eh hmm so ok okay yes right first second third fourth fifth sixth last final finally part group block chunk set"
-    " piece half rest ending end ends starting start starts begins comes the is are it its my that".split()
+    " uh um erm er eh hmm so ok okay yes right first second third fourth fifth sixth last final finally part group block chunk"
+    " set piece half rest ending end ends starting start starts begins comes the is are it its my that"
 )
 # A message of digits and these words alone is meant to be read as digits.
-SMALL_TALK: Final = FILLERS | frozenset(
+SMALL_TALK: Final = FILLERS | _words(
     "card cc pan visa mastercard amex here here's heres go goes please thanks thank you sure hi hello hey now i'll ill send"
-    " sending continue continued cont continuing more one with of in to on a this these those i'm im was be".split()
+    " sending continue continued cont continuing more one with of in to on a this these those i'm im was be"
 )
 
 CARD_WORDS: Final = re.compile(
@@ -74,15 +96,15 @@ CARD_WORDS: Final = re.compile(
 )
 # A 13-digit number so labelled is a barcode or a telephone number; Visa has not issued 13 digits for decades.
 NOT_CARD_LABELS: Final = re.compile(
-    r"(?:gtin|ean|upc|isbn|barcode|asin|sku|phone|tel|telephone|mobile|mob|cell|whats ?app|fax|sms|imei)(?:[ _-]?(?:13|14|number|no|nr|num|is))?"
-    r"[\W_]{0,6}\+?\Z",
+    r"(?:gtin|ean|upc|isbn|barcode|asin|sku|phone|tel|telephone|mobile|mob|cell|whats ?app|fax|sms|imei)"
+    r"(?:[ _-]?(?:13|14|number|no|nr|num|is))?[\W_]{0,6}\+?\Z",
     re.IGNORECASE,
 )
 # Between two numbers these say that each is an amount or a measure of its own.
-UNIT_WORDS: Final = frozenset(
-    "usd eur gbp jpy chf cad aud cny inr brl dollar dollars euro euros pound pounds cents yen mm cm m km kg g lb lbs oz ml l pcs pc"
-    " pieces piece units unit items item inch inches in ft px mb gb tb kb ms s sec min mins h hours days weeks months years each"
-    " amount price total subtotal tax qty quantity cost balance minor currency".split()
+UNIT_WORDS: Final = _words(
+    "usd eur gbp jpy chf cad aud cny inr brl dollar dollars euro euros pound pounds cents yen mm cm m km kg g lb lbs oz ml l"
+    " pcs pc pieces piece units unit items item inch inches in ft px mb gb tb kb ms s sec min mins h hours days weeks months"
+    " years each amount price total subtotal tax qty quantity cost balance minor currency"
 )
 
 

@@ -12,11 +12,12 @@ from tokenization.scanner.exemptions import is_fraction
 from tokenization.scanner.issuers import LENGTHS_BY_PREFIX, LONGEST_PAN, PREFIX_DIGITS, is_card_number
 
 SHORTEST_LONG_RUN: Final = 16
-_LONGEST_RUN: Final = 64  # longer runs are data
+LONGEST_RUN: Final = 64  # longer runs are data
 _SCIENTIFIC: Final = re.compile(r"(?<![0-9.])([0-9])\.([0-9]{1,18})[eE]\+?(1[2-8])(?![0-9])")
 _EXPIRY_AND_CODE: Final = re.compile(r"(?:0[1-9]|1[0-2])(?:20)?(?:2[4-9]|3[0-9]|4[0-4])(?:[0-9]{3,4})?")
 _LABEL: Final = re.compile(
-    r"(?:card|pan|visa|master ?card|amex|maestro|\bcc)(?:[\W_]{0,3}(?:number|no|num|nr|is|are|code))*[\W_]{0,4}\Z", re.IGNORECASE
+    r"(?:card|pan|visa|master ?card|amex|maestro|\bcc)(?:[\W_]{0,3}(?:number|no|num|nr|is|are|code))*[\W_]{0,4}\Z",
+    re.IGNORECASE,
 )
 _LABEL_CHARS: Final = 32
 _SHORTEST_AT_AN_END: Final = 15
@@ -25,7 +26,7 @@ _FEWEST_ZEROS: Final = 2
 
 def holds_card(text: str, start: int, end: int) -> bool:
     """Whether the run of digits ``text[start:end]`` is longer than the card it holds, on evidence."""
-    if not SHORTEST_LONG_RUN <= end - start <= _LONGEST_RUN or is_fraction(text, start, end):
+    if not SHORTEST_LONG_RUN <= end - start <= LONGEST_RUN or is_fraction(text, start, end):
         return False
     run = text[start:end]
     return _with_expiry(run) or _after_zeros(run) or (_at_an_end(run) and _is_labelled(text, start))

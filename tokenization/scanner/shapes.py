@@ -28,10 +28,11 @@ from tokenization.scanner.limits import EVIDENCE_CHARS
 
 # As printed on cards, beyond equal groups: American Express 4-6-5, Diners 4-6-4, old Visa 4-3-3-3, UnionPay 6-13.
 _PRINTED: Final = frozenset({(4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (4, 4, 5), (6, 13)})
-_LARGEST_EQUAL_GROUP: Final = 8
+_EQUAL_GROUPS: Final = frozenset({1, 2, 3, 4, 5, 6, 8})  # two groups of seven end many order numbers
 _SMALL_GROUP: Final = 3
 # A card number of 16 digits, its expiry and its security code, all digit by digit; longer lists of small groups are tables.
 _CARD_WITH_EXPIRY_AND_CODE_DIGITS: Final = 27
+_MOST_POSTAL_GROUPS: Final = 7  # 26 digits in fours
 _STRUCTURE: Final = re.compile(r"[^\W\d_]|[\"':={}<>]")
 
 
@@ -53,7 +54,9 @@ class Chain:
         self.groups = groups
         self.digits = "".join(group.digits for group in groups)
         self.gaps = [text[before.end : after.start] for before, after in pairwise(groups)]
-        self.starts = list(accumulate((len(group.digits) for group in groups), initial=0))  # in digits; one more at the end
+        self.starts = list(
+            accumulate((len(group.digits) for group in groups), initial=0)
+        )  # in digits; one more at the end
 
     def card_windows(self) -> Iterator[tuple[int, int]]:
         """First and last group of every window that has a card's prefix, length and check digit (1) (2), in order."""
@@ -81,7 +84,7 @@ def is_grouped_like_card(sizes: Sequence[int]) -> bool:
     if tuple(sizes) in _PRINTED:
         return True
     size, last = sizes[0], sizes[-1]
-    equal = size <= _LARGEST_EQUAL_GROUP and last <= size and all(other == size for other in sizes[:-1])
+    equal = size in _EQUAL_GROUPS and last <= size and all(other == size for other in sizes[:-1])
     return equal or (all(other in {4, 8} for other in sizes[:-1]) and (last <= 4 or last == 8))
 
 
@@ -104,16 +107,25 @@ def _is_single_card(chain: Chain, index: int) -> bool:
 
 
 def _are_card_groups(chain: Chain, first: int, last: int) -> bool:
+    text, start = chain.text, chain.groups[first].start
     groups = [group.digits for group in chain.groups[first : last + 1]]
     gaps = chain.gaps[first:last]
     sizes = [len(group) for group in groups]
-    if are_other_numbers(groups, gaps):  # (4)
+    if sum(sizes) == SHORTEST_PAN and is_labelled_otherwise(text, start):
         return False
-    if sum(sizes) == SHORTEST_PAN and is_labelled_otherwise(chain.text, chain.groups[first].start):
-        return False
-    if is_grouped_like_card(sizes):
-        return _is_not_cut_out(chain, first, last, sizes[0])
-    return _is_whole(chain, first, last, gaps) and sum(sizes) > SHORTEST_PAN
+    if is_grouped_like_card(sizes) and (_has_few_separators(sizes, gaps) or card_words_before(text, start)):
+        shaped = _is_not_cut_out(chain, first, last, sizes[0])
+    else:
+        shaped = _is_whole(chain, first, last, gaps) and sum(sizes) > SHORTEST_PAN
+    return shaped and not are_other_numbers(groups, gaps)  # (4)
+
+
+def _has_few_separators(sizes: Sequence[int], gaps: Sequence[str]) -> bool:
+    """Small groups with ever changing separators, or with points and others, are coordinates, versions, section numbers."""
+    if sizes[0] > _SMALL_GROUP:
+        return True
+    separators = set(gaps)
+    return (sizes[0] == 1 or len(separators) <= 2) and not ("." in separators and len(separators) > 1)
 
 
 def _is_not_cut_out(chain: Chain, first: int, last: int, size: int) -> bool:
@@ -140,4 +152,12 @@ def _is_whole(chain: Chain, first: int, last: int, gaps: Sequence[str]) -> bool:
 
 
 def _is_in_postal_barcode(chain: Chain, first: int, last: int) -> bool:
-    return is_postal_barcode(chain.digits, chain.starts[first], chain.starts[last + 1])
+    """Whether the window lies within a postal bar code that begins before it and has one separator throughout."""
+    if first == last:
+        return False
+    for begin in range(first - 1, max(-1, first - 1 - _MOST_POSTAL_GROUPS), -1):
+        if chain.gaps[begin] != chain.gaps[first]:
+            return False
+        if is_postal_barcode(chain.digits, chain.starts[begin], chain.starts[last + 1]):
+            return True
+    return False

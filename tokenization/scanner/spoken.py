@@ -1,8 +1,8 @@
 """Card numbers in number words, alone or mixed with digits.
 
 Reads "four two", "forty-two", "forty-two hundred", "four thousand two hundred forty-two", "double four", "triple oh", words run
-together, and the digits of five more languages. What is ambiguous ("forty two" is 42 or 40 2; "for" may be 4; "the next four" may
-count or be a digit) is read each way.
+together, and the digits of five more languages. What is ambiguous ("forty two" is 42 or 40 2; "for" may be 4; "the next
+four" may count or be a digit) is read each way.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _TOKEN: Final = re.compile(r"[0-9]+|[^\W\d_]+")
 _PARTS: Final = sorted((word for word in NUMBER_WORDS if len(word) > 2), key=len, reverse=True)  # "sixty" before "six"
 _RUN_TOGETHER: Final = re.compile("(?:" + "|".join(_PARTS) + ")+")
 _PART: Final = re.compile("|".join(_PARTS))
-_COUNTED: Final = re.compile(r"\b(?:first|next|last|final|other|another|second|third|middle)\s+(?:two|three|four|five|six|eight|[2-8])\b")
+_COUNTED: Final = re.compile(
+    r"\b(?:first|next|last|final|other|another|second|third|middle)\s+(?:two|three|four|five|six|eight|[2-8])\b"
+)
 _SHORTEST_RUN_TOGETHER: Final = 6
-_BEGINNINGS: Final = frozenset(word[:3] for word in _PARTS)
+NUMBER_WORD_BEGINNINGS: Final = frozenset(word[:3] for word in _PARTS)
 # The most digits that a word adds to a number, for the cheap test; "quadruple forty-two" is eight. Fillers add none.
 MOST_DIGITS: Final = {
     **dict.fromkeys((*FILLERS, "other", "another", "middle"), 0),
@@ -42,6 +44,8 @@ MOST_DIGITS: Final = {
     **dict.fromkeys(SCALES, 3),
     **dict.fromkeys(REPEATS, 6),
 }
+_BEGIN_NUMBER: Final = frozenset({*UNITS, *TEENS, *TENS, *REPEATS, *HOMOPHONES})
+_MOST_VARIED_ATOMS: Final = 16  # nineteen digits in pairs, expiry and code
 _FEWEST_WORD_DIGITS: Final = 4  # fewer than these among written digits is a sentence with a number in it
 
 
@@ -61,6 +65,7 @@ class Atom(NamedTuple):
     end: int
     is_word: bool
     next_token: int
+    is_joined: bool = False  # tens and units in two words
 
 
 class Reading(NamedTuple):
@@ -72,7 +77,7 @@ class Reading(NamedTuple):
 
 def run_together(word: str) -> int:
     """How many number words a lower-case word consists of; 0 if it holds anything else."""
-    if word[:3] not in _BEGINNINGS or len(word) < _SHORTEST_RUN_TOGETHER:
+    if word[:3] not in NUMBER_WORD_BEGINNINGS or len(word) < _SHORTEST_RUN_TOGETHER:
         return 0
     return len(_PART.findall(word)) if _RUN_TOGETHER.fullmatch(word) else 0
 
@@ -111,12 +116,24 @@ def _readings(text: str) -> Iterator[tuple[str, Reading]]:
 def _cards(text: str, atoms: Sequence[Atom]) -> Iterator[Span]:
     if not any(atom.is_word for atom in atoms):
         return
-    chain = Chain(text, [Group(atom.digits, atom.start, atom.end) for atom in atoms])
-    free_from = 0
-    for first, last in chain.card_windows():
-        if first >= free_from and _is_spoken_card(atoms, first, last):
-            free_from = last + 1
-            yield atoms[first].start, atoms[last].end
+    for variant in _variants(atoms):
+        chain = Chain(text, [Group(atom.digits, atom.start, atom.end) for atom in variant])
+        free_from = 0
+        for first, last in chain.card_windows():
+            if first >= free_from and _is_spoken_card(variant, first, last):
+                free_from = last + 1
+                yield variant[first].start, variant[last].end
+
+
+def _variants(atoms: Sequence[Atom]) -> Iterator[Sequence[Atom]]:
+    """The atoms as they are, then with one "fifty two" at a time read as 50 and 2; not tried in long lists."""
+    yield atoms
+    if len(atoms) > _MOST_VARIED_ATOMS:
+        return
+    for at, atom in enumerate(atoms):
+        if atom.is_joined:
+            halves = (atom._replace(digits=f"{atom.digits[0]}0"), atom._replace(digits=atom.digits[1]))
+            yield [*atoms[:at], *halves, *atoms[at + 1 :]]
 
 
 def _is_spoken_card(atoms: Sequence[Atom], first: int, last: int) -> bool:
@@ -153,12 +170,15 @@ def chains_of(tokens: Sequence[Token], reading: Reading) -> Iterator[list[Atom]]
 
 def _atom(tokens: Sequence[Token], at: int, reading: Reading) -> Atom | None:
     """The number that begins at a token: repeated, scaled, tens and units, or single."""
+    if tokens[at].text not in _BEGIN_NUMBER and not tokens[at].text.isdigit():
+        return None
     for read in (_repeated, _scaled, _below_hundred):
         found = read(tokens, at, reading)
         if found is not None:
             digits, next_token = found
             is_word = any(token.text in NUMBER_WORDS for token in tokens[at:next_token])
-            return Atom(digits, tokens[at].start, tokens[next_token - 1].end, is_word, next_token)
+            joined = tokens[at].text in TENS and next_token == at + 2
+            return Atom(digits, tokens[at].start, tokens[next_token - 1].end, is_word, next_token, joined)
     return None
 
 
@@ -190,27 +210,28 @@ def _below_hundred(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
 
 def _scaled(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
     """Numbers with "hundred" or "thousand": at most two scales, largest first, "and" allowed."""
-    value, next_token, scales = 0, at, 0
-    while (part := _scaled_part(tokens, next_token, reading)) is not None and scales < 2:
-        amount, next_token, scale = part
-        value += amount * scale
-        scales += 1
-        if scale == SCALES["hundred"]:
+    value, next_token = 0, at
+    for scales in (frozenset(SCALES), frozenset({"hundred"})):
+        part = _scaled_part(tokens, next_token, reading, scales)
+        if part is None:
             break
-    if not scales:
+        amount, next_token = part
+        value += amount
+        if value < SCALES["thousand"] or tokens[next_token - 1].text == "hundred":
+            break
+    if not value:
         return None
     rest = _small_rest(tokens, next_token, reading)
     return (str(value + rest[0]), rest[1]) if rest else (str(value), next_token)
 
 
-def _scaled_part(tokens: Sequence[Token], at: int, reading: Reading) -> tuple[int, int, int] | None:
-    if at >= len(tokens):
-        return None
-    found = _below_hundred(tokens, at, reading)
+def _scaled_part(tokens: Sequence[Token], at: int, reading: Reading, scales: frozenset[str]) -> tuple[int, int] | None:
+    """A number below a hundred times one of the scales."""
+    found = _below_hundred(tokens, at, reading) if at < len(tokens) else None
     if found is None or len(found[0]) > 2 or found[1] >= len(tokens) or found[0] == "0":
         return None
-    scale = SCALES.get(tokens[found[1]].text)
-    return None if scale is None else (int(found[0]), found[1] + 1, scale)
+    scale = tokens[found[1]].text
+    return (int(found[0]) * SCALES[scale], found[1] + 1) if scale in scales else None
 
 
 def _small_rest(tokens: Sequence[Token], at: int, reading: Reading) -> tuple[int, int] | None:
@@ -219,5 +240,7 @@ def _small_rest(tokens: Sequence[Token], at: int, reading: Reading) -> tuple[int
         at += 1
     found = _below_hundred(tokens, at, reading) if at < len(tokens) else None
     if found is None or len(found[0]) > 2 or found[0][0] == "0" or tokens[at].text.isdigit():
+        return None
+    if found[1] < len(tokens) and tokens[found[1]].text in SCALES:
         return None
     return int(found[0]), found[1]

@@ -6,7 +6,8 @@ What must hold:
  3. A finding says where in the original text it is and holds none of it.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tokenization.scanner.codes import codes_in
@@ -16,6 +17,7 @@ from tokenization.scanner.finding import Finding, Kind
 from tokenization.scanner.fold import fold
 from tokenization.scanner.limits import MAX_DECODE_DEPTH, MAX_DECODED_GROWTH, MAX_FINDINGS, MAX_TEXT_CHARS
 from tokenization.scanner.spoken import cards_in_speech
+from tokenization.scanner.structure import TooLargeError, items_of, joined_cards, parsed
 from tokenization.scanner.traits import (
     Traits,
     may_hold_codes,
@@ -23,6 +25,7 @@ from tokenization.scanner.traits import (
     may_hold_look_alikes,
     may_hold_pairs,
     may_hold_speech,
+    may_hold_structure,
 )
 from tokenization.scanner.views import View
 from tokenization.scanner.written import cards_in_digits, cards_in_look_alikes
@@ -39,12 +42,17 @@ def find_cards(text: str) -> list[Finding]:
     """
     findings: list[Finding] = []
     for finding in _findings(text):
-        start, end = finding.offset, finding.offset + finding.length
-        if all(end <= other.offset or other.offset + other.length <= start for other in findings):
-            findings.append(finding)
-            if len(findings) == MAX_FINDINGS:
-                return [Finding("too_large", 0, len(text))]
-    return sorted(findings, key=lambda finding: finding.offset)
+        if finding.kind == "too_large" or len(findings) == MAX_FINDINGS:
+            return [Finding("too_large", 0, len(text))]
+        at = bisect_left(findings, finding.offset, key=lambda other: other.offset)
+        if not _overlaps(finding, findings[max(0, at - 1) : at + 1]):
+            findings.insert(at, finding)
+    return findings
+
+
+def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:
+    start, end = finding.offset, finding.offset + finding.length
+    return any(start < other.offset + other.length and other.offset < end for other in others)
 
 
 def contains_card(text: str) -> bool:
@@ -74,7 +82,7 @@ def _findings(text: str) -> Iterator[Finding]:
 def _placed(view: View) -> Iterator[Finding]:
     for kind, start, end in _hits(view.text):
         first, last = view.origin(start, end)  # (3)
-        decoder = view.kind(start, end) if kind != "cvc" else None
+        decoder = view.kind(start, end) if kind not in {"cvc", "too_large"} else None
         yield Finding(decoder or kind, first, last - first)
 
 
@@ -85,9 +93,21 @@ def _hits(text: str) -> Iterator[Hit]:
         yield from (("digits", *span) for span in cards_in_digits(text))
     if may_hold_pairs(traits):
         yield from (("fields", first.start, last.end) for first, last in split_cards(pairs_in(text)))
+    if may_hold_structure(traits):
+        yield from _in_structure(text)
     if may_hold_look_alikes(traits):
         yield from (("digits", *span) for span in cards_in_look_alikes(text))
     if may_hold_speech(traits):
         yield from (("spoken", *span) for span in cards_in_speech(traits.lower))
     if may_hold_codes(traits):
         yield from (("cvc", *span) for span in codes_in(traits.lower))
+
+
+def _in_structure(text: str) -> Iterator[Hit]:
+    """A card split over the leaves of a text that is JSON. What parses but is too large or deep is refused (2)."""
+    try:
+        value = parsed(text)
+        if value is not None and next(joined_cards(items_of(value)), None) is not None:
+            yield "fields", 0, len(text)
+    except (TooLargeError, RecursionError):
+        yield "too_large", 0, len(text)

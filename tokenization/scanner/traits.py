@@ -1,55 +1,106 @@
 """Cheap tests on a folded text: whether a rule can find anything in it at all.
 
 What must hold: a test is False only if its rule finds nothing (shown by a property test that compares with every test True).
-The tests cost a few microseconds, the rules ten times that, and most messages hold no card.
+The tests cost a few microseconds, the rules ten times that, and most messages hold no card. They work on bytes, each replaced
+by the class of its character, because searching bytes for a constant is the fastest thing that Python can do with a text.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Final
 
-from tokenization.scanner.issuers import SHORTEST_PAN
-from tokenization.scanner.lexicon import NUMBER_WORDS, digit_count
-from tokenization.scanner.written import LOOK_ALIKE_LETTERS
-from tokenization.scanner.spoken import MOST_DIGITS, run_together
+from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN
+from tokenization.scanner.lexicon import FILLERS, NUMBER_WORDS
+from tokenization.scanner.limits import MAX_GAP_CHARS
+from tokenization.scanner.spoken import MOST_DIGITS, NUMBER_WORD_BEGINNINGS, run_together
+from tokenization.scanner.written import (
+    LONGEST_GROUP_IN_PROSE,
+    LOOK_ALIKE_CODE_LETTERS,
+    LOOK_ALIKE_LETTERS,
+    SPARE_DIGITS_IN_PROSE,
+)
 
-_SIGNS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
+# Classes of characters: a digit, a letter that looks like one, one that does so in codes, another letter, anything else.
+_DIGIT, _LOOK_ALIKE, _CODE_LETTER, _LETTER, _OTHER = b"012a "
+
+
+def _class_of(code: int) -> int:
+    character = chr(code)
+    if 48 <= code < 58:
+        return _DIGIT
+    if character in LOOK_ALIKE_LETTERS:
+        return _LOOK_ALIKE
+    if character in LOOK_ALIKE_CODE_LETTERS:
+        return _CODE_LETTER
+    return _LETTER if character.isalpha() or code > 127 else _OTHER
+
+
+_CLASSES: Final = bytes(map(_class_of, range(256)))
+_SIGNS: Final = bytes(code for code in range(256) if code > 127 or not chr(code).isalnum())
 _TO_SPACE: Final = bytes.maketrans(_SIGNS, b" " * len(_SIGNS))
+_ROW_OF_DIGITS: Final = b"0" * SHORTEST_PAN
+_LONG_GROUP: Final = b"0" * (LONGEST_GROUP_IN_PROSE + 1)
+_GAP: Final = re.compile(r"[0-9]([^0-9]+)(?=[0-9])")
+_UNUSUAL_GAP: Final = re.compile(rf"[^\W_]|[\W_]{{{MAX_GAP_CHARS + 1}}}")
+_FIRST_WORD: Final = re.compile(rf"[\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
+_SHORT_VALUE: Final = re.compile(r"[\"\[,:][^A-Za-z0-9\"]{0,8}([0-9]{1,8})(?=[^A-Za-z0-9\"]{0,8}[\"\],}])")
+_TWO_FOURS: Final = re.compile(r"[0-9]{4}[\W_]{1,6}[0-9]{4}(?![0-9])")
+_MOST_DIGITS_PER_WORD: Final = 4  # "quadruple eleven"
+_LONGEST_LONE_WORD: Final = 5  # two number words run together have six letters or more
+_HEXADECIMAL: Final = b"0123456789abcdef"  # no number word is made of these alone
+_LETTERS: Final = re.compile(b"[a-z]+")
+
 _WORDS: Final = frozenset(word.encode() for word in NUMBER_WORDS)
+_BEGINNINGS: Final = frozenset(word.encode() for word in NUMBER_WORD_BEGINNINGS)
 _MOST_DIGITS: Final = {word.encode(): most for word, most in MOST_DIGITS.items()}
 _MOST_DIGITS_PER_GLUED_CHARACTER: Final = 2  # "quad42" is eight
-_GLUED_CHARS: Final = 4  # "4two"
-_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_LETTER_RUNS: Final = re.compile(b"[a-z]+")
-# Classes of characters: a digit, a letter that looks like one, another letter, anything else.
-_DIGIT, _LOOK_ALIKE, _LETTER, _OTHER = b"01a "
-_CLASSES: Final = bytes(
-    _DIGIT
-    if 48 <= code < 58
-    else _LOOK_ALIKE
-    if chr(code) in LOOK_ALIKE_LETTERS
-    else _LETTER
-    if chr(code).isalpha() or code > 127
-    else _OTHER
-    for code in range(256)
-)
 
 
 class Traits:
-    """A folded text, its lower-case form (as UTF-8 too), and what is quickly known of it."""
+    """A folded text and its lower-case form, and both as bytes: classes of characters, and lower-case words.
 
-    __slots__ = ("digits", "lower", "raw", "text")
+    ``glued`` are the words that are several number words run together, or one between digits.
+    """
+
+    __slots__ = ("classes", "digits", "glued", "has_number_words", "lower", "raw", "text", "words")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lower = text.lower()
         self.raw = self.lower.encode("utf-8", "surrogatepass")
-        self.digits = digit_count(text)
+        self.classes = b" %b " % text.encode("utf-8", "surrogatepass").translate(_CLASSES)
+        self.digits = self.classes.count(_DIGIT)
+        self.words = words = self.raw.translate(_TO_SPACE).split()
+        odd = {
+            word for word in words if not word.isalpha() or (len(word) > _LONGEST_LONE_WORD and word[:3] in _BEGINNINGS)
+        }
+        self.glued = {word for word in odd if word.translate(None, _HEXADECIMAL) and _is_glued(word)}
+        self.has_number_words = bool(self.glued) or not _WORDS.isdisjoint(words)
 
 
 def may_hold_digits(traits: Traits) -> bool:
-    """Whether there are digits enough for a card."""
-    return traits.digits >= SHORTEST_PAN
+    """Whether there are digits enough, and not too much between them."""
+    if traits.digits < SHORTEST_PAN:
+        return False
+    if _ROW_OF_DIGITS in traits.raw.translate(_CLASSES, _SIGNS) or _may_be_prose(traits):
+        return True
+    return _may_join(_GAP.findall(traits.lower))
+
+
+def _may_be_prose(traits: Traits) -> bool:
+    return traits.digits <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE and _LONG_GROUP not in traits.classes
+
+
+def _may_join(gaps: Sequence[str]) -> bool:
+    """Whether a gap begins with a filler word, or two gaps that follow each other are equal and more than a few signs."""
+    previous = ""
+    for gap in gaps:
+        if gap == previous and _UNUSUAL_GAP.search(gap):
+            return True
+        if len(gap) > 1 and (word := _FIRST_WORD.match(gap)) and word[1] in FILLERS:
+            return True
+        previous = gap
+    return False
 
 
 def may_hold_pairs(traits: Traits) -> bool:
@@ -57,20 +108,31 @@ def may_hold_pairs(traits: Traits) -> bool:
     return traits.digits >= SHORTEST_PAN and (":" in traits.text or "=" in traits.text)
 
 
+def may_hold_structure(traits: Traits) -> bool:
+    """Whether the text begins and ends as a JSON object or array does, and holds values that fields.py may join."""
+    text = traits.text.strip()
+    if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
+        return False
+    if _TWO_FOURS.search(text):
+        return True
+    words = sum(word in _WORDS or word in traits.glued for word in traits.words) if traits.has_number_words else 0
+    return sum(map(len, _SHORT_VALUE.findall(text))) + _MOST_DIGITS_PER_WORD * words >= SHORTEST_PAN
+
+
 def may_hold_look_alikes(traits: Traits) -> bool:
     """Whether letters that look like digits stand beside digits, or alone one space from them."""
     if not traits.digits:
         return False
-    classes = traits.text.encode("utf-8", "surrogatepass").translate(_CLASSES)
-    return b"01" in classes or b"10" in classes or b"0 1 " in classes or b" 1 0" in classes
+    row = traits.classes
+    if b"01" in row or b"10" in row or b"0 1 " in row or b" 1 0" in row:
+        return True
+    return b"020" in row or b"022" in row or b"0002" in row or b"20" in row
 
 
 def may_hold_codes(traits: Traits) -> bool:
     """Whether a word that names a security code may stand there, written with or without signs inside."""
     text = traits.lower
-    if "cv" in text or "secur" in text or "digit" in text or "code on" in text or "number on" in text or "signature" in text:
-        return True
-    if "verif" in text or "valid" in text or "identif" in text or "cav" in text:
+    if "secur" in text or "verif" in text or "cav2" in text or "back" in text or "front" in text or "rear" in text:
         return True
     return b"cv" in traits.raw.translate(None, _SIGNS)
 
@@ -80,13 +142,13 @@ def may_hold_speech(traits: Traits) -> bool:
 
     Each word is given the most digits it may stand for.
     """
-    if not traits.text.isascii():
-        traits = Traits(_NOT_ASCII.sub(" ", traits.text))  # no number word holds any, once folded
-    words = traits.raw.translate(_TO_SPACE).split()
+    if not traits.has_number_words:
+        return False
+    words, glued = traits.words, traits.glued
     beyond = 0
-    for at in [at for at, word in enumerate(words) if word in _WORDS or (len(word) >= _GLUED_CHARS and _is_glued(word))]:
+    for at in [at for at, word in enumerate(words) if word in _WORDS or word in glued]:
         if at >= beyond:
-            first, beyond = _row_around(words, at)
+            first, beyond = _row_around(words, at, glued)
             if sum(map(_most_digits, words[first:beyond])) >= SHORTEST_PAN:
                 return True
     return False
@@ -96,7 +158,7 @@ def _is_glued(word: bytes) -> bool:
     """Whether a word is number words run together, or holds one between digits."""
     if word.isalpha():
         return run_together(word.decode()) > 0
-    return not word.isdigit() and any(part in _WORDS or run_together(part.decode()) for part in _LETTER_RUNS.findall(word))
+    return any(part in _WORDS or run_together(part.decode()) for part in _LETTERS.findall(word))
 
 
 def _most_digits(word: bytes) -> int:
@@ -106,15 +168,11 @@ def _most_digits(word: bytes) -> int:
     return most
 
 
-def _row_around(words: Sequence[bytes], at: int) -> tuple[int, int]:
+def _row_around(words: Sequence[bytes], at: int, glued: set[bytes]) -> tuple[int, int]:
     """Begin and end of the row of words around a number word that may belong to one number."""
     first = last = at
-    while first > 0 and _may_belong(words[first - 1]):
+    while first > 0 and ((word := words[first - 1]) in _MOST_DIGITS or word in glued or word.isdigit()):
         first -= 1
-    while last + 1 < len(words) and _may_belong(words[last + 1]):
+    while last + 1 < len(words) and ((word := words[last + 1]) in _MOST_DIGITS or word in glued or word.isdigit()):
         last += 1
     return first, last + 1
-
-
-def _may_belong(word: bytes) -> bool:
-    return word in _MOST_DIGITS or word.isdigit() or _is_glued(word)

@@ -18,19 +18,21 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 _COMMON_SIGNS: Final = frozenset({" ", "-", ".", ",", ", ", "/", ":", "\n", "_", '", "', '","'})
 _LONGEST_FILLER_GAP_CHARS: Final = 60
 # Signs that make a gap part of a structure or a price; fields.py reads structures.
-_STRUCTURE: Final = re.compile(r"[\"':={}$€£¥₹%]")
-_LONGEST_GROUP_IN_PROSE: Final = 6
+_STRUCTURE: Final = re.compile(r"[\"':={}\\$€£¥₹%]")
+LONGEST_GROUP_IN_PROSE: Final = 6
+_SHORTEST_GROUP_IN_PROSE: Final = 4  # but for the last
 _FEWEST_GROUPS_IN_PROSE: Final = 3
-_SPARE_DIGITS_IN_PROSE: Final = 8  # of a numbering, "1st … 4th", "p1 … p8"
-_FEWEST_NUMBERED_GROUPS: Final = 4
+SPARE_DIGITS_IN_PROSE: Final = 8  # of a numbering, "1st … 4th", "p1 … p8"
+_FEWEST_NUMBERED_GROUPS: Final = 2
 
 # A token of digits and their look-alikes that holds a digit early on, or look-alikes of one digit alone.
 _LOOK_ALIKE_TOKEN: Final = re.compile(
-    r"(?<![^\W_])(?:(?=[A-Za-z|]{0,3}[0-9])[0-9OoQDIl|i]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSBZ]{4,19}|[Oo]{2,6}|[Il|]{2,6}"
-    r"|(?<=[0-9OoIl] )[OoIl](?= [0-9OoIl]))(?![^\W_])"
+    r"(?<![^\W_])(?:(?=[A-Za-z|]{0,3}[0-9])[0-9OoQDIl|i]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSZ]{4,19}|[OoIl|]{2,6}"
+    r"|(?<=[0-9OoIl] )[OoIl])(?![^\W_])"
 )
-_LOOK_ALIKES: Final = str.maketrans("OoQDIl|iSBZ", "00001111582")
-LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIl|iSBZ")
+LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIl|i")
+LOOK_ALIKE_CODE_LETTERS: Final = frozenset("SZ")  # only in tokens of four characters or more, such as 42S4
+_LOOK_ALIKES: Final = str.maketrans("OoQDIl|iSZ", "0000111152")
 
 
 def cards_in_digits(text: str) -> Iterator[Span]:
@@ -58,7 +60,7 @@ def cards_in_look_alikes(text: str) -> Iterator[Span]:
     gaps = [translated[before[1] : after[0]] for before, after in pairwise(spans)]
     for chain in _chains(translated, spans, gaps):
         for start, end in cards_in(chain):
-            if not LOOK_ALIKE_LETTERS.isdisjoint(text[start:end]):
+            if text[start:end] != translated[start:end]:
                 yield start, end
 
 
@@ -72,8 +74,9 @@ def _chains(text: str, spans: Sequence[Span], gaps: Sequence[str]) -> Iterator[C
         if digits >= SHORTEST_PAN:
             groups = _groups(text, spans[begin : at + 1])
             yield Chain(text, groups)
-            if _is_numbered(groups):
-                yield Chain(text, groups[1::2])
+            numbered = _numbered(groups)
+            if numbered:
+                yield Chain(text, numbered)
         begin, digits = at + 1, 0
 
 
@@ -91,11 +94,12 @@ def _groups(text: str, spans: Sequence[Span]) -> list[Group]:
     return [Group(text[start:end], start, end) for start, end in spans]
 
 
-def _is_numbered(groups: Sequence[Group]) -> bool:
-    """Whether every other group counts 1, 2, 3: an enumeration."""
-    return len(groups) >= _FEWEST_NUMBERED_GROUPS and all(
-        group.digits == str(index) for index, group in enumerate(groups[::2], 1)
-    )
+def _numbered(groups: Sequence[Group]) -> Sequence[Group]:
+    """The groups that stand after 1, 2, 3 … where the text begins with such an enumeration; else none."""
+    count = 0
+    while 2 * count + 1 < len(groups) and groups[2 * count].digits == str(count + 1):
+        count += 1
+    return groups[1 : 2 * count : 2] if count >= _FEWEST_NUMBERED_GROUPS else ()
 
 
 def _equal_neighbours(gaps: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -112,19 +116,31 @@ def _equal_neighbours(gaps: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 def _is_odd_separator(gap: str) -> bool:
     """Whether a gap, such as 4242x4242x or <b>4242</b> <b>, neither joins anyway nor is structure or a unit."""
-    return not _joins(gap) and not _STRUCTURE.search(gap) and UNIT_WORDS.isdisjoint(_WORD.findall(gap.lower()))
+    return (
+        not _joins(gap)
+        and "\\" not in gap
+        and not _STRUCTURE.search(gap)
+        and UNIT_WORDS.isdisjoint(_WORD.findall(gap.lower()))
+    )
 
 
 def _in_prose(text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    """A text whose only digits are the groups of one card, with words between them."""
-    if len(spans) < _FEWEST_GROUPS_IN_PROSE or not SHORTEST_PAN <= digit_count(text) <= LONGEST_PAN + _SPARE_DIGITS_IN_PROSE:
+    """A text with few digits besides the groups of one card, with words between them."""
+    if (
+        len(spans) < _FEWEST_GROUPS_IN_PROSE
+        or not SHORTEST_PAN <= digit_count(text) <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE
+    ):
         return
     groups = _groups(text, [(start, end) for start, end in spans if not text[start - 1 : start].isalpha()])
-    chain = Chain(text, groups[1::2] if _is_numbered(groups) else groups)
+    chain = Chain(text, _numbered(groups) or groups)
     sizes = [len(group.digits) for group in chain.groups]
-    if len(sizes) < _FEWEST_GROUPS_IN_PROSE or max(sizes) > _LONGEST_GROUP_IN_PROSE or not all(map(_is_prose, chain.gaps)):
+    if (
+        len(sizes) < _FEWEST_GROUPS_IN_PROSE
+        or max(sizes) > LONGEST_GROUP_IN_PROSE
+        or not all(map(_is_prose, chain.gaps))
+    ):
         return
-    yield from (span for span in cards_in(chain) if span == (chain.groups[0].start, chain.groups[-1].end))
+    yield from cards_in(chain)
 
 
 def _is_prose(gap: str) -> bool:

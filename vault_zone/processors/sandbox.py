@@ -75,7 +75,7 @@ class SandboxProcessor:
             return ProcessorAnswer(Outcome.UNKNOWN)
         if charges is None:
             return ProcessorAnswer(Outcome.UNKNOWN)
-        return _read_charge(charges[0]) if charges else None
+        return _read_charge(charges[0]) if charges else None  # one reference, one charge: it is the idempotency key
 
     def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
         """Verifies ``Sandbox-Signature: t=…,v1=…`` (HMAC-SHA-256 over ``t.body``) in constant time, then reads the event."""
@@ -118,22 +118,26 @@ def _read_answer(answer: httpx.Response) -> ProcessorAnswer:
         return ProcessorAnswer(Outcome.UNKNOWN)
     if answer.status_code == httpx.codes.OK:
         return _read_charge(content)
-    code = content.get("error", {}).get("code") if isinstance(content, dict) else None
-    if code in _REFUSED_WITHOUT_EFFECT:
-        return ProcessorAnswer(Outcome.NEVER_SENT, decline_code=str(code))
+    failure = content.get("error") if isinstance(content, dict) else None
+    code = failure.get("code") if isinstance(failure, dict) else None
+    if isinstance(code, str) and code in _REFUSED_WITHOUT_EFFECT:
+        return ProcessorAnswer(Outcome.NEVER_SENT, decline_code=code)
     return ProcessorAnswer(Outcome.UNKNOWN)
 
 
-def _read_charge(charge: dict[str, Any]) -> ProcessorAnswer:
-    outcome = _OUTCOMES.get(charge.get("status", ""))
+def _read_charge(charge: object) -> ProcessorAnswer:
+    """What a charge object says; UNKNOWN for anything that is not one."""
+    if not isinstance(charge, dict):
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    outcome = _OUTCOMES.get(str(charge.get("status")))
     if outcome is None:
         return ProcessorAnswer(Outcome.UNKNOWN)
-    action = charge.get("action") or {}
+    action = charge.get("action")
     return ProcessorAnswer(
         outcome,
         processor_charge=_text(charge.get("id"), 80),
         decline_code=_text(charge.get("decline_code"), 40),
-        action_url=_text(action.get("url"), 2000),
+        action_url=_text(action.get("url"), 2000) if isinstance(action, dict) else None,
     )
 
 

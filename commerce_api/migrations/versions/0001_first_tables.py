@@ -90,6 +90,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "variant",
+        sa.Column("row_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("brand", sa.String(length=64), nullable=False),
         sa.Column("id", sa.String(length=200), nullable=False),
         sa.Column("product_id", sa.String(length=200), nullable=False),
@@ -117,7 +118,8 @@ def upgrade() -> None:
             ["brand"],
             ["brand.id"],
         ),
-        sa.PrimaryKeyConstraint("brand", "id"),
+        sa.PrimaryKeyConstraint("row_id"),
+        sa.UniqueConstraint("brand", "id", name="uq_variant"),
     )
     op.create_index("ix_variant_product", "variant", ["brand", "product_id"], unique=False)
     op.create_table(
@@ -192,7 +194,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("payment"),
     )
     if op.get_context().dialect.name == "sqlite":
-        op.execute("CREATE VIRTUAL TABLE variant_search USING fts5(brand UNINDEXED, variant UNINDEXED, title, body)")
+        columns = "brand, title, search_text"
+        fresh, old = "new.brand, new.title, new.search_text", "old.brand, old.title, old.search_text"
+        forget = f"INSERT INTO variant_search (variant_search, rowid, {columns}) VALUES ('delete', old.row_id, {old});"
+        learn = f"INSERT INTO variant_search (rowid, {columns}) VALUES (new.row_id, {fresh});"
+        changed = "old.title <> new.title OR old.search_text <> new.search_text"
+        op.execute(
+            f"CREATE VIRTUAL TABLE variant_search USING fts5({columns}, content='variant', content_rowid='row_id')"
+        )
+        op.execute(f"CREATE TRIGGER variant_search_insert AFTER INSERT ON variant BEGIN {learn} END")
+        op.execute(f"CREATE TRIGGER variant_search_delete AFTER DELETE ON variant BEGIN {forget} END")
+        op.execute(
+            f"CREATE TRIGGER variant_search_update AFTER UPDATE OF title, search_text ON variant WHEN {changed} "
+            f"BEGIN {forget} {learn} END"
+        )
     else:
         op.execute(
             "ALTER TABLE variant ADD COLUMN search_vector tsvector GENERATED ALWAYS AS "

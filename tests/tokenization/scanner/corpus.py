@@ -189,7 +189,9 @@ def scaled(digits: str) -> str:
 
 def mixed_words(digits: str, rng: Random) -> str:
     """Some digits as words, some as figures, in no order."""
-    return " ".join(UNITS[int(digit)] if index < 5 or rng.random() < 0.5 else digit for index, digit in enumerate(digits))
+    return " ".join(
+        UNITS[int(digit)] if index < 5 or rng.random() < 0.5 else digit for index, digit in enumerate(digits)
+    )
 
 
 def joined(separator: str) -> TextEvasion:
@@ -264,7 +266,12 @@ def fillers(digits: str, rng: Random) -> str:
     """Groups with filler words between."""
     text, *rest = fours(digits)
     for group in rest:
-        text += rng.choice([" then ", " and ", " dash ", ", next ", " and then the ", " space ", "... uh ... ", " followed by "]) + group
+        text += (
+            rng.choice(
+                [" then ", " and ", " dash ", ", next ", " and then the ", " space ", "... uh ... ", " followed by "]
+            )
+            + group
+        )
     return text
 
 
@@ -280,7 +287,9 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     **{f"{name} between the digits": apart(sign) for name, sign in INVISIBLE.items()},
     **{f"{name} digits": script(name) for name in SCRIPTS},
     "full-width digits and separators": lambda digits, _: "－".join(fours(in_script("full-width", digits))),
-    "a script per group": lambda digits, rng: " ".join(in_script(rng.choice(list(SCRIPTS)), group) for group in fours(digits)),
+    "a script per group": lambda digits, rng: " ".join(
+        in_script(rng.choice(list(SCRIPTS)), group) for group in fours(digits)
+    ),
     "invisible tag characters": lambda digits, _: tagged(digits),
     "keycap emoji": each(lambda digit: digit + "\ufe0f\u20e3"),
     "combining mark on each digit": each(lambda digit: digit + "\u0301"),
@@ -300,8 +309,12 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "spoken pairs, hyphens": lambda digits, _: in_pairs(digits, "-"),
     "spoken pairs, spaces": lambda digits, _: in_pairs(digits, " "),
     "spoken thousands and hundreds": lambda digits, _: scaled(digits),
-    "spoken with fillers": lambda digits, _: " and then ".join(" ".join(UNITS[int(d)] for d in group) for group in fours(digits)),
-    "spoken as a recogniser hears it (to, for)": each(lambda digit: {"2": "to", "4": "for"}.get(digit, UNITS[int(digit)]), " "),
+    "spoken with fillers": lambda digits, _: " and then ".join(
+        " ".join(UNITS[int(d)] for d in group) for group in fours(digits)
+    ),
+    "spoken as a recogniser hears it (to, for)": each(
+        lambda digit: {"2": "to", "4": "for"}.get(digit, UNITS[int(digit)]), " "
+    ),
     **{f"spoken, {language}": each(words_of(words), " ") for language, words in FOREIGN.items()},
     "glued, ref_…_v2": lambda digits, _: f"ref_{digits}_v2",
     "glued to letters": lambda digits, _: f"abc{digits}xyz",
@@ -320,7 +333,9 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "with zeros in front": lambda digits, _: digits if len(digits) < 15 else digits.zfill(24),
     "scientific notation": scientific,
     "base64": lambda digits, _: b64(digits),
-    "base64url without padding": lambda digits, _: base64.urlsafe_b64encode(f"card>?{digits}".encode()).decode().rstrip("="),
+    "base64url without padding": lambda digits, _: (
+        base64.urlsafe_b64encode(f"card>?{digits}".encode()).decode().rstrip("=")
+    ),
     "base64 of a sentence": lambda digits, _: b64(f"pay with {' '.join(fours(digits))} please"),
     "base64 twice": lambda digits, _: b64(b64(digits)),
     "base64, each group": lambda digits, _: " ".join(b64(group) for group in fours(digits)),
@@ -366,7 +381,9 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "binary ASCII": each(lambda digit: f"{ord(digit):08b}", " "),
     "JSON text, array of digits": lambda digits, _: json.dumps([int(digit) for digit in digits]),
     "JSON text, array of groups": lambda digits, _: json.dumps(fours(digits)),
-    "JSON text, fields p0 to p3": lambda digits, _: json.dumps({f"p{at}": group for at, group in enumerate(fours(digits))}),
+    "JSON text, fields p0 to p3": lambda digits, _: json.dumps(
+        {f"p{at}": group for at, group in enumerate(fours(digits))}
+    ),
     "form text, p0=…&p1=…": lambda digits, _: "&".join(f"p{at}={group}" for at, group in enumerate(fours(digits))),
     "key: value text": lambda digits, _: ", ".join(f"part{at}: {group}" for at, group in enumerate(fours(digits), 1)),
 }
@@ -406,9 +423,13 @@ JSON_EVASIONS: Final[dict[str, JsonEvasion]] = {
     "fields first to fourth": lambda digits, _: dict(
         zip(("first", "second", "third", "fourth", "fifth"), fours(digits), strict=False)
     ),
-    "counted fields, cut anyhow": lambda digits, rng: {f"part_{at}": cut for at, cut in enumerate(at_random(digits, rng, 8, 4))},
+    "counted fields, cut anyhow": lambda digits, rng: {
+        f"part_{at}": cut for at, cut in enumerate(at_random(digits, rng, 8, 4))
+    },
     "counted fields with others between": lambda digits, _: {
-        key: value for at, group in enumerate(fours(digits)) for key, value in ((f"p{at}", group), (f"note{at}", "none"))
+        key: value
+        for at, group in enumerate(fours(digits))
+        for key, value in ((f"p{at}", group), (f"note{at}", "none"))
     },
     "counted fields in reverse order": lambda digits, _: {
         f"p{at}": group for at, group in reversed(list(enumerate(fours(digits))))
@@ -416,14 +437,18 @@ JSON_EVASIONS: Final[dict[str, JsonEvasion]] = {
     "fields of any name": lambda digits, _: dict(
         zip(("kettle", "lamp", "desk", "chair", "shelf"), fours(digits), strict=False)
     ),
-    "two halves, named": lambda digits, _: {"left": digits[:8], "right": digits[8:]} if len(digits) <= 16 else {"n": digits},
+    "two halves, named": lambda digits, _: (
+        {"left": digits[:8], "right": digits[8:]} if len(digits) <= 16 else {"n": digits}
+    ),
     "one group in each object": objects,
     "between the words of two fields": lambda digits, _: {
         "a": f"it begins with {' '.join(fours(digits[:8]))}",
         "b": f"{' '.join(fours(digits[8:]))} is the rest",
     },
     "base64 in a field": lambda digits, _: {"blob": b64(digits)},
-    "full-width in fields": lambda digits, _: {f"p{at}": in_script("full-width", group) for at, group in enumerate(fours(digits))},
+    "full-width in fields": lambda digits, _: {
+        f"p{at}": in_script("full-width", group) for at, group in enumerate(fours(digits))
+    },
     "security code in a field": lambda _, rng: {"cvc": f"{rng.randrange(1000):03d}"},
     "security code, camel case": lambda _, rng: {"cardSecurityCode": rng.randrange(100, 1000)},
 }
@@ -441,13 +466,16 @@ TALK_EVASIONS: Final[dict[str, TalkEvasion]] = {
         "then " + " ".join(UNITS[int(d)] for d in group) for group in fours(digits)
     ],
     "groups with words": lambda digits, _: [f"next: {group} ok?" for group in fours(digits)],
-    "groups with other messages between": lambda digits, _: [
-        text for group in fours(digits)[:4] for text in (group, "go on please")
-    ][:-1]
-    if len(digits) <= 16
-    else fours(digits),
+    "groups with other messages between": lambda digits, _: (
+        [text for group in fours(digits)[:4] for text in (group, "go on please")][:-1]
+        if len(digits) <= 16
+        else fours(digits)
+    ),
     "cut anyhow": lambda digits, rng: at_random(digits, rng, 8, rng.randint(3, 8)),
-    "cut anyhow, a card spoken of": lambda digits, rng: ["can I give you my card?", *at_random(digits, rng, 8, rng.randint(3, 7))],
+    "cut anyhow, a card spoken of": lambda digits, rng: [
+        "can I give you my card?",
+        *at_random(digits, rng, 8, rng.randint(3, 7)),
+    ],
     "whole in one message": lambda digits, _: ["hello", digits],
     "full-width groups": lambda digits, _: [in_script("full-width", group) for group in fours(digits)],
 }
@@ -460,7 +488,9 @@ def digits_at_random(rng: Random, count: int) -> str:
 
 def moment(rng: Random) -> datetime:
     """Some time from 2015 to 2035."""
-    return datetime(2015, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(20 * 365 * 86_400), microseconds=rng.randrange(10**6))
+    return datetime(2015, 1, 1, tzinfo=UTC) + timedelta(
+        seconds=rng.randrange(20 * 365 * 86_400), microseconds=rng.randrange(10**6)
+    )
 
 
 def iban(rng: Random, country: str, body_digits: int) -> str:
@@ -507,37 +537,69 @@ NOISE: Final[dict[str, tuple[Noise, float]]] = {
     "time in 100 ns ticks": (lambda rng: str(int((moment(rng).timestamp() + 62_135_596_800) * 10_000_000)), 0.0),
     "ISO 8601 time": (lambda rng: moment(rng).isoformat(), 0.0),
     "compact time": (lambda rng: moment(rng).strftime("%Y%m%d%H%M%S"), 0.0),
-    "day-month-year times": (lambda rng: moment(rng).strftime("%d.%m.%Y %H:%M:%S") + moment(rng).strftime(" – %d.%m.%Y"), 0.0),
-    "two dates": (lambda rng: moment(rng).strftime("%d/%m/%Y") + moment(rng).strftime(" - %d/%m/%Y"), 0.0),
-    "log line with address and port": (
-        lambda rng: f"{moment(rng):%Y-%m-%d %H:%M:%S.%f} {rng.randrange(1, 255)}.{rng.randrange(255)}.{rng.randrange(255)}"
-        f".{rng.randrange(255)}:{rng.randrange(1024, 65536)} 200 {rng.randrange(10**5)}",
+    "day-month-year times": (
+        lambda rng: moment(rng).strftime("%d.%m.%Y %H:%M:%S") + moment(rng).strftime(" – %d.%m.%Y"),
         0.0,
     ),
-    "snowflake": (lambda rng: str(int((moment(rng).timestamp() * 1000 - 1_288_834_974_657) % 2**41) << 22 | rng.getrandbits(22)), 0.005),
+    "two dates": (lambda rng: moment(rng).strftime("%d/%m/%Y") + moment(rng).strftime(" - %d/%m/%Y"), 0.0),
+    "log line with address and port": (
+        lambda rng: (
+            f"{moment(rng):%Y-%m-%d %H:%M:%S.%f} {rng.randrange(1, 255)}.{rng.randrange(255)}.{rng.randrange(255)}"
+            f".{rng.randrange(255)}:{rng.randrange(1024, 65536)} 200 {rng.randrange(10**5)}"
+        ),
+        0.0,
+    ),
+    "snowflake": (
+        lambda rng: str(int((moment(rng).timestamp() * 1000 - 1_288_834_974_657) % 2**41) << 22 | rng.getrandbits(22)),
+        0.005,
+    ),
     "UUID": (lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)), 0.0005),
     "SHA-256": (lambda rng: rng.randbytes(32).hex(), 0.001),
     "git commit": (lambda rng: rng.randbytes(20).hex(), 0.001),
     "random base64": (lambda rng: base64.b64encode(rng.randbytes(48)).decode(), 0.0),
     "traceparent": (lambda rng: f"00-{rng.randbytes(16).hex()}-{rng.randbytes(8).hex()}-01", 0.001),
-    "IBAN": (lambda rng: iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12), ("NO", 11), ("DK", 14)))), 0.0),
-    "IBAN in fours": (lambda rng: " ".join(fours(iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12)))))), 0.0),
+    "IBAN": (
+        lambda rng: iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12), ("NO", 11), ("DK", 14)))),
+        0.0,
+    ),
+    "IBAN in fours": (
+        lambda rng: " ".join(fours(iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12)))))),
+        0.0,
+    ),
     "20-digit number": (lambda rng: digits_at_random(rng, 20), 0.001),
     "telephone, North America": (
-        lambda rng: f"call +1 {rng.randrange(201, 990)} {rng.randrange(200, 999)} {rng.randrange(10**4):04d}"
-        f" or {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}",
+        lambda rng: (
+            f"call +1 {rng.randrange(201, 990)} {rng.randrange(200, 999)} {rng.randrange(10**4):04d}"
+            f" or {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
+        ),
         0.0,
     ),
     "two telephones": (
-        lambda rng: f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d} / "
-        f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}",
+        lambda rng: (
+            f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d} / "
+            f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
+        ),
         0.0,
     ),
-    "telephone, E.164": (lambda rng: f"+{rng.choice(('49', '44', '55', '62', '358'))}{digits_at_random(rng, 10)}"[:14], 0.0),
-    "telephone, Germany": (lambda rng: f"tel: 4915{digits_at_random(rng, 9)}, +49 15{digits_at_random(rng, 2)} {digits_at_random(rng, 7)}", 0.0),
-    "telephone, Britain": (lambda rng: f"+44 20 {digits_at_random(rng, 4)} {digits_at_random(rng, 4)} ext {digits_at_random(rng, 3)}", 0.0),
+    "telephone, E.164": (
+        lambda rng: f"+{rng.choice(('49', '44', '55', '62', '358'))}{digits_at_random(rng, 10)}"[:14],
+        0.0,
+    ),
+    "telephone, Germany": (
+        lambda rng: f"tel: 4915{digits_at_random(rng, 9)}, +49 15{digits_at_random(rng, 2)} {digits_at_random(rng, 7)}",
+        0.0,
+    ),
+    "telephone, Britain": (
+        lambda rng: f"+44 20 {digits_at_random(rng, 4)} {digits_at_random(rng, 4)} ext {digits_at_random(rng, 3)}",
+        0.0,
+    ),
     "prices": (price_list, 0.0),
-    "quantities and sizes": (lambda rng: f"{rng.randrange(1, 9)} x size {rng.randrange(34, 48)}, {rng.randrange(1, 9)} x size {rng.randrange(34, 48)}", 0.0),
+    "quantities and sizes": (
+        lambda rng: (
+            f"{rng.randrange(1, 9)} x size {rng.randrange(34, 48)}, {rng.randrange(1, 9)} x size {rng.randrange(34, 48)}"
+        ),
+        0.0,
+    ),
     "a run of sizes": (sizes, 0.0),
     "coordinates": (lambda rng: f"{rng.uniform(-90, 90):.6f}, {rng.uniform(-180, 180):.6f}", 0.0),
     "floats": (lambda rng: f"score {rng.random()!r}, {rng.uniform(1, 6)!r}", 0.0),
@@ -545,13 +607,24 @@ NOISE: Final[dict[str, tuple[Noise, float]]] = {
     "UPS": (lambda rng: f"1Z{digits_at_random(rng, 3)}AA{digits_at_random(rng, 11)}", 0.0),
     "USPS": (lambda rng: usps(rng, rng.choice((20, 22))), 0.001),
     "USPS in fours": (lambda rng: " ".join(fours(usps(rng, rng.choice((20, 22))))), 0.0),
-    "FedEx 12 digits": (lambda rng: f"{digits_at_random(rng, 4)} {digits_at_random(rng, 4)} {digits_at_random(rng, 4)}", 0.0),
+    "FedEx 12 digits": (
+        lambda rng: f"{digits_at_random(rng, 4)} {digits_at_random(rng, 4)} {digits_at_random(rng, 4)}",
+        0.0,
+    ),
     "DHL": (lambda rng: f"JD0146{digits_at_random(rng, 14)}", 0.0),
     "S10 parcel": (lambda rng: f"RR{digits_at_random(rng, 9)}GB and CP{digits_at_random(rng, 9)}DE", 0.0),
-    "order numbers": (lambda rng: f"ORD-2024-{digits_at_random(rng, 4)}-{digits_at_random(rng, 4)}, #W{digits_at_random(rng, 7)}", 0.0),
-    "Amazon order": (lambda rng: f"{rng.choice(('302', '403', '503', '112'))}-{digits_at_random(rng, 7)}-{digits_at_random(rng, 7)}", 0.0),
+    "order numbers": (
+        lambda rng: f"ORD-2024-{digits_at_random(rng, 4)}-{digits_at_random(rng, 4)}, #W{digits_at_random(rng, 7)}",
+        0.0,
+    ),
+    "Amazon order": (
+        lambda rng: f"{rng.choice(('302', '403', '503', '112'))}-{digits_at_random(rng, 7)}-{digits_at_random(rng, 7)}",
+        0.0,
+    ),
     "ten-digit product ids in JSON": (
-        lambda rng: json.dumps([{"id": digits_at_random(rng, 10), "price": rng.randrange(100, 99999)} for _ in range(5)]),
+        lambda rng: json.dumps(
+            [{"id": digits_at_random(rng, 10), "price": rng.randrange(100, 99999)} for _ in range(5)]
+        ),
         0.0,
     ),
     "list of ten-digit ids": (lambda rng: json.dumps([digits_at_random(rng, 10) for _ in range(5)]), 0.0),
@@ -560,17 +633,48 @@ NOISE: Final[dict[str, tuple[Noise, float]]] = {
         0.0,
     ),
     "totals in minor units, JSON": (
-        lambda rng: json.dumps({"subtotal": rng.randrange(1000, 99999), "tax": rng.randrange(100, 9999), "total": rng.randrange(1000, 99999)}),
+        lambda rng: json.dumps(
+            {
+                "subtotal": rng.randrange(1000, 99999),
+                "tax": rng.randrange(100, 9999),
+                "total": rng.randrange(1000, 99999),
+            }
+        ),
         0.0,
     ),
-    "address": (lambda rng: f"{rng.randrange(1, 9999)} Oak Street, Apt {rng.randrange(1, 99)}, Springfield, IL {rng.randrange(60000, 62999)}", 0.0),
-    "postcode and telephone": (lambda rng: f"{rng.randrange(34000, 37999)} {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}", 0.0),
+    "address": (
+        lambda rng: (
+            f"{rng.randrange(1, 9999)} Oak Street, Apt {rng.randrange(1, 99)}, Springfield, IL {rng.randrange(60000, 62999)}"
+        ),
+        0.0,
+    ),
+    "postcode and telephone": (
+        lambda rng: (
+            f"{rng.randrange(34000, 37999)} {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
+        ),
+        0.0,
+    ),
     "barcode, labelled": (lambda rng: f"EAN: {ean13(rng)}, gtin={ean13(rng)}", 0.0),
     "barcode, bare": (lambda rng: f"{ean13(rng)} Kettle", 0.04),
-    "sort code and account": (lambda rng: f"{rng.randrange(10, 99)}-{rng.randrange(10, 99)}-{rng.randrange(10, 99)} {digits_at_random(rng, 8)}", 0.0),
-    "numbers in words": (lambda rng: f"I have {below_hundred(rng.randrange(2, 99))} boxes of {below_hundred(rng.randrange(2, 99))} and {rng.randrange(9)} more", 0.0),
+    "sort code and account": (
+        lambda rng: (
+            f"{rng.randrange(10, 99)}-{rng.randrange(10, 99)}-{rng.randrange(10, 99)} {digits_at_random(rng, 8)}"
+        ),
+        0.0,
+    ),
+    "numbers in words": (
+        lambda rng: (
+            f"I have {below_hundred(rng.randrange(2, 99))} boxes of {below_hundred(rng.randrange(2, 99))} and {rng.randrange(9)} more"
+        ),
+        0.0,
+    ),
     "one-time password": (lambda rng: f"your verification code is {digits_at_random(rng, rng.choice((4, 6)))}", 0.0),
-    "Cordon ids": (lambda rng: f"tok_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))} chk_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))}", 0.0),
+    "Cordon ids": (
+        lambda rng: (
+            f"tok_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))} chk_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))}"
+        ),
+        0.0,
+    ),
 }
 
 BENIGN_TALKS: Final[dict[str, Callable[[Random], list[str]]]] = {
@@ -597,9 +701,18 @@ BENIGN_TALKS: Final[dict[str, Callable[[Random], list[str]]]] = {
         f"{rng.randrange(201, 990)}{rng.randrange(200, 999)}{rng.randrange(10**4):04d}",
         f"{rng.randrange(2, 40)}",
     ],
-    "order numbers": lambda rng: [digits_at_random(rng, 10), digits_at_random(rng, 10), f"and {digits_at_random(rng, 10)}"],
+    "order numbers": lambda rng: [
+        digits_at_random(rng, 10),
+        digits_at_random(rng, 10),
+        f"and {digits_at_random(rng, 10)}",
+    ],
     "prices": lambda rng: [f"${rng.randrange(10, 99)}.{rng.randrange(100):02d}" for _ in range(8)],
-    "dates and times": lambda rng: [f"{moment(rng):%Y-%m-%d}", f"{moment(rng):%H:%M}", f"{moment(rng):%d/%m/%Y}", f"{moment(rng):%Y}"],
+    "dates and times": lambda rng: [
+        f"{moment(rng):%Y-%m-%d}",
+        f"{moment(rng):%H:%M}",
+        f"{moment(rng):%d/%m/%Y}",
+        f"{moment(rng):%Y}",
+    ],
     "words and numbers": lambda rng: [
         f"two of the {below_hundred(rng.randrange(20, 99))} watt ones",
         f"no, make it {below_hundred(rng.randrange(2, 12))}",

@@ -1,0 +1,433 @@
+"""The data flows as data: who sends what to whom, over which channel, under what protection; and what is stored where.
+
+Complete by test: every file that connects or listens is named by a flow, every table is in a store, every lifetime given in
+seconds is the one in the code.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Side(StrEnum):
+    """On which side of the wall a place stands."""
+
+    OUTSIDE = "outside"
+    ZONE = "card environment"
+    COMMERCE = "commerce"
+    AUDIT = "audit"
+
+
+class Data(StrEnum):
+    """The most sensitive thing a flow or a store holds."""
+
+    SECURITY_CODE = "card number and security code"
+    CARD = "card number"
+    KEYS = "keys"
+    REFERENCE = "tokens, grants, brand and last four"
+    PERSONAL = "personal data of the shopper"
+    PUBLIC = "no account data"
+
+
+ACCOUNT_DATA: Final = frozenset({Data.SECURITY_CODE, Data.CARD})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A process, a person or a party that data flows from or to."""
+
+    id: str
+    title: str
+    side: Side
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Data that moves. ``code`` names the files that open, accept or shape the connection."""
+
+    source: str
+    target: str
+    what: str
+    data: Data
+    channel: str
+    protection: str
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Data that stays. ``tables`` are the tables it consists of; ``seconds`` is its lifetime where the code fixes one."""
+
+    where: str
+    side: Side
+    holds: str
+    data: Data
+    protection: str
+    retention: str
+    seconds: int | None = None
+    tables: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+
+PLACES: Final = (
+    Place("shopper", "Shopper's browser", Side.OUTSIDE, "enters the card on the card page, and nowhere else"),
+    Place("assistant", "Assistant and its model", Side.OUTSIDE, "converses, searches, builds a checkout, hands over"),
+    Place("brand_agent", "Brand's own agents", Side.OUTSIDE, "the same by the agents' API"),
+    Place("processor", "Card processor", Side.OUTSIDE, "authorises and charges the card"),
+    Place("feed", "Brand's product feed", Side.OUTSIDE, "tells what is sold"),
+    Place("zone", "Zone", Side.ZONE, "captures, seals, grants, charges"),
+    Place("zone_db", "Zone's database", Side.ZONE, "sealed cards, grants, charges, the zone's events"),
+    Place("zone_log", "Zone's log", Side.ZONE, "the signed record of the zone"),
+    Place("commerce", "Commerce", Side.COMMERCE, "catalogue, checkouts, orders, pages"),
+    Place("mcp", "MCP server", Side.COMMERCE, "each brand's tools for assistants"),
+    Place(
+        "commerce_db", "Commerce's database", Side.COMMERCE, "catalogue, checkouts, payments, orders, commerce's events"
+    ),
+    Place("commerce_log", "Commerce's log", Side.COMMERCE, "the signed record of commerce"),
+    Place("auditor", "Auditor's tools", Side.AUDIT, "verify and read the logs"),
+)
+
+_LOOPBACK: Final = "in development plain HTTP on the machine itself"
+
+FLOWS: Final = (
+    Flow(
+        source="assistant",
+        target="mcp",
+        what="searches, checkout contents, the shopper's name, address and e-mail; card-like text is refused",
+        data=Data.PERSONAL,
+        channel="MCP over HTTP, POST only",
+        protection="operator's TLS; the brand's key where one is presented; card guard before anything reads the body",
+        code=("mcp_server/app.py", "mcp_server/cli.py", "commerce_api/serve.py", "tokenization/edge.py"),
+    ),
+    Flow(
+        source="brand_agent",
+        target="commerce",
+        what="the same, by the agents' API; card-like text is refused",
+        data=Data.PERSONAL,
+        channel="HTTP",
+        protection="operator's TLS; the brand's key; card guard",
+        code=("commerce_api/agents_api.py", "commerce_api/serve.py", "tokenization/edge.py"),
+    ),
+    Flow(
+        source="shopper",
+        target="commerce",
+        what="looks at the checkout, presses pay, comes back; the page has no field",
+        data=Data.PERSONAL,
+        channel="HTTPS",
+        protection=f"operator's TLS ({_LOOPBACK}); no script, strict policy, masked address",
+        code=("commerce_api/checkout_pages.py", "commerce_api/pages/headers.py", "commerce_api/serve.py"),
+    ),
+    Flow(
+        source="shopper",
+        target="zone",
+        what="card number, expiry, security code, name and postal code, once, on a one-time link",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS, one form",
+        protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); link claimed by one browser",
+        code=("vault_zone/serve.py", "vault_zone/public_pages.py", "vault_zone/capture_form.py"),
+    ),
+    Flow(
+        source="zone",
+        target="shopper",
+        what="the card page and what to mend; never a number or a code that was typed",
+        data=Data.PUBLIC,
+        channel="HTTPS",
+        protection="one script with its integrity, strict policy, nothing stored, never framed",
+        code=("vault_zone/pages/render.py", "vault_zone/public_pages.py"),
+    ),
+    Flow(
+        source="commerce",
+        target="zone",
+        what="asks for a capture link, for a session's state, for a charge; gets token, grant, brand, last four, state",
+        data=Data.REFERENCE,
+        channel="HTTPS, JSON",
+        protection="TLS 1.3 with certificates of the zone's authority on both ends; verbs by identity; card guard",
+        code=(
+            "commerce_api/vault_client.py",
+            "vault_zone/serve.py",
+            "vault_zone/internal_api.py",
+            "vault_zone/access.py",
+        ),
+    ),
+    Flow(
+        source="mcp",
+        target="zone",
+        what="as commerce, when a tool call takes a payment further",
+        data=Data.REFERENCE,
+        channel="HTTPS, JSON",
+        protection="as commerce",
+        code=("commerce_api/vault_client.py", "mcp_server/tools.py"),
+    ),
+    Flow(
+        source="zone",
+        target="processor",
+        what="card number, expiry, security code, name, postal code, amount, our reference; later the reference alone",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS, JSON, one request",
+        protection=f"https demanded in production, certificate verified, no redirect, no proxy ({_LOOPBACK}); bearer key",
+        code=("vault_zone/processors/sandbox.py", "vault_zone/processors/port.py"),
+    ),
+    Flow(
+        source="processor",
+        target="zone",
+        what="outcome of a charge, as a webhook",
+        data=Data.REFERENCE,
+        channel="HTTPS, JSON",
+        protection="signature over time and body, applied once",
+        code=("vault_zone/public_pages.py", "vault_zone/processors/sandbox.py"),
+    ),
+    Flow(
+        source="processor",
+        target="processor",
+        what="the sandbox that stands in for a processor in development: its store and its webhooks; test numbers only",
+        data=Data.REFERENCE,
+        channel="HTTP on the machine itself",
+        protection="bearer key, signed webhooks; does not start in production",
+        code=(
+            "vault_zone/processors/sandbox_server/serve.py",
+            "vault_zone/processors/sandbox_server/webhooks.py",
+            "vault_zone/processors/sandbox_server/store.py",
+        ),
+    ),
+    Flow(
+        source="zone",
+        target="zone_db",
+        what="sealed cards, wrapped keys, grants, charges, events",
+        data=Data.CARD,
+        channel="PostgreSQL or a file",
+        protection="a card is sealed before it leaves the process; credentials that commerce does not have",
+        code=("audit/transaction.py", "vault_zone/models.py", "vault_zone/vault.py"),
+    ),
+    Flow(
+        source="zone",
+        target="zone_log",
+        what="events",
+        data=Data.REFERENCE,
+        channel="files",
+        protection="refused when card-like; signed tree",
+        code=("audit/sequencer.py", "audit/tiles.py"),
+    ),
+    Flow(
+        source="commerce",
+        target="commerce_db",
+        what="catalogue, checkouts, payments by grant, orders, events",
+        data=Data.PERSONAL,
+        channel="PostgreSQL or a file",
+        protection="credentials of its own",
+        code=("audit/transaction.py", "commerce_api/models.py", "commerce_api/cli/databases.py"),
+    ),
+    Flow(
+        source="mcp",
+        target="commerce_db",
+        what="the same",
+        data=Data.PERSONAL,
+        channel="PostgreSQL or a file",
+        protection="credentials of commerce",
+        code=("audit/transaction.py", "mcp_server/cli.py"),
+    ),
+    Flow(
+        source="commerce",
+        target="commerce_log",
+        what="events",
+        data=Data.REFERENCE,
+        channel="files",
+        protection="refused when card-like; signed tree",
+        code=("audit/sequencer.py", "audit/tiles.py"),
+    ),
+    Flow(
+        source="feed",
+        target="commerce",
+        what="products, read from a file that the operator names",
+        data=Data.PUBLIC,
+        channel="file",
+        protection="bounded, cleaned, card-like rows refused",
+        code=("commerce_api/catalogue/importing.py", "commerce_api/catalogue/feed.py"),
+    ),
+    Flow(
+        source="commerce",
+        target="commerce",
+        what="the command line starts the programs on one machine and asks for their health; it looks at databases and ports",
+        data=Data.PUBLIC,
+        channel="HTTP on the machine itself",
+        protection="no proxy; nothing but a health word is read",
+        code=("commerce_api/cli/stack.py", "commerce_api/cli/ports.py", "commerce_api/cli/doctor.py"),
+    ),
+    Flow(
+        source="zone_log",
+        target="auditor",
+        what="entries, tiles, checkpoints",
+        data=Data.REFERENCE,
+        channel="files, or a copy of them",
+        protection="every byte verified against a signature, and against a checkpoint kept elsewhere",
+        code=("audit/cli.py", "audit/verify.py"),
+    ),
+    Flow(
+        source="commerce_log",
+        target="auditor",
+        what="entries, tiles, checkpoints",
+        data=Data.REFERENCE,
+        channel="files, or a copy of them",
+        protection="as the zone's log",
+        code=("audit/cli.py", "audit/verify.py"),
+    ),
+)
+
+STORES: Final = (
+    Store(
+        where="zone's memory: card",
+        side=Side.ZONE,
+        holds="a card while it is captured, and while it is charged",
+        data=Data.SECURITY_CODE,
+        protection="types that cannot be printed, copied or serialised; no core dumps, no reading by other processes",
+        retention="the request",
+        code=("vault_zone/card.py", "vault_zone/hazmat/process.py"),
+    ),
+    Store(
+        where="zone's memory: security code",
+        side=Side.ZONE,
+        holds="the security code of a captured card until its authorisation, sealed under a key of the process",
+        data=Data.SECURITY_CODE,
+        protection="AES-256-GCM; taken once; never written",
+        retention="ten minutes from when it was put there; put back when a charge is refused before it is begun (3.2.1)",
+        seconds=600,
+        code=("vault_zone/security_codes.py",),
+    ),
+    Store(
+        where="zone's database: cards",
+        side=Side.ZONE,
+        holds="number, expiry, name, postal code, sealed; brand and last four beside them",
+        data=Data.CARD,
+        protection="AES-256-GCM under the merchant's data key, bound to token, merchant and key",
+        retention="opened for one day; the row is not deleted yet (3.2.1)",
+        seconds=86_400,
+        tables=("zone.card_record",),
+        code=("vault_zone/vault.py",),
+    ),
+    Store(
+        where="zone's database: keys",
+        side=Side.ZONE,
+        holds="data keys, wrapped by the root key",
+        data=Data.KEYS,
+        protection="AES-256-GCM under the root key, bound to merchant, purpose and key",
+        retention="as long as a record needs them; kept",
+        tables=("zone.data_key",),
+        code=("vault_zone/keyring.py",),
+    ),
+    Store(
+        where="zone's files: keys",
+        side=Side.ZONE,
+        holds="root key, log key, processor's secrets, TLS keys, the authority",
+        data=Data.KEYS,
+        protection="owner-only files; looser ones are refused for root key and log key",
+        retention="until replaced; identities 90 days",
+        code=("vault_zone/settings.py", "vault_zone/hazmat/pki.py"),
+    ),
+    Store(
+        where="zone's database: grants",
+        side=Side.ZONE,
+        holds="what a token may be used for",
+        data=Data.REFERENCE,
+        protection="worth nothing outside merchant, checkout, amount, currency, time and uses",
+        retention="usable 15 minutes; kept",
+        seconds=900,
+        tables=("zone.card_grant",),
+        code=("vault_zone/grants.py",),
+    ),
+    Store(
+        where="zone's database: sessions and charges",
+        side=Side.ZONE,
+        holds="capture sessions (links as digests), charges with brand and last four, merchants, webhooks seen",
+        data=Data.REFERENCE,
+        protection="no account data beyond last four",
+        retention="kept",
+        tables=("zone.capture_session", "zone.charge", "zone.merchant", "zone.webhook_inbox"),
+        code=("vault_zone/capture.py", "vault_zone/charge.py"),
+    ),
+    Store(
+        where="zone's record",
+        side=Side.ZONE,
+        holds="events in the database, and the log of tiles",
+        data=Data.REFERENCE,
+        protection="card-like text refused; signed tree",
+        retention="kept (10.5.1)",
+        tables=("zone.audit_event",),
+        code=("audit/store.py", "audit/tiles.py"),
+    ),
+    Store(
+        where="commerce's database: sales",
+        side=Side.COMMERCE,
+        holds="checkouts and orders with name, address and e-mail; payments with grant, brand and last four; offers",
+        data=Data.PERSONAL,
+        protection="no field for a card; card-like text refused at the edge",
+        retention="kept",
+        tables=("commerce.checkout", "commerce.payment", "commerce.customer_order", "commerce.offer_decision"),
+        code=("commerce_api/models.py",),
+    ),
+    Store(
+        where="commerce's database: repeated requests",
+        side=Side.COMMERCE,
+        holds="answers already given, by the caller's key",
+        data=Data.PERSONAL,
+        protection="as sales",
+        retention="two days",
+        seconds=172_800,
+        tables=("commerce.idempotency",),
+        code=("commerce_api/idempotency.py",),
+    ),
+    Store(
+        where="commerce's database: catalogue",
+        side=Side.COMMERCE,
+        holds="brands, variants, reservations, the index for searching",
+        data=Data.PUBLIC,
+        protection="card-like rows refused at import",
+        retention="until the next feed",
+        tables=("commerce.brand", "commerce.variant", "commerce.reservation"),
+        code=("commerce_api/catalogue/store.py",),
+    ),
+    Store(
+        where="commerce's record",
+        side=Side.COMMERCE,
+        holds="events in the database, and the log of tiles",
+        data=Data.REFERENCE,
+        protection="card-like text refused; signed tree",
+        retention="kept (10.5.1)",
+        tables=("commerce.audit_event",),
+        code=("audit/store.py", "audit/tiles.py"),
+    ),
+    Store(
+        where="commerce's files: keys",
+        side=Side.COMMERCE,
+        holds="offer key, agents' key, MCP state key, log key, its certificate for the zone",
+        data=Data.KEYS,
+        protection="owner-only files; none of them opens a card",
+        retention="until replaced; the certificate 90 days",
+        code=("commerce_api/settings.py", "commerce_api/cli/init.py"),
+    ),
+    Store(
+        where="logs of the programs",
+        side=Side.OUTSIDE,
+        holds="JSON lines of what the programs did",
+        data=Data.PUBLIC,
+        protection="every line redacted by the scanner, whatever wrote it; no URLs, no values",
+        retention="the operator's",
+        code=("tokenization/logs.py",),
+    ),
+)
+
+
+def carries_account_data(flow: Flow) -> bool:
+    """Whether the flow carries a card number or a security code."""
+    return flow.data in ACCOUNT_DATA
+
+
+def misplaced_account_data(flows: tuple[Flow, ...] = FLOWS) -> list[str]:
+    """Flows of account data that do not begin or end in the zone, or lead anywhere but shopper, zone and processor."""
+    sides = {place.id: place.side for place in PLACES}
+    ends = {"shopper", "processor"} | {place for place, side in sides.items() if side is Side.ZONE}
+    return [
+        f"{flow.source} → {flow.target}: {flow.data}"
+        for flow in flows
+        if carries_account_data(flow)
+        and not ({flow.source, flow.target} <= ends and Side.ZONE in (sides[flow.source], sides[flow.target]))
+    ]

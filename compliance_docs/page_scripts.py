@@ -1,0 +1,56 @@
+"""The scripts of pages on which a card is entered: which, why, and the content that was approved (PCI DSS 6.4.3).
+
+A script that changes is approved anew: read the change, then put its new hash here.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class PageScript:
+    """A script of a payment page. ``integrity`` is the approved content, as the page names it (W3C SRI, sha384)."""
+
+    path: str
+    reason: str
+    integrity: str
+
+
+# Where pages of payment lie. Any script file below one of these has to be in the inventory.
+PAGE_DIRECTORIES: Final = ("vault_zone/pages", "commerce_api/pages")
+
+PAGE_SCRIPTS: Final = (
+    PageScript(
+        path="vault_zone/pages/card.js",
+        reason="Groups digits while they are typed, names what is wrong beside its field, and sends the form once. It makes "
+        "no request, stores nothing, and the form works without it.",
+        integrity="sha384-e/vW/YvnnrzNz86z7M5O4uSzZbezToLDEzWETXZXdyXkm04s28bDtYv6FC0znyfV",
+    ),
+)
+
+
+def integrity(content: bytes) -> str:
+    """The ``integrity`` value of a file's content."""
+    return f"sha384-{base64.b64encode(hashlib.sha384(content).digest()).decode()}"
+
+
+def script_problems(root: Path, inventory: tuple[PageScript, ...] = PAGE_SCRIPTS) -> list[str]:
+    """What does not agree between the inventory and the files of a checkout; nothing when all does."""
+    listed = {script.path: script.integrity for script in inventory}
+    present = {
+        path.relative_to(root).as_posix(): integrity(path.read_bytes())
+        for directory in PAGE_DIRECTORIES
+        for path in sorted((root / directory).rglob("*"))
+        if path.suffix in (".js", ".mjs")
+    }
+    unlisted = [f"{path} is not in the inventory: list it with its reason" for path in sorted(present.keys() - listed)]
+    gone = [f"{path} is in the inventory and does not exist" for path in sorted(listed.keys() - present)]
+    changed = [
+        f"{path} is not what was approved: read the change, then set its integrity to {present[path]}"
+        for path in sorted(present.keys() & listed)
+        if present[path] != listed[path]
+    ]
+    return [*unlisted, *gone, *changed]

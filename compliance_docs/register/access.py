@@ -1,0 +1,113 @@
+"""Requirements 7 and 8: who, and which program, may do what, and how they prove who they are."""
+
+from typing import Final
+
+from compliance_docs.model import Owner, Requirement, Status, merchant, operator, tests
+
+REQUIREMENTS: Final = (
+    Requirement(
+        number="7.2.5",
+        ours="Application and system accounts have the least rights they need, and are limited to what needs them.",
+        control="A caller of the zone is the service its certificate names; a table says which verbs each may use. No verb "
+        "reads a card. Each side has its own database and credentials.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=("tests/vault_zone/test_access.py",),
+        code=("vault_zone/access.py::PERMISSIONS", "vault_zone/access.py::require", "commerce_api/cli/databases.py"),
+        duties=(operator("gives the database roles no more than the sides' own databases"),),
+    ),
+    Requirement(
+        number="7.2.5.1",
+        ours="The rights of application and system accounts are reviewed at set intervals.",
+        control="The whole of the rights is one table in one file.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        code=("vault_zone/access.py::PERMISSIONS",),
+        duties=(operator("reviews the table, the certificates issued and the database roles, and signs"),),
+    ),
+    Requirement(
+        number="7.2.6",
+        ours="People query stored card data through programs only, by role; only administrators directly.",
+        control="No program queries stored cards for anybody: a card is opened in memory for its charge alone, by the charge "
+        "engine. The database holds it sealed, so a direct query shows brand and last four.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/test_access.py",
+                "test_no_answer_of_the_api_has_a_field_for_a_card_number",
+            ),
+            "tests/vault_zone/test_capture.py",
+            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+        ),
+        code=("vault_zone/vault.py::open_card", "vault_zone/access.py::Verb"),
+        duties=(operator("gives nobody a login to the zone's database without need"),),
+    ),
+    Requirement(
+        number="7.3.3",
+        ours="Access is denied unless it was granted.",
+        control="A caller that is not in the table, or asks for a verb that is not in its row, is refused; a grant that is not "
+        "for this merchant, checkout and currency is refused in the same words as one that does not exist.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=("tests/vault_zone/test_access.py", *tests("tests/vault_zone/test_grants.py")),
+        code=("vault_zone/access.py::require", "vault_zone/grants.py::consume_grant"),
+    ),
+    Requirement(
+        number="8.4.2",
+        ours="Every person's access to the card environment takes more than one factor.",
+        control="The zone has no login for people: no console, no administration over the network.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        code=("vault_zone/internal_api.py",),
+        duties=(operator("demands several factors for any access to the zone's hosts, database and key service"),),
+    ),
+    Requirement(
+        number="8.6.1",
+        ours="Accounts of programs are not used by people, save in exceptions that are approved and traceable.",
+        control="Services prove themselves by certificate, agents by a key of their brand; neither opens a session for a "
+        "person, and the record names the service or agent that acted.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_access.py",),
+        code=("vault_zone/access.py::service_of", "commerce_api/brands.py::is_agent_key"),
+        deferral="A key file can be picked up by a person with access to the host; the software cannot tell who holds it. "
+        "All agents of a brand share its one key.",
+        duties=(
+            operator("keeps people off the accounts under which the programs run"),
+            merchant("keeps its agent key with its agents and asks for a new one when people change"),
+        ),
+    ),
+    Requirement(
+        number="8.6.2",
+        ours="Passwords and keys of programs stand in no script, source or configuration file.",
+        control="Secrets are files of mode 0600, made at set-up and outside the repository; there is no default for any, and "
+        "no option takes one as its value.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/processors/sandbox_server/test_serve.py",
+                "test_no_option_takes_a_secret_itself",
+            ),
+            "tests/architecture/test_secrets.py",
+            "tests/vault_zone/test_access.py",
+        ),
+        code=("vault_zone/settings.py::ZoneSettings", "commerce_api/cli/init.py::make_commerce_keys"),
+        deferral="A database URL may hold a password, and given as an option it can be seen in the list of processes; nothing "
+        "refuses that. The deployment uses a password file instead.",
+        duties=(operator("gives database passwords by file or environment, from a secret store"),),
+    ),
+    Requirement(
+        number="8.6.3",
+        ours="Secrets of programs are protected from misuse: long enough, and changed at set intervals and on suspicion.",
+        control="Secrets are 256 random bits. Certificates end after 90 days and are renewed by one command; a brand's agent "
+        "key carries a version.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_keys.py", "tests/vault_zone/test_access.py"),
+        code=("vault_zone/hazmat/pki.py::IDENTITY_DAYS", "tokenization/ids.py::new_secret", "commerce_api/brands.py"),
+        deferral="No command raises a brand's key version or changes the processor's secrets while the zone runs.",
+        duties=(operator("sets the intervals by a risk analysis and renews in time"),),
+    ),
+)

@@ -1,0 +1,202 @@
+"""Requirement 3 without its keys: what is kept of a card, for how long, in what form, and who sees it."""
+
+from typing import Final
+
+from compliance_docs.model import Owner, Requirement, Status, merchant, operator, processor, tests
+
+REQUIREMENTS: Final = (
+    Requirement(
+        number="3.2.1",
+        ours="Account data is kept only as long as there is a reason, then made unrecoverable; what is held before "
+        "authorisation counts too.",
+        control="A card is opened for one day after capture, the time in which the processor may ask; a security code lives "
+        "ten minutes at most in memory. Commerce keeps brand, last four and tokens only.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=(
+            "tests/vault_zone/test_vault.py",
+            "tests/vault_zone/test_security_codes.py",
+            *tests(
+                "tests/vault_zone/test_public_pages.py",
+                "test_a_card_is_taken_and_the_shopper_goes_back_with_nothing_of_it",
+            ),
+            *tests("tests/compliance_docs/test_flows.py", "test_stated_lifetimes_are_those_of_the_code"),
+        ),
+        code=(
+            "vault_zone/capture.py::RECORD_LIFETIME_SECONDS",
+            "vault_zone/vault.py::open_card",
+            "vault_zone/security_codes.py::LIFETIME_SECONDS",
+        ),
+        deferral="A record past its time is not opened any more, but its sealed row is not deleted yet: the sweep that "
+        "erases rows, and the proof of it, are to be written.",
+        duties=(
+            operator("covers backups and snapshots of the zone's database by the retention policy"),
+            merchant("states the business reason for the retention time"),
+        ),
+    ),
+    Requirement(
+        number="3.3.1",
+        ours="Nothing that authenticates a card is kept once it is authorised, encrypted or not.",
+        control="The record that is sealed has no place for a code. A code waits in memory, is taken out before the charge "
+        "is sent, and is gone whatever comes of it; a process that ends takes its codes with it.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
+            *tests(
+                "tests/journeys/test_an_agent_buys.py",
+                "test_an_agent_buys_and_the_card_is_nowhere_but_on_its_way_to_the_processor",
+            ),
+            *tests(
+                "tests/vault_zone/test_capture_form.py", "test_a_good_form_becomes_a_card_with_the_security_code_apart"
+            ),
+        ),
+        code=("vault_zone/security_codes.py::SecurityCodes", "vault_zone/charge.py::ChargeEngine"),
+        duties=(operator("keeps swap and memory snapshots of the zone's hosts off or encrypted"),),
+    ),
+    Requirement(
+        number="3.3.1.1",
+        ours="The content of a card's track is not kept after authorisation.",
+        control="Cards are typed in, never read: the form, the types and the processor port have no field for a track.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/compliance_docs/test_flows.py", "test_of_a_card_five_fields_are_taken_and_no_others"),
+        code=("vault_zone/card.py::CardField", "vault_zone/processors/port.py::ProcessorCharge"),
+    ),
+    Requirement(
+        number="3.3.1.2",
+        ours="The card verification code is not kept after authorisation.",
+        control="A code is a type of its own that cannot be printed, copied, pickled or serialised; no table has a column "
+        "for it, no page shows it again, and the sandbox processor keeps none.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/test_card.py",
+                "test_two_values_show_the_same_whatever_python_is_asked",
+                "test_a_planted_leak_is_found_by_the_same_check",
+                "test_a_held_value_cannot_be_changed_or_taken_away",
+            ),
+            *tests(
+                "tests/vault_zone/test_capture_form.py",
+                "test_what_is_shown_again_holds_no_number_and_no_code",
+                "test_a_code_repeated_elsewhere_is_not_shown_again",
+            ),
+            *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
+        ),
+        code=("vault_zone/card.py::Cvc", "vault_zone/models.py::card_record"),
+        duties=(processor("keeps no code either"),),
+    ),
+    Requirement(
+        number="3.3.1.3",
+        ours="PINs and PIN blocks are not kept after authorisation.",
+        control="Cards are typed into a page; nothing takes a PIN.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/compliance_docs/test_flows.py", "test_of_a_card_five_fields_are_taken_and_no_others"),
+        code=("vault_zone/card.py::CardField",),
+    ),
+    Requirement(
+        number="3.3.2",
+        ours="What authenticates a card and waits for authorisation is encrypted strongly.",
+        control="A waiting code is sealed with AES-256-GCM under a key that exists only in the process, bound to its grant. "
+        "The process forbids core dumps and being read by others of its user.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/vault_zone/test_security_codes.py", "test_what_is_held_is_sealed_and_shows_nothing"),
+        code=("vault_zone/security_codes.py::SecurityCodes.hold", "vault_zone/hazmat/process.py::harden_process"),
+        duties=(operator("runs the zone where memory is not swapped to disk in clear"),),
+    ),
+    Requirement(
+        number="3.4.1",
+        ours="A card number is masked when shown; beyond its first digits and last four only who needs to sees it.",
+        control="Nobody sees more than network and last four, on pages, in answers, in the record and to agents: there is "
+        "no view, verb or role that shows a number.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests(
+                "tests/commerce_api/pages/test_render.py",
+                "test_a_card_is_never_shown_by_more_than_four_digits",
+            ),
+            *tests(
+                "tests/vault_zone/pages/test_render.py",
+                "test_a_page_never_holds_a_submitted_number_or_code",
+                "test_a_planted_echo_is_found_by_the_same_check",
+            ),
+            *tests("tests/vault_zone/test_card.py", "test_the_masks_name_the_type_and_nothing_else"),
+            *tests(
+                "tests/vault_zone/test_access.py",
+                "test_no_answer_of_the_api_has_a_field_for_a_card_number",
+            ),
+            *tests(
+                "tests/vault_zone/test_public_pages.py",
+                "test_a_card_is_taken_and_the_shopper_goes_back_with_nothing_of_it",
+            ),
+        ),
+        code=(
+            "tokenization/wire.py::CardSummary",
+            "vault_zone/card.py::Pan",
+            "commerce_api/pages/masking.py::card_text",
+        ),
+    ),
+    Requirement(
+        number="3.4.2",
+        ours="Who works from afar cannot copy card numbers away.",
+        control="There is no read verb: no interface of the zone gives a card number to anybody.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_access.py",),
+        code=("vault_zone/access.py::Verb",),
+        deferral="Whoever can read the zone's memory or both its database and its key file can get at cards; keeping people "
+        "from there is the operator's.",
+        duties=(operator("lets nobody work interactively on the zone's hosts without need, and records it"),),
+    ),
+    Requirement(
+        number="3.5.1",
+        ours="A stored card number cannot be read, wherever it is stored.",
+        control="A card is sealed with AES-256-GCM under its merchant's data key, bound to token, merchant and key id; "
+        "outside stand brand and last four. The token is random and not derived from the card. Logs are redacted on the "
+        "way out, whatever wrote them.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/test_capture.py",
+                "test_the_database_holds_the_link_only_as_a_digest_and_the_card_only_sealed",
+            ),
+            *tests("tests/vault_zone/test_vault.py", "test_a_card_opens_under_its_own_token_alone"),
+            *tests(
+                "tests/journeys/test_an_agent_buys.py",
+                "test_an_agent_buys_and_the_card_is_nowhere_but_on_its_way_to_the_processor",
+            ),
+            *tests("tests/vault_zone/test_seal.py"),
+            *tests("tests/compliance_docs/test_flows.py", "test_card_data_is_stored_in_the_zone_alone"),
+            *tests(
+                "tests/audit/test_event.py",
+                "test_a_card_number_is_refused_in_any_field_script_and_spelling",
+            ),
+        ),
+        code=("vault_zone/vault.py::store_card", "vault_zone/hazmat/seal.py::seal", "tokenization/token.py::new_token"),
+    ),
+    Requirement(
+        number="3.5.1.1",
+        ours="A hash that stands for a card number is keyed, over the whole number, and its key is managed.",
+        control="No hash of a card number is made or kept.",
+        owner=Owner.ZONE,
+        status=Status.DEFERRED,
+        shown_by=tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
+        code=("vault_zone/models.py::card_record",),
+        deferral="It begins to matter with fingerprints, which are not built: they will be HMACs under a key of their own, "
+        "for each merchant, and never shown to who captures.",
+    ),
+    Requirement(
+        number="3.5.1.2",
+        ours="Encrypting a disk is not by itself enough to make stored card numbers unreadable.",
+        control="Each card is sealed on its own before it reaches the database, whatever the disk does.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/vault_zone/test_vault.py"),
+        code=("vault_zone/vault.py::store_card",),
+    ),
+)

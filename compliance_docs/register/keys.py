@@ -1,0 +1,165 @@
+"""Requirements 3.6 and 3.7: the keys that make stored cards unreadable."""
+
+from typing import Final
+
+from compliance_docs.model import Owner, Requirement, Status, operator, tests
+
+_LOCAL_ONLY: Final = (
+    "The provider that exists keeps its root key in a file, for development; providers for a key service and for hardware "
+    "modules come behind the same port."
+)
+
+REQUIREMENTS: Final = (
+    Requirement(
+        number="3.6.1",
+        ours="Keys are protected: as strong as what they protect, key-encrypting keys apart from data keys, few places.",
+        control="A 256-bit root key wraps 256-bit data keys, each bound to merchant, purpose and key id. Wrapped keys lie in "
+        "the zone's database, the root key in a file that only its owner may open; a looser file is refused.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=(
+            *tests("tests/vault_zone/test_keys.py"),
+            *tests("tests/vault_zone/test_vault.py"),
+        ),
+        code=("vault_zone/hazmat/keys.py::LocalKeys", "vault_zone/keyring.py::KeyRing"),
+        deferral=_LOCAL_ONLY,
+        duties=(operator("keeps the root key away from the database's backups and from who administers the database"),),
+    ),
+    Requirement(
+        number="3.6.1.1",
+        ours="A service provider keeps a current description of its cryptography, and shares no key between production and "
+        "test.",
+        control="Algorithms, lengths, formats and limits stand with their source beside the code that uses them, all in one "
+        "package; a root key names the environment it was made for and is refused in another.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_seal.py", "tests/vault_zone/test_keys.py"),
+        code=("vault_zone/hazmat/seal.py", "vault_zone/hazmat/keys.py::LocalKeys.open", "vault_zone/hazmat/pki.py"),
+        deferral="The one document that lists them with custodians and expiry dates is not generated yet.",
+    ),
+    Requirement(
+        number="3.6.1.2",
+        ours="A secret key is stored encrypted under a key at least as strong, in a hardware module, or as full-length parts.",
+        control="Data keys are stored wrapped by the root key only.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_vault.py",),
+        code=("vault_zone/keyring.py::KeyRing", "vault_zone/hazmat/keys.py::KeyProvider"),
+        deferral="The root key itself lies whole in its file. Custodians' shares (full-length parts or Shamir) and hardware "
+        "modules come with the other providers; until then the local provider suits development only.",
+    ),
+    Requirement(
+        number="3.6.1.3",
+        ours="As few people as possible can reach keys in clear.",
+        control="No command and no interface shows a key; key files are created for their owner only and never overwritten.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_keys.py", "tests/vault_zone/test_access.py"),
+        code=("vault_zone/hazmat/keys.py::LocalKeys.create",),
+        deferral=_LOCAL_ONLY,
+        duties=(operator("names the custodians and gives nobody else the account under which the zone runs"),),
+    ),
+    Requirement(
+        number="3.6.1.4",
+        ours="Keys lie in as few places as possible.",
+        control="One root key file, one table of wrapped keys; opened keys live in the zone's process alone.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/compliance_docs/test_flows.py", "test_every_table_is_in_one_store"),
+        code=("vault_zone/settings.py::ZoneSettings.root_key_file", "vault_zone/models.py::data_key"),
+        duties=(operator("counts the copies in backups"),),
+    ),
+    Requirement(
+        number="3.7.1",
+        ours="Keys are generated strong.",
+        control="Every key is 256 bits from the operating system; bearer secrets likewise.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/vault_zone/test_seal.py"),
+        code=("vault_zone/hazmat/seal.py::new_key", "tokenization/ids.py::new_secret"),
+    ),
+    Requirement(
+        number="3.7.2",
+        ours="Keys are distributed securely.",
+        control="Keys are made where they are used and are not sent anywhere.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        code=("vault_zone/cli.py", "vault_zone/hazmat/keys.py::LocalKeys.create"),
+        deferral="More than one zone process needs the root key on each host; carrying it there is by hand until a key "
+        "service or hardware module holds it.",
+        duties=(operator("copies a root key to another host, if ever, over an encrypted channel and by two people"),),
+    ),
+    Requirement(
+        number="3.7.3",
+        ours="Keys are stored securely.",
+        control="As under 3.6.1: wrapped in the database, root key in an owner-only file; a file that others can read stops "
+        "the start.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_keys.py", "tests/vault_zone/test_vault.py"),
+        code=("vault_zone/hazmat/keys.py::LocalKeys.open",),
+        deferral=_LOCAL_ONLY,
+    ),
+    Requirement(
+        number="3.7.4",
+        ours="Each kind of key has a lifetime, and is changed at its end.",
+        control="Every use of a data key is counted in the transaction that uses it; long before the cipher's bound a new "
+        "one begins. Certificates between the sides live 90 days.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=tests("tests/vault_zone/test_vault.py"),
+        code=("vault_zone/keyring.py::MAXIMUM_USES", "vault_zone/hazmat/pki.py::IDENTITY_DAYS"),
+        deferral="Keys change by use, not yet by date, and neither the root key nor old records are re-keyed by a command.",
+        duties=(operator("defines the lifetimes and renews certificates in time"),),
+    ),
+    Requirement(
+        number="3.7.5",
+        ours="Keys that are weak, known to others or no longer used are retired, replaced or destroyed, and never seal again.",
+        control="A retired data key still opens old records and never seals a new one.",
+        owner=Owner.ZONE,
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/test_vault.py",),
+        code=("vault_zone/keyring.py::KeyRing.sealing_key",),
+        deferral="There is no command that retires a key at once, re-seals its records and destroys it.",
+    ),
+    Requirement(
+        number="3.7.6",
+        ours="Where people handle keys in clear, two have to act and neither knows the whole.",
+        control="No operation asks a person to type or carry a key.",
+        owner=Owner.OPERATOR,
+        status=Status.DEFERRED,
+        code=("vault_zone/cli.py",),
+        deferral="Split knowledge comes with custodians' shares; today who can read the root key file has all of it.",
+        duties=(operator("until then treats the root key file as a key in clear"),),
+    ),
+    Requirement(
+        number="3.7.7",
+        ours="Nobody can put another key in a key's place.",
+        control="A wrapped key opens only for its merchant, purpose and key id; a replaced key or row fails to open and is "
+        "never fallen back from. A root key file is never overwritten.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/test_vault.py"),
+            *tests("tests/vault_zone/test_seal.py", "test_another_key_or_another_field_does_not_open"),
+        ),
+        code=("vault_zone/hazmat/keys.py::LocalKeys.unwrap", "vault_zone/hazmat/seal.py::associated_data"),
+    ),
+    Requirement(
+        number="3.7.8",
+        ours="Custodians acknowledge their duties in writing.",
+        control="None in software.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        duties=(operator("has each custodian sign"),),
+    ),
+    Requirement(
+        number="3.7.9",
+        ours="A service provider that shares keys with customers tells them how to handle them.",
+        control="No key that protects card data is shared with a merchant; merchants hold an agent key, which reaches no card.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/vault_zone/test_vault.py"),
+        code=("commerce_api/brands.py::agent_key", "vault_zone/keyring.py::KeyRing"),
+    ),
+)

@@ -1,4 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs; both set up .venv first.
+export UV_SYSTEM_CERTS ?= 1
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PACKAGES := vault_zone commerce_api mcp_server offer_engine tokenization audit compliance_docs

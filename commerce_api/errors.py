@@ -35,7 +35,9 @@ class CommerceError(Enum):
     IDEMPOTENCY_CONFLICT = _Kind(
         422, "This idempotency key was used with another request. Use a new key for a new request."
     )
-    PAYMENT_UNAVAILABLE = _Kind(503, "Payment cannot be taken just now. Try the same call again: it never charges twice.")
+    PAYMENT_UNAVAILABLE = _Kind(
+        503, "Payment cannot be taken just now. Try the same call again: it never charges twice."
+    )
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try the same call again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

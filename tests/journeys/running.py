@@ -149,7 +149,18 @@ def add_store(data: Path, *more: str) -> None:
 @contextmanager
 def running_stack(data: Path, *arguments: str) -> Iterator[Running]:
     """`cordon up --json` until the block ends; then SIGTERM, and it must end well."""
-    command = [sys.executable, "-m", "commerce_api", "up", "--data", str(data), "--port-base", "0", "--json", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "commerce_api",
+        "up",
+        "--data",
+        str(data),
+        "--port-base",
+        "0",
+        "--json",
+        *arguments,
+    ]
     errors = (data / "up.err").open("w+", encoding="utf-8")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
     try:

@@ -53,7 +53,9 @@ def test_the_search_finds_each_form_in_a_file_and_in_a_process(tmp_path: Path, f
     (tmp_path / "held").write_bytes(b"\x00" * 5_000_000 + form)
     assert list(search_files(tmp_path, CARD)) == [tmp_path / "held"]
     assert hits(form, CARD)
-    program = f"import sys; held = bytes({list(form)!r}) * 2; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()"
+    program = (
+        f"import sys; held = bytes({list(form)!r}) * 2; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.read(1)

@@ -1,4 +1,4 @@
-"""Things that go wrong around a purchase, over real processes: each is told by code, nothing is lost, and asking again ends it."""
+"""What goes wrong around a purchase, over real processes: told by code, nothing lost, and asking again ends it."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def paid(stack: Running, checkout: dict[str, object]) -> bool:
-    return stack.look(str(checkout["checkout_id"]))["status"] == "completed"
+    return bool(stack.look(str(checkout["checkout_id"]))["status"] == "completed")
 
 
 def charges_of(stack: Running, before: int) -> list[str]:
@@ -43,7 +43,16 @@ def charges_of(stack: Running, before: int) -> list[str]:
 
 
 def test_the_description_has_every_key_that_tools_rely_on(stack: Running) -> None:
-    keys = {"data_dir", "pids", "capture_url", "zone_internal_url", "commerce_url", "console_url", "processor_url", "brands"}
+    keys = {
+        "data_dir",
+        "pids",
+        "capture_url",
+        "zone_internal_url",
+        "commerce_url",
+        "console_url",
+        "processor_url",
+        "brands",
+    }
     assert keys <= set(stack.described)
     assert set(stack.described["pids"]) == {"processor", "zone", "commerce", "mcp"}
     assert set(stack.brand) == {"mcp_url", "acp_base_url", "ucp_profile_url", "checkout_page_url", "agent_api_key"}
@@ -106,9 +115,12 @@ def test_a_zone_killed_in_the_middle_of_a_charge_accounts_for_it(stack: Running)
     stack.processor("POST", "/sandbox/faults", {"mode": "delay_after", "times": 1, "delay_seconds": 3})
     payer = subprocess.Popen(
         [
-            *(sys.executable, "-c"),
-            "import sys; from examples.demo.shopper import pay_over_http; from examples.demo.leaks import Card\n"
-            f"pay_over_http({checkout['continue_url']!r}, Card('4242424242424242', '737'), lambda _: None)",
+            sys.executable,
+            "-c",
+            (
+                "from examples.demo.shopper import pay_over_http; from examples.demo.leaks import Card\n"
+                f"pay_over_http({checkout['continue_url']!r}, Card('4242424242424242', '737'), lambda _: None)"
+            ),
         ],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
@@ -148,7 +160,9 @@ def made_up_number() -> str:
     return with_check_digit("499999" + "0" * 9)
 
 
-def test_the_stack_runs_on_postgresql_with_a_database_and_a_role_for_each_side(tmp_path: Path, postgres_url: str) -> None:
+def test_the_stack_runs_on_postgresql_with_a_database_and_a_role_for_each_side(
+    tmp_path: Path, postgres_url: str
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     with running_stack(data, "--database-url", postgres_url) as stack:

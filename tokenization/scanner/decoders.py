@@ -55,6 +55,7 @@ _UNCASED_HEX: Final = re.compile(r"[0-9a-f\-]+|[0-9A-F\-]+")
 _DIGITS: Final = "0123456789"
 _LONG_BASE64: Final = b"a" * 18  # 13 digits without padding
 _LONG_BASE32: Final = b"a" * 21
+_COMMON: Final = bytes(code for code in range(128) if chr(code).isalnum()) + b" .,:;!?-_\"'()[]{}\n"
 _BASE64_ALPHABET: Final = bytes(97 if re.match(rb"[A-Za-z0-9+/_\-]", bytes([code])) else 32 for code in range(256))
 _BASE32_ALPHABET: Final = bytes(97 if re.match(rb"[A-Z2-7]", bytes([code])) else 32 for code in range(256))
 _BASE64_DIGIT: Final = re.compile(r"[M-O](?:[DTjz][AEIMQUYcgk]|[AQgw]=)")
@@ -171,32 +172,38 @@ _Row = tuple[Kind, re.Pattern[str], Decoder]
 
 def _possible(text: str) -> Iterator[_Row]:
     """The decoders whose pattern can match at all. Earlier ones win where two claim the same characters."""
-    if "%" in text:
-        yield "percent", _PERCENT, _percent
-    if "&" in text:
-        yield "entity", _ENTITY, _entity
-    if "<" in text:
-        yield "entity", _TAG, _tag
-    if "\\" in text or "U+" in text or "u+" in text or "0x" in text or "0X" in text or "0b0" in text or "0B0" in text:
+    raw, lower = text.encode("utf-8", "surrogatepass"), text.lower()
+    rare = raw.translate(None, _COMMON)
+    if rare:
+        yield from _possible_with_signs(rare, text)
+    if b"\\" in rare or b"+" in rare or "0x" in lower or "0b" in lower:
         yield "escape", _ESCAPE, _escape
-    if "=3" in text:
-        yield "escape", _QUOTED_PRINTABLE, _quoted_printable
-    if "0011" in text:
+    if "0011" in lower:
         yield "escape", _BINARY, _binary
-    if "#" in text or "0x" in text or "0X" in text or "hex" in text or "Hex" in text or "HEX" in text:
+    if b"#" in rare or "0x" in lower or "hex" in lower:
         yield "hex", _HEX_INTEGER, _hex_integer
-    if text.count("4") + text.count("5") >= SHORTEST_PAN:
+    if raw.count(b"4") + raw.count(b"5") >= SHORTEST_PAN:
         yield "escape", _ASCII_CODES, _ascii_codes
     if _repeats_a_digit(text):
         yield "hex", _HEX_BYTES, _hex_bytes
         yield "hex", _SPACED_HEX_BYTES, _hex_bytes
-    raw = text.encode("utf-8", "surrogatepass")
     if _LONG_BASE64 in raw.translate(_BASE64_ALPHABET):
         if _LONG_BASE32 in raw.translate(_BASE32_ALPHABET):
             yield "base64", _BASE32, _base32
         yield "base64", _BASE64, _base64
     if _BASE64_DIGIT.search(text):
         yield "base64", _BASE64_DIGITS, _base64_digits
+
+
+def _possible_with_signs(rare: bytes, text: str) -> Iterator[_Row]:
+    if b"%" in rare:
+        yield "percent", _PERCENT, _percent
+    if b"&" in rare:
+        yield "entity", _ENTITY, _entity
+    if b"<" in rare:
+        yield "entity", _TAG, _tag
+    if b"=" in rare and "=3" in text:
+        yield "escape", _QUOTED_PRINTABLE, _quoted_printable
 
 
 def _repeats_a_digit(text: str) -> bool:

@@ -39,10 +39,11 @@ _CLASSES: Final = bytes(map(_class_of, range(256)))
 _SIGNS: Final = bytes(code for code in range(256) if code > 127 or not chr(code).isalnum())
 _TO_SPACE: Final = bytes.maketrans(_SIGNS, b" " * len(_SIGNS))
 _ROW_OF_DIGITS: Final = b"0" * SHORTEST_PAN
+_FOUR_DIGITS: Final = b"0000"
 _LONG_GROUP: Final = b"0" * (LONGEST_GROUP_IN_PROSE + 1)
 _GAP: Final = re.compile(r"[0-9]([^0-9]+)(?=[0-9])")
-_UNUSUAL_GAP: Final = re.compile(rf"[^\W_]|[\W_]{{{MAX_GAP_CHARS + 1}}}")
-_FIRST_WORD: Final = re.compile(rf"[\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
+_SIGN_CHARACTERS: Final = frozenset(chr(code) for code in range(128) if not chr(code).isalnum())
+_WORD_AFTER_DIGIT: Final = re.compile(rf"[0-9][\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
 _SHORT_VALUE: Final = re.compile(r"[\"\[,:][^A-Za-z0-9\"]{0,8}([0-9]{1,8})(?=[^A-Za-z0-9\"]{0,8}[\"\],}])")
 _TWO_FOURS: Final = re.compile(r"[0-9]{4}[\W_]{1,6}[0-9]{4}(?![0-9])")
 _MOST_DIGITS_PER_WORD: Final = 4  # "quadruple eleven"
@@ -84,23 +85,17 @@ def may_hold_digits(traits: Traits) -> bool:
         return False
     if _ROW_OF_DIGITS in traits.raw.translate(_CLASSES, _SIGNS) or _may_be_prose(traits):
         return True
-    return _may_join(_GAP.findall(traits.lower))
+    return not FILLERS.isdisjoint(_WORD_AFTER_DIGIT.findall(traits.lower)) or _may_have_equal_gaps(traits.lower)
 
 
 def _may_be_prose(traits: Traits) -> bool:
     return traits.digits <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE and _LONG_GROUP not in traits.classes
 
 
-def _may_join(gaps: Sequence[str]) -> bool:
-    """Whether a gap begins with a filler word, or two gaps that follow each other are equal and more than a few signs."""
-    previous = ""
-    for gap in gaps:
-        if gap == previous and _UNUSUAL_GAP.search(gap):
-            return True
-        if len(gap) > 1 and (word := _FIRST_WORD.match(gap)) and word[1] in FILLERS:
-            return True
-        previous = gap
-    return False
+def _may_have_equal_gaps(lower: str) -> bool:
+    """Whether two gaps between digits are equal and more than a few signs."""
+    gaps = [gap for gap in _GAP.findall(lower) if len(gap) > MAX_GAP_CHARS or not _SIGN_CHARACTERS.issuperset(gap)]
+    return len(set(gaps)) < len(gaps)
 
 
 def may_hold_pairs(traits: Traits) -> bool:
@@ -113,7 +108,7 @@ def may_hold_structure(traits: Traits) -> bool:
     text = traits.text.strip()
     if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
         return False
-    if _TWO_FOURS.search(text):
+    if traits.classes.count(_FOUR_DIGITS) > 1 and _TWO_FOURS.search(text):
         return True
     words = sum(word in _WORDS or word in traits.glued for word in traits.words) if traits.has_number_words else 0
     return sum(map(len, _SHORT_VALUE.findall(text))) + _MOST_DIGITS_PER_WORD * words >= SHORTEST_PAN

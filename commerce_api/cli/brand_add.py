@@ -34,8 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not brand_id(arguments.name):
         raise CommandRefused("a brand's name needs at least one letter or digit")
     commerce_data = arguments.data / "commerce"
-    if not (commerce_data / "keys").exists():
-        make_commerce_keys(commerce_data)
     try:
         policy = load_policy(arguments.policy) if arguments.policy else None
         currency = _currency(arguments.feed, policy)
@@ -45,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandRefused(f"the feed: {unreadable}") from None
     except PolicyInvalid as invalid:
         raise CommandRefused(*(f"the policy: {problem}" for problem in invalid.problems)) from None
+    if not (commerce_data / "keys").exists():
+        make_commerce_keys(commerce_data)
     try:
         with _report_file(arguments.report) as on_rejected:
             brand, report = asyncio.run(

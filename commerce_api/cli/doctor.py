@@ -1,6 +1,9 @@
 """``cordon doctor``: what is installed, configured, reachable and safe here, each line with its fix."""
 
 import argparse
+import asyncio
+import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -14,9 +17,11 @@ from typing import Any
 
 from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.ports import USUAL, is_free
+from commerce_api.cli.stack import is_healthy
 
 OK, NOTE, BAD = "ok", "note", "fix"
 _MARKS = {OK: "✓", NOTE: "·", BAD: "✗"}
+CONNECT_TIMEOUT_SECONDS = 5
 OLDEST_PYTHON = (3, 11, 0)
 SPACE_NEEDED_BYTES = 512 * 1024 * 1024
 FIRST_SANE_SECONDS = 1_767_225_600  # 2026-01-01: a clock before that is not set
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints every finding. Returns 1 when something must be fixed."""
     worst = 0
     for finding in findings(arguments.data):
-        line = f"{_MARKS[finding.verdict]} {finding.subject:<12}{finding.seen}"
+        line = f"{_MARKS[finding.verdict]} {finding.subject:<15}{finding.seen}"
         sys.stdout.write(line + (f"\n    → {finding.fix}" if finding.fix else "") + "\n")
         worst = max(worst, int(finding.verdict == BAD))
     return worst
@@ -54,9 +59,10 @@ def findings(data: Path) -> Iterator[Finding]:
     yield _python()
     yield _packages()
     yield _browser()
-    yield from _databases()
+    yield _sqlite()
+    yield from _postgres(data)
     yield from _keys(data)
-    yield from _ports()
+    yield from _stack(data)
     yield _disk(data)
     yield _clock()
 
@@ -93,17 +99,46 @@ def browser_path() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-def _databases() -> Iterator[Finding]:
+def _sqlite() -> Finding:
     with sqlite3.connect(":memory:") as probe:
         options = {row[0] for row in probe.execute("PRAGMA compile_options")}
     if "ENABLE_FTS5" in options:
-        yield Finding(OK, "SQLite", f"{sqlite3.sqlite_version} with full-text search")
-    else:
-        yield Finding(BAD, "SQLite", f"{sqlite3.sqlite_version} without FTS5", "use a Python whose sqlite3 has FTS5")
-    if os.environ.get("CORDON_DATABASE_URL"):
-        yield Finding(OK, "PostgreSQL", "named by CORDON_DATABASE_URL")
-    else:
+        return Finding(OK, "SQLite", f"{sqlite3.sqlite_version} with full-text search")
+    return Finding(BAD, "SQLite", f"{sqlite3.sqlite_version} without FTS5", "use a Python whose sqlite3 has FTS5")
+
+
+def _postgres(data: Path) -> Iterator[Finding]:
+    """Whether each PostgreSQL database that is configured answers. Never shows a URL: it holds a password."""
+    named = {"CORDON_DATABASE_URL": os.environ.get("CORDON_DATABASE_URL", "")}
+    for side in ("zone", "commerce"):
+        kept = data / side / "database.url"
+        if kept.is_file():
+            named[f"{side}/database.url"] = kept.read_text(encoding="utf-8").strip()
+    configured = {place: url for place, url in named.items() if url.startswith("postgresql")}
+    if not configured:
         yield Finding(NOTE, "PostgreSQL", "not configured; SQLite is used", "cordon up --database-url postgresql://…")
+    for place, url in configured.items():
+        version = asyncio.run(_postgres_version(url))
+        if version is None:
+            yield Finding(
+                BAD, "PostgreSQL", f"{place}: does not answer", "start the server, or mend the URL and its password"
+            )
+        else:
+            yield Finding(OK, "PostgreSQL", f"{place}: {version}")
+
+
+async def _postgres_version(url: str) -> str | None:
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+    except (OSError, ValueError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+    try:
+        version: str = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    return version
 
 
 def _keys(data: Path) -> Iterator[Finding]:
@@ -119,6 +154,25 @@ def _keys(data: Path) -> Iterator[Finding]:
             )
         else:
             yield Finding(OK, f"{side} keys", "only you can read them")
+
+
+def _stack(data: Path) -> Iterator[Finding]:
+    """A stack that runs from this data directory is asked how it is; else the ports are looked at."""
+    try:
+        described = json.loads((data / "run.json").read_text(encoding="utf-8"))
+        with (data / "up.lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        for name in ("capture", "commerce", "processor"):
+            url = described[f"{name}_url"]
+            if is_healthy(f"{url}/health"):
+                yield Finding(OK, name, f"answers at {url}")
+            else:
+                yield Finding(BAD, name, f"does not answer at {url}", f"look into {data / 'logs'}")
+        return
+    except (OSError, ValueError):
+        pass
+    yield from _ports()
 
 
 def _ports() -> Iterator[Finding]:

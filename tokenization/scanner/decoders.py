@@ -16,7 +16,6 @@ from urllib.parse import unquote_to_bytes
 
 from tokenization.scanner.finding import Kind
 from tokenization.scanner.issuers import SHORTEST_PAN
-from tokenization.scanner.lexicon import digit_count
 from tokenization.scanner.views import Edit, View, edited
 
 _PRINTABLE_RUN: Final = re.compile(rb"[\t\n\r -~]{13,}")
@@ -170,13 +169,13 @@ def _base64_digits(run: str) -> str:
 _Row = tuple[Kind, re.Pattern[str], Decoder]
 
 
-def _possible(text: str) -> Iterator[_Row]:
+def _possible(text: str, lower: str, digits: int) -> Iterator[_Row]:
     """The decoders whose pattern can match at all. Earlier ones win where two claim the same characters."""
-    raw, lower = text.encode("utf-8", "surrogatepass"), text.lower()
+    raw = text.encode("utf-8", "surrogatepass")
     rare = raw.translate(None, _COMMON)
     if rare:
         yield from _possible_with_signs(rare, text)
-    if b"\\" in rare or b"+" in rare or "0x" in lower or "0b" in lower:
+    if b"\\" in rare or "0x" in lower or "0b0" in lower or "0b1" in lower or (b"+" in rare and "u+" in lower):
         yield "escape", _ESCAPE, _escape
     if "0011" in lower:
         yield "escape", _BINARY, _binary
@@ -184,7 +183,7 @@ def _possible(text: str) -> Iterator[_Row]:
         yield "hex", _HEX_INTEGER, _hex_integer
     if raw.count(b"4") + raw.count(b"5") >= SHORTEST_PAN:
         yield "escape", _ASCII_CODES, _ascii_codes
-    if _repeats_a_digit(text):
+    if digits >= 2 * SHORTEST_PAN and _repeats_a_digit(text):
         yield "hex", _HEX_BYTES, _hex_bytes
         yield "hex", _SPACED_HEX_BYTES, _hex_bytes
     if _LONG_BASE64 in raw.translate(_BASE64_ALPHABET):
@@ -208,11 +207,11 @@ def _possible_with_signs(rare: bytes, text: str) -> Iterator[_Row]:
 
 def _repeats_a_digit(text: str) -> bool:
     """Whether one digit stands 13 times in the text: in hexadecimal the characters of one script share their first digits."""
-    return digit_count(text) >= 2 * SHORTEST_PAN and max(map(text.count, _DIGITS)) >= SHORTEST_PAN
+    return max(map(text.count, _DIGITS)) >= SHORTEST_PAN
 
 
-def _runs(text: str) -> Iterator[Edit]:
-    for kind, pattern, decoder in _possible(text):
+def _runs(text: str, lower: str, digits: int) -> Iterator[Edit]:
+    for kind, pattern, decoder in _possible(text, lower, digits):
         for match in pattern.finditer(text):
             replacement = decoder(match[0])
             if replacement is not None and replacement != match[0]:
@@ -232,7 +231,10 @@ def _disjoint(edits: Iterable[Edit]) -> list[Edit]:
     return [taken[start] for start in sorted(taken)]
 
 
-def decoded(view: View) -> View | None:
-    """The view with every encoded run in clear, one level; None if nothing in it is encoded."""
-    edits = _disjoint(_runs(view.text))
+def decoded(view: View, lower: str, digits: int) -> View | None:
+    """The view with every encoded run in clear, one level; None if nothing in it is encoded.
+
+    ``lower`` is its text in lower case and ``digits`` the number of its digits, both of which the caller knows.
+    """
+    edits = _disjoint(_runs(view.text, lower, digits))
     return edited(view, edits) if edits else None

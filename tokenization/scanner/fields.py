@@ -29,7 +29,7 @@ _LONGEST_SPOKEN_CHARS: Final = 80
 _KEY_INDEX: Final = re.compile(r"(.*?)([0-9]{1,2}|(?<![A-Za-z])[A-Za-z]|(?<![A-Za-z])[A-Za-z]{2,7})[\W_]*", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _VALUE: Final = re.compile(r"([:=]>?)[ \t]{0,3}([\"']?)([0-9]{1,8})\2(?=[\s,;&}\])|\"']|\.(?![0-9])|\Z)")
-_KEY: Final = re.compile(r"(?<![\w.])[\"']?([A-Za-z_][\w.\-]{0,31}(?:\[[0-9]{0,2}\])?|[0-9]{1,2})[\"']?[ \t]{0,3}\Z")
+_KEY: Final = re.compile(r"(?<![\w.])[\"']?([A-Za-z_][\w.\-]{0,31}(?:\[[0-9]{0,2}\])?)[\"']?[ \t]{0,3}\Z")
 _LONGEST_KEY_CHARS: Final = 48
 _BETWEEN_PAIRS: Final = re.compile(r"[\s,;&{}\[\]|.]{0,8}")
 _ORDINALS: Final = tuple(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from tokenization.scanner.exemptions import is_fraction
+from tokenization.scanner.exemptions import is_fraction, is_in_iban
 from tokenization.scanner.issuers import LENGTHS_BY_PREFIX, LONGEST_PAN, PREFIX_DIGITS, is_card_number
 
 SHORTEST_LONG_RUN: Final = 16
@@ -26,7 +26,11 @@ _FEWEST_ZEROS: Final = 2
 
 def holds_card(text: str, start: int, end: int) -> bool:
     """Whether the run of digits ``text[start:end]`` is longer than the card it holds, on evidence."""
-    if not SHORTEST_LONG_RUN <= end - start <= LONGEST_RUN or is_fraction(text, start, end):
+    if (
+        not SHORTEST_LONG_RUN <= end - start <= LONGEST_RUN
+        or is_fraction(text, start, end)
+        or is_in_iban(text, start, end)
+    ):
         return False
     run = text[start:end]
     return _with_expiry(run) or _after_zeros(run) or (_at_an_end(run) and _is_labelled(text, start))
@@ -44,7 +48,8 @@ def scientific_cards(text: str) -> Iterator[tuple[int, int]]:
 
 def _with_expiry(run: str) -> bool:
     lengths = LENGTHS_BY_PREFIX.get(run[:PREFIX_DIGITS], ())
-    return any(_EXPIRY_AND_CODE.fullmatch(run, length) and is_card_number(run[:length]) for length in lengths)
+    long_enough = (length for length in lengths if length >= _SHORTEST_AT_AN_END)
+    return any(_EXPIRY_AND_CODE.fullmatch(run, length) and is_card_number(run[:length]) for length in long_enough)
 
 
 def _after_zeros(run: str) -> bool:

@@ -64,31 +64,31 @@ def _findings(text: str) -> Iterator[Finding]:
     if len(text) > MAX_TEXT_CHARS:  # (2)
         yield Finding("too_large", 0, len(text))
         return
-    view: View | None = fold(View(text))
+    view = fold(View(text))
     allowance = MAX_DECODED_GROWTH * len(text) + _LEAST_GROWTH_CHARS
-    depth = 0
-    while view is not None:
-        yield from _placed(view)
-        depth += 1
-        view = decoded(view) if depth <= MAX_DECODE_DEPTH else None
-        if view is not None:
-            view = fold(view)
-            allowance -= len(view.text)
-            if allowance < 0:
-                yield Finding("too_large", 0, len(text))  # (2)
-                return
+    for _ in range(MAX_DECODE_DEPTH + 1):
+        traits = Traits(view.text)
+        for kind, start, end in _hits(traits):
+            yield _placed(view, kind, start, end)
+        clear = decoded(view, traits.lower, traits.digits)
+        if clear is None:
+            return
+        view = fold(clear)
+        allowance -= len(view.text)
+        if allowance < 0:
+            yield Finding("too_large", 0, len(text))  # (2)
+            return
 
 
-def _placed(view: View) -> Iterator[Finding]:
-    for kind, start, end in _hits(view.text):
-        first, last = view.origin(start, end)  # (3)
-        decoder = view.kind(start, end) if kind not in {"cvc", "too_large"} else None
-        yield Finding(decoder or kind, first, last - first)
+def _placed(view: View, kind: Kind, start: int, end: int) -> Finding:
+    first, last = view.origin(start, end)  # (3)
+    decoder = view.kind(start, end) if kind not in {"cvc", "too_large"} else None
+    return Finding(decoder or kind, first, last - first)
 
 
-def _hits(text: str) -> Iterator[Hit]:
+def _hits(traits: Traits) -> Iterator[Hit]:
     """What the rules find in a folded text; each is tried only where it can find something (1)."""
-    traits = Traits(text)
+    text = traits.text
     if may_hold_digits(traits):
         yield from (("digits", *span) for span in cards_in_digits(text))
     if may_hold_pairs(traits):

@@ -7,6 +7,7 @@ by the class of its character, because searching bytes for a constant is the fas
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN
@@ -32,21 +33,21 @@ def _class_of(code: int) -> int:
         return _LOOK_ALIKE
     if character in LOOK_ALIKE_CODE_LETTERS:
         return _CODE_LETTER
-    return _LETTER if character.isalpha() or code > 127 else _OTHER
+    return _LETTER if character.isalpha() and code < 128 else _OTHER
 
 
 _CLASSES: Final = bytes(map(_class_of, range(256)))
 _SIGNS: Final = bytes(code for code in range(256) if code > 127 or not chr(code).isalnum())
 _TO_SPACE: Final = bytes.maketrans(_SIGNS, b" " * len(_SIGNS))
 _ROW_OF_DIGITS: Final = b"0" * SHORTEST_PAN
-_FOUR_DIGITS: Final = b"0000"
 _LONG_GROUP: Final = b"0" * (LONGEST_GROUP_IN_PROSE + 1)
 _GAP: Final = re.compile(r"[0-9]([^0-9]+)(?=[0-9])")
 _SIGN_CHARACTERS: Final = frozenset(chr(code) for code in range(128) if not chr(code).isalnum())
 _WORD_AFTER_DIGIT: Final = re.compile(rf"[0-9][\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
-_SHORT_VALUE: Final = re.compile(r"[\"\[,:][^A-Za-z0-9\"]{0,8}([0-9]{1,8})(?=[^A-Za-z0-9\"]{0,8}[\"\],}])")
-_TWO_FOURS: Final = re.compile(r"[0-9]{4}[\W_]{1,6}[0-9]{4}(?![0-9])")
-_MOST_DIGITS_PER_WORD: Final = 4  # "quadruple eleven"
+_SHORT_VALUE: Final = re.compile(
+    r"[\"'\[,:=>{][^A-Za-z0-9\"]{0,8}([0-9]{1,8})(?=[\"'\],;&}\s.)|]|\Z|[^A-Za-z0-9\"]{1,8}[\"\],}])"
+)
+_TWO_FOURS: Final = re.compile(b"0000 {1,24}0000(?!0)")  # in classes; a sign may have four bytes
 _LONGEST_LONE_WORD: Final = 5  # two number words run together have six letters or more
 _HEXADECIMAL: Final = b"0123456789abcdef"  # no number word is made of these alone
 _LETTERS: Final = re.compile(b"[a-z]+")
@@ -63,7 +64,7 @@ class Traits:
     ``glued`` are the words that are several number words run together, or one between digits.
     """
 
-    __slots__ = ("classes", "digits", "glued", "has_number_words", "lower", "raw", "text", "words")
+    __slots__ = ("_value_digits", "classes", "digits", "glued", "has_number_words", "lower", "raw", "text", "words")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -72,11 +73,28 @@ class Traits:
         self.classes = b" %b " % text.encode("utf-8", "surrogatepass").translate(_CLASSES)
         self.digits = self.classes.count(_DIGIT)
         self.words = words = self.raw.translate(_TO_SPACE).split()
-        odd = {
-            word for word in words if not word.isalpha() or (len(word) > _LONGEST_LONE_WORD and word[:3] in _BEGINNINGS)
+        odd = [word for word in words if len(word) > _LONGEST_LONE_WORD or not word.isalpha()]
+        self.glued = {
+            word
+            for word in odd
+            if (word[:3] in _BEGINNINGS or not word.isalpha())
+            and word.translate(None, _HEXADECIMAL)
+            and _is_glued(word)
         }
-        self.glued = {word for word in odd if word.translate(None, _HEXADECIMAL) and _is_glued(word)}
         self.has_number_words = bool(self.glued) or not _WORDS.isdisjoint(words)
+        self._value_digits: int | None = None
+
+    def value_digits(self) -> int:
+        """How many digits stand in values of at most eight, right after a quote, a colon or the like."""
+        if self._value_digits is None:
+            self._value_digits = sum(map(len, _SHORT_VALUE.findall(self.text)))
+        return self._value_digits
+
+    def spoken_digits(self) -> int:
+        """The most digits that the number words may stand for."""
+        if not self.has_number_words:
+            return 0
+        return sum(_most_digits(word) for word in self.words if word in _WORDS or word in self.glued)
 
 
 def may_hold_digits(traits: Traits) -> bool:
@@ -94,13 +112,14 @@ def _may_be_prose(traits: Traits) -> bool:
 
 def _may_have_equal_gaps(lower: str) -> bool:
     """Whether two gaps between digits are equal and more than a few signs."""
-    gaps = [gap for gap in _GAP.findall(lower) if len(gap) > MAX_GAP_CHARS or not _SIGN_CHARACTERS.issuperset(gap)]
-    return len(set(gaps)) < len(gaps)
+    gaps = _GAP.findall(lower)
+    equal = {gap for gap, following in pairwise(gaps) if gap == following}
+    return any(len(gap) > MAX_GAP_CHARS or not _SIGN_CHARACTERS.issuperset(gap) for gap in equal)
 
 
 def may_hold_pairs(traits: Traits) -> bool:
-    """Whether there are digits enough, and signs that stand between a key and a value."""
-    return traits.digits >= SHORTEST_PAN and (":" in traits.text or "=" in traits.text)
+    """Whether digits enough stand right after signs that come before a value."""
+    return traits.digits >= SHORTEST_PAN and traits.value_digits() >= SHORTEST_PAN
 
 
 def may_hold_structure(traits: Traits) -> bool:
@@ -108,10 +127,9 @@ def may_hold_structure(traits: Traits) -> bool:
     text = traits.text.strip()
     if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
         return False
-    if traits.classes.count(_FOUR_DIGITS) > 1 and _TWO_FOURS.search(text):
+    if _TWO_FOURS.search(traits.classes):
         return True
-    words = sum(word in _WORDS or word in traits.glued for word in traits.words) if traits.has_number_words else 0
-    return sum(map(len, _SHORT_VALUE.findall(text))) + _MOST_DIGITS_PER_WORD * words >= SHORTEST_PAN
+    return traits.value_digits() + traits.spoken_digits() >= SHORTEST_PAN
 
 
 def may_hold_look_alikes(traits: Traits) -> bool:

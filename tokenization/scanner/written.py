@@ -27,12 +27,12 @@ _FEWEST_NUMBERED_GROUPS: Final = 2
 
 # A token of digits and their look-alikes that holds a digit early on, or look-alikes of one digit alone.
 _LOOK_ALIKE_TOKEN: Final = re.compile(
-    r"(?<![^\W_])(?:(?=[A-Za-z|]{0,3}[0-9])[0-9OoQDIl|i]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSZ]{4,19}|[OoIl|]{2,6}"
+    r"(?<![^\W_])(?:(?=[A-Za-z]{0,3}[0-9])[0-9OoQDIli]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSZ]{4,19}|[OoIl]{2,6}"
     r"|(?<=[0-9OoIl] )[OoIl])(?![^\W_])"
 )
-LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIl|i")
+LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIli")
 LOOK_ALIKE_CODE_LETTERS: Final = frozenset("SZ")  # only in tokens of four characters or more, such as 42S4
-_LOOK_ALIKES: Final = str.maketrans("OoQDIl|iSZ", "0000111152")
+_LOOK_ALIKES: Final = str.maketrans("OoQDIliSZ", "000011152")
 
 
 def cards_in_digits(text: str) -> Iterator[Span]:

@@ -101,14 +101,13 @@ def is_fraction(text: str, start: int, end: int) -> bool:
 
 
 def are_other_numbers(groups: Sequence[str], gaps: Sequence[str]) -> bool:
-    """Whether several digit groups are evidently several numbers: a series, times, dates, decimals, a marketplace order."""
-    return (
-        _is_series(groups)
-        or _are_times(groups, gaps)
-        or _are_dates(groups)
-        or _are_decimals(groups, gaps)
-        or tuple(map(len, groups)) in _ORDER_SHAPES
-    )
+    """Whether several digit groups are evidently several numbers: a series, times, dates, decimals."""
+    return _is_series(groups) or _are_times(groups, gaps) or _are_dates(groups) or _are_decimals(groups, gaps)
+
+
+def is_order_number(groups: Sequence[str], gaps: Sequence[str]) -> bool:
+    """Whether the groups have the form of a marketplace's order number."""
+    return tuple(map(len, groups)) in _ORDER_SHAPES and set(gaps) == {"-"}
 
 
 def _is_series(groups: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from tokenization.scanner.exemptions import (
     is_fraction,
     is_in_iban,
     is_labelled_otherwise,
+    is_order_number,
     is_postal_barcode,
 )
 from tokenization.scanner.issuers import LENGTHS_BY_PREFIX, PREFIX_DIGITS, SHORTEST_PAN, passes_luhn
@@ -117,7 +118,7 @@ def _are_card_groups(chain: Chain, first: int, last: int) -> bool:
         shaped = _is_not_cut_out(chain, first, last, sizes[0])
     else:
         shaped = _is_whole(chain, first, last, gaps) and sum(sizes) > SHORTEST_PAN
-    return shaped and not are_other_numbers(groups, gaps)  # (4)
+    return shaped and not are_other_numbers(groups, gaps) and not is_order_number(groups, gaps)  # (4)
 
 
 def _has_few_separators(sizes: Sequence[int], gaps: Sequence[str]) -> bool:

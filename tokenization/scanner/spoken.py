@@ -73,6 +73,7 @@ class Reading(NamedTuple):
 
     joins_tens: bool = True
     homophones: bool = False
+    scales: bool = True  # whether "hundred" or "thousand" occurs at all
 
 
 def run_together(word: str) -> int:
@@ -103,14 +104,15 @@ def cards_in_speech(text: str) -> Iterator[Span]:
 
 
 def _readings(text: str) -> Iterator[tuple[str, Reading]]:
-    yield text, Reading()
     words = {token.text for token in tokens_of(text)}
+    plain = Reading(scales=not words.isdisjoint(SCALES))
+    yield text, plain
     if not words.isdisjoint(TENS):
-        yield text, Reading(joins_tens=False)
+        yield text, plain._replace(joins_tens=False)
     if not words.isdisjoint(HOMOPHONES):
-        yield text, Reading(homophones=True)
+        yield text, plain._replace(homophones=True)
     if _COUNTED.search(text):
-        yield _COUNTED.sub(lambda match: "first".ljust(len(match[0])), text), Reading()
+        yield _COUNTED.sub(lambda match: "first".ljust(len(match[0])), text), plain
 
 
 def _cards(text: str, atoms: Sequence[Atom]) -> Iterator[Span]:
@@ -210,6 +212,8 @@ def _below_hundred(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
 
 def _scaled(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
     """Numbers with "hundred" or "thousand": at most two scales, largest first, "and" allowed."""
+    if not reading.scales:
+        return None
     value, next_token = 0, at
     for scales in (frozenset(SCALES), frozenset({"hundred"})):
         part = _scaled_part(tokens, next_token, reading, scales)

@@ -137,7 +137,7 @@ def may_hold_look_alikes(traits: Traits) -> bool:
     if not traits.digits:
         return False
     row = traits.classes
-    if b"01" in row or b"10" in row or b"0 1 " in row or b" 1 0" in row:
+    if b"01" in row or b"10" in row or b"0 1 " in row or b" 1 0" in row or b"0 11" in row or b"11 0" in row:
         return True
     return b"020" in row or b"022" in row or b"0002" in row or b"20" in row
 

@@ -11,6 +11,7 @@ import math
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -23,15 +24,16 @@ JsonEvasion = Callable[[str, Random], object]
 TalkEvasion = Callable[[str, Random], list[str]]
 Noise = Callable[[Random], str]
 
-UNITS: Final = "zero one two three four five six seven eight nine".split(" ")
-TEENS: Final = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(" ")
-TENS: Final = "- - twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
+WORD_BREAK: Final = " "
+UNITS: Final = "zero one two three four five six seven eight nine".split(WORD_BREAK)
+TEENS: Final = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(WORD_BREAK)
+TENS: Final = "- - twenty thirty forty fifty sixty seventy eighty ninety".split(WORD_BREAK)
 FOREIGN: Final = {
-    "Spanish": "cero uno dos tres cuatro cinco seis siete ocho nueve".split(" "),
-    "French": "zéro un deux trois quatre cinq six sept huit neuf".split(" "),
-    "German": "null eins zwei drei vier fünf sechs sieben acht neun".split(" "),
-    "Italian": "zero uno due tre quattro cinque sei sette otto nove".split(" "),
-    "Portuguese": "zero um dois três quatro cinco seis sete oito nove".split(" "),
+    "Spanish": "cero uno dos tres cuatro cinco seis siete ocho nueve".split(WORD_BREAK),
+    "French": "zéro un deux trois quatre cinq six sept huit neuf".split(WORD_BREAK),
+    "German": "null eins zwei drei vier fünf sechs sieben acht neun".split(WORD_BREAK),
+    "Italian": "zero uno due tre quattro cinque sei sette otto nove".split(WORD_BREAK),
+    "Portuguese": "zero um dois três quatro cinco seis sete oito nove".split(WORD_BREAK),
 }
 # The first digit of a row of ten in Unicode, or the ten digits.
 SCRIPTS: Final = {
@@ -264,15 +266,16 @@ def sentence(digits: str, rng: Random) -> str:
 
 def fillers(digits: str, rng: Random) -> str:
     """Groups with filler words between."""
+    between = [" then ", " and ", " dash ", ", next ", " and then the ", " space ", "... uh ... ", " followed by "]
     text, *rest = fours(digits)
     for group in rest:
-        text += (
-            rng.choice(
-                [" then ", " and ", " dash ", ", next ", " and then the ", " space ", "... uh ... ", " followed by "]
-            )
-            + group
-        )
+        text += rng.choice(between) + group
     return text
+
+
+def word_by_word(digits: str) -> str:
+    """Digit by digit in English."""
+    return " ".join(UNITS[int(digit)] for digit in digits)
 
 
 TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
@@ -309,9 +312,7 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "spoken pairs, hyphens": lambda digits, _: in_pairs(digits, "-"),
     "spoken pairs, spaces": lambda digits, _: in_pairs(digits, " "),
     "spoken thousands and hundreds": lambda digits, _: scaled(digits),
-    "spoken with fillers": lambda digits, _: " and then ".join(
-        " ".join(UNITS[int(d)] for d in group) for group in fours(digits)
-    ),
+    "spoken with fillers": lambda digits, _: " and then ".join(map(word_by_word, fours(digits))),
     "spoken as a recogniser hears it (to, for)": each(
         lambda digit: {"2": "to", "4": "for"}.get(digit, UNITS[int(digit)]), " "
     ),
@@ -329,7 +330,7 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "HTML tags between digits": lambda digits, rng: "".join(f"<{rng.choice('biu')}>{digit}</b>" for digit in digits),
     "letters O, o, l, I for 0 and 1": look_alikes,
     "letters O, l for 0 and 1, not grouped": lambda digits, _: digits.replace("0", "O").replace("1", "l"),
-    "with expiry and code glued on": lambda digits, _: f"{digits}1230123",
+    "with expiry and code glued on": lambda digits, _: digits if len(digits) < 15 else f"{digits}1230123",
     "with zeros in front": lambda digits, _: digits if len(digits) < 15 else digits.zfill(24),
     "scientific notation": scientific,
     "base64": lambda digits, _: b64(digits),
@@ -388,6 +389,9 @@ TEXT_EVASIONS: Final[dict[str, TextEvasion]] = {
     "key: value text": lambda digits, _: ", ".join(f"part{at}: {group}" for at, group in enumerate(fours(digits), 1)),
 }
 
+# Thirteen digits cut into anything but fours are an old card or, far more likely, a postcode and an order number.
+FROM_14_DIGITS: Final = frozenset({"two halves", "cut anyhow", "cut anyhow, a card spoken of"})
+
 ALONE: Final = frozenset({"over a sentence", "base64 in lines"})
 """Rows that are told as a message of their own: another digit in the sentence would not belong to the card."""
 
@@ -401,9 +405,9 @@ def at_random(digits: str, rng: Random, most: int, parts: int) -> list[str]:
     """The digits cut anyhow into a number of parts, none longer than ``most``."""
     while True:
         cuts = [0, *sorted(rng.sample(range(1, len(digits)), parts - 1)), len(digits)]
-        sizes = [after - before for before, after in zip(cuts, cuts[1:], strict=False)]
+        sizes = [after - before for before, after in pairwise(cuts)]
         if max(sizes) <= most:
-            return [digits[before:after] for before, after in zip(cuts, cuts[1:], strict=False)]
+            return [digits[before:after] for before, after in pairwise(cuts)]
 
 
 JSON_EVASIONS: Final[dict[str, JsonEvasion]] = {
@@ -461,10 +465,8 @@ TALK_EVASIONS: Final[dict[str, TalkEvasion]] = {
         f"my number starts {' '.join(fours(digits[:8]))}",
         f"and goes on {' '.join(fours(digits[8:]))}",
     ],
-    "spoken halves": lambda digits, _: [" ".join(UNITS[int(d)] for d in half) for half in (digits[:8], digits[8:])],
-    "spoken groups with fillers": lambda digits, _: [
-        "then " + " ".join(UNITS[int(d)] for d in group) for group in fours(digits)
-    ],
+    "spoken halves": lambda digits, _: [word_by_word(half) for half in (digits[:8], digits[8:])],
+    "spoken groups with fillers": lambda digits, _: ["then " + word_by_word(group) for group in fours(digits)],
     "groups with words": lambda digits, _: [f"next: {group} ok?" for group in fours(digits)],
     "groups with other messages between": lambda digits, _: (
         [text for group in fours(digits)[:4] for text in (group, "go on please")][:-1]
@@ -525,156 +527,120 @@ def price_list(rng: Random) -> str:
     return ", ".join(f"${rng.randrange(1, 999)}.{rng.randrange(100):02d}" for _ in range(rng.randint(2, 8)))
 
 
+def code(rng: Random, count: int) -> str:
+    """Digits of a telephone or order number."""
+    return digits_at_random(rng, count)
+
+
+def telephone(rng: Random, separator: str = "-") -> str:
+    """A North American number without country code."""
+    return separator.join((str(rng.randrange(201, 990)), str(rng.randrange(200, 999)), code(rng, 4)))
+
+
+def log_line(rng: Random) -> str:
+    """Time, address, port, status and size."""
+    address = ".".join(str(rng.randrange(256)) for _ in range(4))
+    return f"{moment(rng):%Y-%m-%d %H:%M:%S.%f} {address}:{rng.randrange(1024, 65536)} 200 {rng.randrange(10**5)}"
+
+
+def snowflake(rng: Random) -> str:
+    """An id of 41 bits of milliseconds since 2010 and 22 bits of noise, made from 2015 to 2028."""
+    milliseconds = rng.randrange(1_420_070_400_000, 1_830_297_600_000) - 1_288_834_974_657
+    return str(milliseconds << 22 | rng.getrandbits(22))
+
+
+def some_iban(rng: Random) -> str:
+    """An IBAN of a country whose account numbers are digits."""
+    return iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12), ("NO", 11), ("DK", 14), ("FI", 14))))
+
+
+def minor(rng: Random) -> int:
+    """An amount in minor units."""
+    return rng.randrange(100, 99_999)
+
+
+def products(rng: Random) -> str:
+    """A catalogue's JSON: ten-digit ids side by side, prices in minor units."""
+    return json.dumps([{"id": code(rng, 10), "price": {"amount": minor(rng), "currency": "USD"}} for _ in range(6)])
+
+
+def letters(rng: Random) -> str:
+    """The body of one of Cordon's own ids."""
+    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=26))
+
+
+# Each with the share that may be called a card. It is not zero only where nothing tells such a number from a card: one in ten
+# has a right check digit by chance, and of those the part that begins as cards do.
 NOISE: Final[dict[str, tuple[Noise, float]]] = {
-    # The share that may be called a card. Not zero only where one number in ten has a right check digit by chance and
-    # nothing else tells the two apart.
-    "random 16-digit number": (lambda rng: f"id {digits_at_random(rng, 16)}", 0.05),
-    "random 15-digit number (FedEx Ground)": (lambda rng: f"FedEx {digits_at_random(rng, 15)}", 0.02),
-    "random 13-digit number": (lambda rng: f"ref {digits_at_random(rng, 13)}", 0.03),
-    "time in milliseconds": (lambda rng: str(int(moment(rng).timestamp() * 1000)), 0.0),
-    "time in microseconds": (lambda rng: str(int(moment(rng).timestamp() * 1_000_000)), 0.0),
-    "time in nanoseconds": (lambda rng: str(int(moment(rng).timestamp() * 1_000_000_000)), 0.0),
-    "time in 100 ns ticks": (lambda rng: str(int((moment(rng).timestamp() + 62_135_596_800) * 10_000_000)), 0.0),
-    "ISO 8601 time": (lambda rng: moment(rng).isoformat(), 0.0),
-    "compact time": (lambda rng: moment(rng).strftime("%Y%m%d%H%M%S"), 0.0),
-    "day-month-year times": (
-        lambda rng: moment(rng).strftime("%d.%m.%Y %H:%M:%S") + moment(rng).strftime(" – %d.%m.%Y"),
-        0.0,
-    ),
-    "two dates": (lambda rng: moment(rng).strftime("%d/%m/%Y") + moment(rng).strftime(" - %d/%m/%Y"), 0.0),
-    "log line with address and port": (
-        lambda rng: (
-            f"{moment(rng):%Y-%m-%d %H:%M:%S.%f} {rng.randrange(1, 255)}.{rng.randrange(255)}.{rng.randrange(255)}"
-            f".{rng.randrange(255)}:{rng.randrange(1024, 65536)} 200 {rng.randrange(10**5)}"
-        ),
-        0.0,
-    ),
-    "snowflake": (
-        lambda rng: str(int((moment(rng).timestamp() * 1000 - 1_288_834_974_657) % 2**41) << 22 | rng.getrandbits(22)),
-        0.005,
-    ),
-    "UUID": (lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)), 0.0005),
-    "SHA-256": (lambda rng: rng.randbytes(32).hex(), 0.001),
-    "git commit": (lambda rng: rng.randbytes(20).hex(), 0.001),
+    "random 16-digit number": (lambda rng: f"id {code(rng, 16)}", 0.05),
+    "random 15-digit number (FedEx Ground)": (lambda rng: f"FedEx {code(rng, 15)}", 0.02),
+    "random 13-digit number": (lambda rng: f"ref {code(rng, 13)}", 0.03),
+    "random 20-digit number": (lambda rng: code(rng, 20), 0.004),
+    "snowflake": (snowflake, 0.01),
+    "UUID": (lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)), 0.001),
+    "SHA-256": (lambda rng: rng.randbytes(32).hex(), 0.003),
+    "git commit": (lambda rng: rng.randbytes(20).hex(), 0.002),
+    "traceparent": (lambda rng: f"00-{rng.randbytes(16).hex()}-{rng.randbytes(8).hex()}-01", 0.002),
+    "barcode, bare": (lambda rng: f"{ean13(rng)} Kettle", 0.05),
+    "USPS": (lambda rng: usps(rng, rng.choice((20, 22))), 0.001),
     "random base64": (lambda rng: base64.b64encode(rng.randbytes(48)).decode(), 0.0),
-    "traceparent": (lambda rng: f"00-{rng.randbytes(16).hex()}-{rng.randbytes(8).hex()}-01", 0.001),
-    "IBAN": (
-        lambda rng: iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12), ("NO", 11), ("DK", 14)))),
-        0.0,
-    ),
-    "IBAN in fours": (
-        lambda rng: " ".join(fours(iban(rng, *rng.choice((("DE", 18), ("ES", 20), ("AT", 16), ("BE", 12)))))),
-        0.0,
-    ),
-    "20-digit number": (lambda rng: digits_at_random(rng, 20), 0.001),
-    "telephone, North America": (
-        lambda rng: (
-            f"call +1 {rng.randrange(201, 990)} {rng.randrange(200, 999)} {rng.randrange(10**4):04d}"
-            f" or {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
-        ),
-        0.0,
-    ),
-    "two telephones": (
-        lambda rng: (
-            f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d} / "
-            f"{rng.randrange(401, 490)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
-        ),
-        0.0,
-    ),
-    "telephone, E.164": (
-        lambda rng: f"+{rng.choice(('49', '44', '55', '62', '358'))}{digits_at_random(rng, 10)}"[:14],
-        0.0,
-    ),
-    "telephone, Germany": (
-        lambda rng: f"tel: 4915{digits_at_random(rng, 9)}, +49 15{digits_at_random(rng, 2)} {digits_at_random(rng, 7)}",
-        0.0,
-    ),
-    "telephone, Britain": (
-        lambda rng: f"+44 20 {digits_at_random(rng, 4)} {digits_at_random(rng, 4)} ext {digits_at_random(rng, 3)}",
-        0.0,
-    ),
+    "Cordon ids": (lambda rng: f"tok_{letters(rng)} chk_{letters(rng)}", 0.0),
+    "time in milliseconds": (lambda rng: str(int(moment(rng).timestamp() * 1000)), 0.0),
+    "time in microseconds": (lambda rng: str(int(moment(rng).timestamp() * 10**6)), 0.0),
+    "time in nanoseconds": (lambda rng: str(int(moment(rng).timestamp() * 10**9)), 0.0),
+    "time in ticks of 100 ns": (lambda rng: str(int((moment(rng).timestamp() + 62_135_596_800) * 10**7)), 0.0),
+    "ISO 8601 time": (lambda rng: moment(rng).isoformat(), 0.0),
+    "compact time": (lambda rng: f"{moment(rng):%Y%m%d%H%M%S}", 0.0),
+    "day-month-year time": (lambda rng: f"{moment(rng):%d.%m.%Y %H:%M:%S} – {moment(rng):%d.%m.%Y}", 0.0),
+    "two dates": (lambda rng: f"{moment(rng):%d/%m/%Y} - {moment(rng):%d/%m/%Y}", 0.0),
+    "opening hours": (lambda rng: " ".join(f"{moment(rng):%H:%M}-{moment(rng):%H:%M}" for _ in range(5)), 0.0),
+    "log line": (log_line, 0.0),
+    "IBAN": (some_iban, 0.0),
+    "IBAN in fours": (lambda rng: " ".join(fours(some_iban(rng))), 0.0),
+    "telephone, North America": (lambda rng: f"call +1 {telephone(rng, ' ')} or {telephone(rng)}", 0.0),
+    "two telephones": (lambda rng: f"{telephone(rng)} / {telephone(rng)}", 0.0),
+    "telephone, E.164": (lambda rng: f"+{rng.choice(('49', '44', '55', '62', '358'))}{code(rng, 10)}"[:14], 0.0),
+    "telephone, Germany": (lambda rng: f"tel: 4915{code(rng, 9)}, +49 15{code(rng, 2)} {code(rng, 7)}", 0.0),
+    "telephone, Britain": (lambda rng: f"+44 20 {code(rng, 4)} {code(rng, 4)} ext {code(rng, 3)}", 0.0),
+    "postcode and telephone": (lambda rng: f"{rng.randrange(34000, 37999)} {telephone(rng)}", 0.0),
+    "sort code and account": (lambda rng: f"{code(rng, 2)}-{code(rng, 2)}-{code(rng, 2)} {code(rng, 8)}", 0.0),
+    "address": (lambda rng: f"{code(rng, 4)} Oak Street, Apt {code(rng, 2)}, Springfield, IL {code(rng, 5)}", 0.0),
     "prices": (price_list, 0.0),
-    "quantities and sizes": (
-        lambda rng: (
-            f"{rng.randrange(1, 9)} x size {rng.randrange(34, 48)}, {rng.randrange(1, 9)} x size {rng.randrange(34, 48)}"
-        ),
+    "quantities": (
+        lambda rng: f"{rng.randrange(9)} x size {code(rng, 2)}, {rng.randrange(9)} x size {code(rng, 2)}",
         0.0,
     ),
     "a run of sizes": (sizes, 0.0),
     "coordinates": (lambda rng: f"{rng.uniform(-90, 90):.6f}, {rng.uniform(-180, 180):.6f}", 0.0),
     "floats": (lambda rng: f"score {rng.random()!r}, {rng.uniform(1, 6)!r}", 0.0),
-    "vector": (lambda rng: "[" + ", ".join(f"{rng.random():.2f}" for _ in range(12)) + "]", 0.0),
-    "UPS": (lambda rng: f"1Z{digits_at_random(rng, 3)}AA{digits_at_random(rng, 11)}", 0.0),
-    "USPS": (lambda rng: usps(rng, rng.choice((20, 22))), 0.001),
+    "vector": (lambda rng: json.dumps([round(rng.random(), 2) for _ in range(12)]), 0.0),
+    "UPS": (lambda rng: f"1Z{code(rng, 3)}AA{code(rng, 11)}", 0.0),
     "USPS in fours": (lambda rng: " ".join(fours(usps(rng, rng.choice((20, 22))))), 0.0),
-    "FedEx 12 digits": (
-        lambda rng: f"{digits_at_random(rng, 4)} {digits_at_random(rng, 4)} {digits_at_random(rng, 4)}",
-        0.0,
-    ),
-    "DHL": (lambda rng: f"JD0146{digits_at_random(rng, 14)}", 0.0),
-    "S10 parcel": (lambda rng: f"RR{digits_at_random(rng, 9)}GB and CP{digits_at_random(rng, 9)}DE", 0.0),
-    "order numbers": (
-        lambda rng: f"ORD-2024-{digits_at_random(rng, 4)}-{digits_at_random(rng, 4)}, #W{digits_at_random(rng, 7)}",
-        0.0,
-    ),
-    "Amazon order": (
-        lambda rng: f"{rng.choice(('302', '403', '503', '112'))}-{digits_at_random(rng, 7)}-{digits_at_random(rng, 7)}",
-        0.0,
-    ),
-    "ten-digit product ids in JSON": (
-        lambda rng: json.dumps(
-            [{"id": digits_at_random(rng, 10), "price": rng.randrange(100, 99999)} for _ in range(5)]
-        ),
-        0.0,
-    ),
-    "list of ten-digit ids": (lambda rng: json.dumps([digits_at_random(rng, 10) for _ in range(5)]), 0.0),
+    "FedEx, 12 digits": (lambda rng: " ".join(fours(code(rng, 12))), 0.0),
+    "DHL": (lambda rng: f"JD0146{code(rng, 14)}", 0.0),
+    "S10 parcels": (lambda rng: f"RR{code(rng, 9)}GB and CP{code(rng, 9)}DE", 0.0),
+    "order numbers": (lambda rng: f"ORD-2024-{code(rng, 4)}-{code(rng, 4)}, #W{code(rng, 7)}", 0.0),
+    "Amazon order": (lambda rng: f"{rng.choice(('302', '403', '503', '112'))}-{code(rng, 7)}-{code(rng, 7)}", 0.0),
+    "catalogue JSON": (products, 0.0),
+    "list of ten-digit ids, JSON": (lambda rng: json.dumps([code(rng, 10) for _ in range(5)]), 0.0),
     "prices in minor units, JSON": (
-        lambda rng: json.dumps([{"amount": rng.randrange(100, 99999), "currency": "USD"} for _ in range(6)]),
+        lambda rng: json.dumps([{"amount": minor(rng), "currency": "USD"} for _ in range(6)]),
         0.0,
     ),
     "totals in minor units, JSON": (
         lambda rng: json.dumps(
-            {
-                "subtotal": rng.randrange(1000, 99999),
-                "tax": rng.randrange(100, 9999),
-                "total": rng.randrange(1000, 99999),
-            }
-        ),
-        0.0,
-    ),
-    "address": (
-        lambda rng: (
-            f"{rng.randrange(1, 9999)} Oak Street, Apt {rng.randrange(1, 99)}, Springfield, IL {rng.randrange(60000, 62999)}"
-        ),
-        0.0,
-    ),
-    "postcode and telephone": (
-        lambda rng: (
-            f"{rng.randrange(34000, 37999)} {rng.randrange(201, 990)}-{rng.randrange(200, 999)}-{rng.randrange(10**4):04d}"
+            {"subtotal": minor(rng), "tax": minor(rng), "shipping": minor(rng), "total": minor(rng)}
         ),
         0.0,
     ),
     "barcode, labelled": (lambda rng: f"EAN: {ean13(rng)}, gtin={ean13(rng)}", 0.0),
-    "barcode, bare": (lambda rng: f"{ean13(rng)} Kettle", 0.04),
-    "sort code and account": (
-        lambda rng: (
-            f"{rng.randrange(10, 99)}-{rng.randrange(10, 99)}-{rng.randrange(10, 99)} {digits_at_random(rng, 8)}"
-        ),
-        0.0,
-    ),
     "numbers in words": (
         lambda rng: (
-            f"I have {below_hundred(rng.randrange(2, 99))} boxes of {below_hundred(rng.randrange(2, 99))} and {rng.randrange(9)} more"
+            f"I have {below_hundred(rng.randrange(99))} boxes of {below_hundred(rng.randrange(99))} and {code(rng, 1)} more"
         ),
         0.0,
     ),
-    "one-time password": (lambda rng: f"your verification code is {digits_at_random(rng, rng.choice((4, 6)))}", 0.0),
-    "Cordon ids": (
-        lambda rng: (
-            f"tok_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))} chk_{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=26))}"
-        ),
-        0.0,
-    ),
+    "one-time password": (lambda rng: f"your verification code is {code(rng, rng.choice((4, 6)))}", 0.0),
 }
 
 BENIGN_TALKS: Final[dict[str, Callable[[Random], list[str]]]] = {
@@ -707,12 +673,7 @@ BENIGN_TALKS: Final[dict[str, Callable[[Random], list[str]]]] = {
         f"and {digits_at_random(rng, 10)}",
     ],
     "prices": lambda rng: [f"${rng.randrange(10, 99)}.{rng.randrange(100):02d}" for _ in range(8)],
-    "dates and times": lambda rng: [
-        f"{moment(rng):%Y-%m-%d}",
-        f"{moment(rng):%H:%M}",
-        f"{moment(rng):%d/%m/%Y}",
-        f"{moment(rng):%Y}",
-    ],
+    "dates and times": lambda rng: [f"{moment(rng):{form}}" for form in ("%Y-%m-%d", "%H:%M", "%d/%m/%Y", "%Y")],
     "words and numbers": lambda rng: [
         f"two of the {below_hundred(rng.randrange(20, 99))} watt ones",
         f"no, make it {below_hundred(rng.randrange(2, 12))}",
@@ -720,6 +681,13 @@ BENIGN_TALKS: Final[dict[str, Callable[[Random], list[str]]]] = {
         f"{rng.randrange(10000, 99999)}",
     ],
 }
+
+
+def card_for(row: str, rng: Random) -> str:
+    """A card of a length that the row is meant for."""
+    while len(digits := card(rng)) < 14 and row in FROM_14_DIGITS:
+        pass
+    return digits
 
 
 def is_issued(digits: str) -> bool:

@@ -1,0 +1,140 @@
+"""A decision is a pure function with a full record; an offer is honoured only as it was signed."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offer_engine.decide import NO_OFFER, decide, policy_hash
+from offer_engine.eligibility import Exclusion, exclusion
+from offer_engine.offers import Context, ContextLine, Offer, OfferKind, discount_minor
+from offer_engine.rank import PriorityRanker
+from offer_engine.snapshot import Snapshot, SnapshotInvalid, open_snapshot, sign_snapshot
+
+KEY = b"a key for tests"
+NOW_MS = 1_795_000_000_000
+
+lines = st.lists(
+    st.builds(
+        ContextLine,
+        variant_id=st.text("ab", min_size=1, max_size=4),
+        product_id=st.sampled_from(["p1", "p2", "p3"]),
+        categories=st.frozensets(st.sampled_from(["tea", "coffee"])),
+        unit_price_minor=st.integers(1, 10**6),
+        quantity=st.integers(1, 9),
+    ),
+    min_size=1,
+    max_size=5,
+).map(tuple)
+offers = st.builds(
+    Offer,
+    id=st.text("abcdef", min_size=1, max_size=6),
+    version=st.integers(1, 9),
+    title=st.text(max_size=30),
+    kind=st.sampled_from(OfferKind),
+    currency=st.sampled_from(["USD", "EUR"]),
+    percent_basis_points=st.integers(0, 10_000),
+    amount_minor=st.integers(0, 10**7),
+    maximum_discount_minor=st.none() | st.integers(1, 10**6),
+    product_ids=st.frozensets(st.sampled_from(["p1", "p2"])),
+    categories=st.frozensets(st.sampled_from(["tea"])),
+    minimum_subtotal_minor=st.integers(0, 10**6),
+    valid_from_ms=st.sampled_from([0, NOW_MS, NOW_MS + 1]),
+    valid_until_ms=st.sampled_from([None, NOW_MS, NOW_MS + 1]),
+    priority=st.integers(0, 1_000),
+    margin_basis_points=st.integers(-10_000, 10_000),
+)
+catalogues = st.lists(offers, max_size=6, unique_by=lambda offer: offer.id)
+
+
+def context(over: tuple[ContextLine, ...]) -> Context:
+    return Context("shop", "anonymous", "USD", over, NOW_MS)
+
+
+@given(lines, catalogues, st.floats(0, 1, exclude_max=True))
+def test_every_offer_is_a_candidate_or_excluded_with_its_reason(
+    over: tuple[ContextLine, ...], catalogue: list[Offer], draw: float
+) -> None:
+    decision = decide(context(over), catalogue, PriorityRanker(), draw)
+    candidates = [scored.name for scored in decision.ranked]
+    assert sorted([*candidates, *(offer for offer, _ in decision.excluded)]) == sorted(
+        [NO_OFFER, *(offer.id for offer in catalogue)]
+    )
+    assert math.isclose(sum(scored.propensity for scored in decision.ranked), 1.0)
+    assert decision.chosen in decision.ranked
+    assert decision.chosen.propensity > 0, "what cannot be chosen was chosen"
+    assert json.loads(json.dumps(decision.record()))["chosen"] == decision.chosen.name
+
+
+@given(lines, catalogues)
+def test_the_choice_does_not_depend_on_the_order_of_the_catalogue(
+    over: tuple[ContextLine, ...], catalogue: list[Offer]
+) -> None:
+    forward = decide(context(over), catalogue, PriorityRanker(), 0.5)
+    backward = decide(context(over), catalogue[::-1], PriorityRanker(), 0.5)
+    assert forward.chosen == backward.chosen
+    assert forward.policy_hash == backward.policy_hash == policy_hash(catalogue)
+
+
+@given(lines, offers)
+def test_a_discount_is_never_more_than_what_it_is_taken_off(over: tuple[ContextLine, ...], offer: Offer) -> None:
+    taken = discount_minor(offer, over)
+    assert 0 <= taken <= sum(line.unit_price_minor * line.quantity for line in over)
+    assert offer.maximum_discount_minor is None or taken <= offer.maximum_discount_minor
+
+
+@given(lines, offers)
+def test_an_offer_that_is_made_holds_now_in_this_currency_for_these_products(
+    over: tuple[ContextLine, ...], offer: Offer
+) -> None:
+    if exclusion(offer, context(over)) is None:
+        assert offer.valid_from_ms <= NOW_MS
+        assert offer.valid_until_ms is None or offer.valid_until_ms > NOW_MS
+        assert offer.currency == "USD"
+        assert offer.kind is OfferKind.FREE_SHIPPING or discount_minor(offer, over) > 0
+
+
+def test_each_reason_is_given_where_it_applies() -> None:
+    line = ContextLine("v", "p1", frozenset({"tea"}), 1_000, 1)
+    base = Offer("o", 1, "t", OfferKind.PERCENT_OFF, "USD", percent_basis_points=1_000)
+    cases: dict[Exclusion, dict[str, Any]] = {
+        Exclusion.NOT_YET_VALID: {"valid_from_ms": NOW_MS + 1},
+        Exclusion.NO_LONGER_VALID: {"valid_until_ms": NOW_MS},
+        Exclusion.OTHER_CURRENCY: {"currency": "EUR"},
+        Exclusion.NO_PRODUCT_IN_SCOPE: {"product_ids": frozenset({"p9"})},
+        Exclusion.SUBTOTAL_TOO_LOW: {"minimum_subtotal_minor": 1_001},
+        Exclusion.NOTHING_TO_GIVE: {"percent_basis_points": 0},
+    }
+    fields: dict[str, Any] = {name: getattr(base, name) for name in base.__slots__}
+    assert set(cases) == set(Exclusion)
+    assert exclusion(base, context((line,))) is None
+    for reason, change in cases.items():
+        assert exclusion(Offer(**{**fields, **change}), context((line,))) is reason
+
+
+@given(offers, st.integers(1, 10**6))
+def test_a_snapshot_opens_as_it_was_signed_until_it_expires(offer: Offer, lifetime_ms: int) -> None:
+    snapshot = Snapshot("off_a", "shop", "anonymous", NOW_MS + lifetime_ms, offer)
+    opened = open_snapshot(sign_snapshot(snapshot, KEY), KEY, brand="shop", subject="anonymous", now_ms=NOW_MS)
+    assert opened.offer.percent_basis_points == offer.percent_basis_points
+    assert (opened.offer.id, opened.offer.kind, opened.offer.product_ids) == (offer.id, offer.kind, offer.product_ids)
+    with pytest.raises(SnapshotInvalid):
+        open_snapshot(sign_snapshot(snapshot, KEY), KEY, brand="shop", subject="anonymous", now_ms=NOW_MS + lifetime_ms)
+
+
+def test_a_snapshot_that_was_touched_or_is_somebody_elses_does_not_open() -> None:
+    offer = Offer("o", 1, "t", OfferKind.PERCENT_OFF, "USD", percent_basis_points=1_000)
+    token = sign_snapshot(Snapshot("off_a", "shop", "anonymous", NOW_MS + 1, offer), KEY)
+    attacks = [
+        token[:place] + ("b" if token[place] != "b" else "c") + token[place + 1 :] for place in range(len(token))
+    ]
+    attacks += ["", "ofr1", "ofr1..", token + ".", token.upper(), "x" * 5_000]
+    for attack in attacks:
+        with pytest.raises(SnapshotInvalid):
+            open_snapshot(attack, KEY, brand="shop", subject="anonymous", now_ms=NOW_MS)
+    for brand, subject, key in (("other", "anonymous", KEY), ("shop", "agent:shop", KEY), ("shop", "anonymous", b"k")):
+        with pytest.raises(SnapshotInvalid):
+            open_snapshot(token, key, brand=brand, subject=subject, now_ms=NOW_MS)

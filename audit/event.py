@@ -105,6 +105,7 @@ class EventType(StrEnum):
     CARD_CAPTURED = "card.captured"
     CARD_CAPTURE_FAILED = "card.capture_failed"
     TOKEN_CREATED = "token.created"  # nosec B105  # a name, not a secret
+    TOKEN_ERASED = "token.erased"  # nosec B105  # as above
     GRANT_CREATED = "grant.created"
     GRANT_CONSUMED = "grant.consumed"
     GRANT_REVOKED = "grant.revoked"
@@ -193,6 +194,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.CARD_CAPTURE_FAILED: _means("A card was not taken", f"{_SESSION} session brand"),
     EventType.TOKEN_CREATED: _means("A token was made for the card", "brand last4 session key expires_at"),
+    EventType.TOKEN_ERASED: _means("The card behind the token was erased", "reason"),
     EventType.GRANT_CREATED: _means("Permission to charge the card was given", _GRANT),
     EventType.GRANT_CONSUMED: _means("The permission to charge was used", _GRANT),
     EventType.GRANT_REVOKED: _means("The permission to charge was taken back", _GRANT),

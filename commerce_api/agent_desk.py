@@ -124,7 +124,9 @@ class AgentDesk:
         """Ends a checkout that is not being paid."""
 
         def work(tx: Transaction) -> CheckoutView:
-            service.cancel(tx, self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms), caller)
+            brand = find_brand(tx.connection, brand_id)
+            current = service.load(tx.connection, brand, checkout_id, caller, self.offer_key, tx.now_ms, as_stored=True)
+            service.cancel(tx, current, caller)
             return self._view(tx.connection, self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms))
 
         return await self.database.change(work)

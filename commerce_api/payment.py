@@ -23,7 +23,7 @@ from audit.transaction import Database, Transaction
 from commerce_api import stock
 from commerce_api.brands import ORIGIN, Brand, find_brand
 from commerce_api.checkout import service
-from commerce_api.checkout.pricing import price
+from commerce_api.checkout.pricing import Priced, price
 from commerce_api.checkout.service import Checkout
 from commerce_api.checkout.states import CHANGEABLE, IN_PAYMENT, CheckoutState
 from commerce_api.errors import CommerceError, CommerceRefusal
@@ -35,6 +35,7 @@ from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailabl
 from tokenization.clock import Clock
 from tokenization.ids import new_id
 from tokenization.logs import cause_of
+from tokenization.scanner import contains_card_in_json
 from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession
 
 SHOPPER = "shopper"
@@ -73,7 +74,7 @@ class Payments:
             checkout=checkout_id,
             amount_minor=current.priced.totals.total_minor,
             currency=current.brand.currency,
-            summary=tuple(f"{line.quantity} × {line.title}"[:200] for line in current.priced.lines[:20]),
+            summary=_summary(current),
             return_url=self.links.checkout_return(brand_id, checkout_id),
             cancel_url=self.links.checkout_page(brand_id, checkout_id),
             lifetime_seconds=max(60, min(3600, current.brand.policy.reservation_seconds)),
@@ -88,6 +89,8 @@ class Payments:
 
         def remember(tx: Transaction) -> None:
             fresh = self._load(tx.connection, brand_id, checkout_id, tx.now_ms)
+            if fresh.version != current.version:  # changed, or paid, while the zone was asked: this link is not the one
+                raise CommerceRefusal(CommerceError.BUSY)
             service.write(tx, fresh, state=CheckoutState.ESCALATED, capture_session=session.session)
             service.record(
                 tx, EventType.CHECKOUT_HANDED_OFF, brand_id, checkout_id, SHOPPER, {"session": session.session}
@@ -107,28 +110,48 @@ class Payments:
                 current = await self._start(current)
             if current.state in IN_PAYMENT:
                 await self._ask_zone(current)
-        except VaultUnavailable:  # (2)
+        except (VaultUnavailable, VaultRefused):  # (2)
             raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
+
+    async def zone_answers(self, brand_id: str) -> bool:
+        """Whether the zone can be asked at all."""
+        try:
+            await self.vault.find_charge(brand_id, "pay_nothing")
+        except (VaultUnavailable, VaultRefused) as failure:
+            return isinstance(failure, VaultRefused)
+        return True
 
     async def action_url(self, checkout_id: str) -> str | None:
         """Where the shopper's bank wants them, while a payment of this checkout waits for that."""
         row = await self.database.read(lambda connection: _live_payment(connection, checkout_id))
         return row.action_url if row is not None else None
 
-    async def waiting(self, limit: int) -> list[tuple[str, str]]:
-        """Checkouts that may be able to go on, longest untouched first: (brand, checkout)."""
+    async def waiting(self, limit: int, after: str) -> list[tuple[str, str]]:
+        """Checkouts that may be able to go on: (brand, checkout).
+
+        First those with a charge under way, longest untouched first; then those that wait for a shopper, in the order of
+        their ids from ``after`` on, so that many who never come back do not keep the others waiting.
+        """
+        columns = (checkout_table.c.brand, checkout_table.c.id)
+        charging = (
+            select(*columns)
+            .where(checkout_table.c.state == CheckoutState.PROCESSING)
+            .order_by(checkout_table.c.updated_ms)
+            .limit(limit)
+        )
+        with_shopper = (
+            select(*columns)
+            .where(
+                (checkout_table.c.state == CheckoutState.AUTHENTICATION)
+                | ((checkout_table.c.state == CheckoutState.ESCALATED) & checkout_table.c.capture_session.is_not(None)),
+                checkout_table.c.id > after,
+            )
+            .order_by(checkout_table.c.id)
+            .limit(limit)
+        )
 
         def work(connection: Connection) -> list[tuple[str, str]]:
-            rows = connection.execute(
-                select(checkout_table.c.brand, checkout_table.c.id)
-                .where(
-                    checkout_table.c.state.in_((CheckoutState.ESCALATED, *IN_PAYMENT)),
-                    (checkout_table.c.capture_session.is_not(None)) | (checkout_table.c.state.in_(IN_PAYMENT)),
-                )
-                .order_by(checkout_table.c.updated_ms)
-                .limit(limit)
-            )
-            return [(row.brand, row.id) for row in rows]
+            return [(row.brand, row.id) for rows in (charging, with_shopper) for row in connection.execute(rows)]
 
         return await self.database.read(work)
 
@@ -142,7 +165,8 @@ class Payments:
             if current.expires_ms <= tx.now_ms:
                 raise CommerceRefusal(CommerceError.CHECKOUT_FINISHED)
             fresh = price(tx.connection, current.brand, current.document, current.principal, self.offer_key, tx.now_ms)
-            if fresh.totals != current.priced.totals or not fresh.is_ready:
+            shown = Priced.restored(current.document["priced"])
+            if fresh.totals != shown.totals or not fresh.is_ready:
                 stock.release(tx, brand=brand_id, checkout=checkout_id)
                 target = CheckoutState.READY if fresh.is_ready else CheckoutState.DRAFT
                 service.write(tx, current, state=target, document={**current.document, "priced": fresh.stored()})
@@ -167,7 +191,10 @@ class Payments:
 
     async def _start(self, current: Checkout) -> Checkout:
         """Begins the payment if the card was captured (1) (5); otherwise changes nothing."""
-        session = await self.vault.read_capture(current.brand.id, current.capture_session or "")
+        try:
+            session = await self.vault.read_capture(current.brand.id, current.capture_session or "")
+        except VaultRefused:
+            return await self._without_session(current)  # the zone does not know it (any more): no card comes of it
         if session.state is not CaptureState.CAPTURED or session.grant is None or session.card is None:
             return current
         grant, card = session.grant, session.card
@@ -209,6 +236,23 @@ class Payments:
             if refusal.kind is not CommerceError.OUT_OF_STOCK:
                 raise
             await self._out_of_stock(current)
+        return await self._read(current.brand.id, current.id)
+
+    async def _without_session(self, current: Checkout) -> Checkout:
+        def work(tx: Transaction) -> None:
+            fresh = self._load(tx.connection, current.brand.id, current.id, tx.now_ms)
+            if fresh.state is CheckoutState.ESCALATED and fresh.capture_session == current.capture_session:
+                service.write(tx, fresh, state=CheckoutState.ESCALATED)
+                service.record(
+                    tx,
+                    EventType.CHECKOUT_UPDATED,
+                    fresh.brand.id,
+                    fresh.id,
+                    SERVICE,
+                    {"reason": "capture_session_gone"},
+                )
+
+        await self.database.change(work)
         return await self._read(current.brand.id, current.id)
 
     async def _ask_zone(self, current: Checkout) -> None:
@@ -329,6 +373,12 @@ class Payments:
     def _load(self, connection: Connection, brand_id: str, checkout_id: str, now_ms: int) -> Checkout:
         brand: Brand = find_brand(connection, brand_id)
         return service.load(connection, brand, checkout_id, None, self.offer_key, now_ms)
+
+
+def _summary(current: Checkout) -> tuple[str, ...]:
+    """What the card page says is bought. Titles whose digits read like a card together are left out, or nobody could pay."""
+    lines = tuple(f"{line.quantity} × {line.title}"[:200] for line in current.priced.lines[:20])
+    return (f"{len(current.priced.lines)} products",) if contains_card_in_json(list(lines)) else lines
 
 
 def last_payment(connection: Connection, checkout_id: str) -> "Row[Any] | None":

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from audit.event import looks_like_card
 from commerce_api.catalogue.feed_rows import Refusal
 from commerce_api.catalogue.feed_text import is_plain
 from commerce_api.catalogue.feed_url import safe_url
@@ -53,6 +54,12 @@ def _currency(text: str) -> str:
     return text
 
 
+def _id(text: str) -> str:
+    if looks_like_card(text):  # it could never be recorded
+        raise ValueError("write an id with fewer than 13 digits in a row; dashes and points between them do not count")
+    return text
+
+
 def _plain(text: str) -> str:
     if not is_plain(text):
         raise ValueError("write plain text on one line: no HTML tags, no invisible characters, no space at the ends")
@@ -78,7 +85,7 @@ def _public_url(text: str) -> str:
 Country = Annotated[str, AfterValidator(_country)]
 Region = Annotated[str, AfterValidator(_region)]
 Currency = Annotated[str, AfterValidator(_currency)]
-Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), AfterValidator(_id)]
 Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 Url = Annotated[str, Field(max_length=2_000), AfterValidator(_public_url)]
 AmountMinor = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT_MINOR)]

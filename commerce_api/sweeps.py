@@ -15,7 +15,7 @@ from commerce_api import stock
 from commerce_api.brands import find_brand
 from commerce_api.checkout import service
 from commerce_api.checkout.states import CHANGEABLE
-from commerce_api.errors import CommerceRefusal
+from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import forget_old
 from commerce_api.models import checkout as checkout_table
 from commerce_api.payment import Payments
@@ -28,26 +28,40 @@ log = structlog.get_logger("commerce_api")
 
 async def run(database: Database, payments: Payments) -> None:
     """Sweeps until cancelled."""
+    after = ""
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
         try:
-            await sweep(database, payments)
-        except Exception as failure:  # noqa: BLE001  # the database or the zone may be away for a while; the rows wait
+            after = await sweep(database, payments, after)
+        except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the rows wait
             log.warning("sweep_failed", cause=cause_of(failure))
 
 
-async def sweep(database: Database, payments: Payments) -> None:
-    """One pass: payments first, so that nothing that was paid expires."""
-    for brand, checkout in await payments.waiting(LIMIT):
+async def sweep(database: Database, payments: Payments, after: str = "") -> str:
+    """One pass: payments first, so that nothing that was paid expires. Returns where the next pass goes on."""
+    waiting = await payments.waiting(LIMIT, after)
+    for brand, checkout in waiting:
         try:
             await payments.advance(brand, checkout)
         except CommerceRefusal as refusal:
             log.info("payment_waits", reason=refusal.kind.code)
-    now_ms = payments.clock()
-    for brand, checkout in await database.read(lambda connection: _overdue(connection, now_ms)):
-        await database.change(partial(_expire, brand_id=brand, checkout_id=checkout, offer_key=payments.offer_key))
+            if refusal.kind is CommerceError.PAYMENT_UNAVAILABLE and not await payments.zone_answers(brand):
+                break  # the zone is away: asking for each of the others would only take time
+        except Exception as failure:  # noqa: BLE001  # one checkout's trouble must not keep the others from their turn
+            log.warning("payment_not_advanced", cause=cause_of(failure))
+    await _expire_overdue(database, payments)
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(forget_old)
+    return waiting[-1][1] if len(waiting) >= LIMIT else ""
+
+
+async def _expire_overdue(database: Database, payments: Payments) -> None:
+    now_ms = payments.clock()
+    for brand, checkout in await database.read(lambda connection: _overdue(connection, now_ms)):
+        try:
+            await database.change(partial(_expire, brand_id=brand, checkout_id=checkout, offer_key=payments.offer_key))
+        except Exception as failure:  # noqa: BLE001  # as above
+            log.warning("checkout_not_expired", cause=cause_of(failure))
 
 
 def _overdue(connection: Connection, now_ms: int) -> list[tuple[str, str]]:
@@ -61,4 +75,4 @@ def _overdue(connection: Connection, now_ms: int) -> list[tuple[str, str]]:
 
 def _expire(tx: Transaction, brand_id: str, checkout_id: str, offer_key: bytes) -> None:
     brand = find_brand(tx.connection, brand_id)
-    service.expire(tx, service.load(tx.connection, brand, checkout_id, None, offer_key, tx.now_ms))
+    service.expire(tx, service.load(tx.connection, brand, checkout_id, None, offer_key, tx.now_ms, as_stored=True))

@@ -47,7 +47,7 @@ from tokenization.edge import (
 )
 from tokenization.logs import cause_of
 
-BODY_BYTES = 256 * 1024
+BODY_BYTES = 64 * 1024
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
 log = structlog.get_logger("mcp_server")
 

@@ -183,12 +183,18 @@ def capture_card(tx: Transaction, keys: KeyRing, *, secret: str, claim: str | No
 
 
 def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...]) -> int:
-    """Counts a submission that did not validate; at MAXIMUM_TRIES the link ends (4). Returns the tries so far."""
+    """Counts a submission that did not validate; at MAXIMUM_TRIES the link ends (4). Returns the tries. Raises LinkRefused."""
     tries: int = (
         tx.execute(select(capture_session.c.tries).where(capture_session.c.id == link.session)).scalar_one() + 1
     )
     state = CaptureState.CLOSED if tries >= MAXIMUM_TRIES else CaptureState.CLAIMED
-    tx.execute(update(capture_session).where(capture_session.c.id == link.session).values(tries=tries, state=state))
+    counted = tx.execute(
+        update(capture_session)
+        .where(capture_session.c.id == link.session, capture_session.c.state == CaptureState.CLAIMED)
+        .values(tries=tries, state=state)
+    )
+    if counted.rowcount != 1:  # it took a card, or ended, since the form was read
+        raise LinkRefused(LinkRefusal.USED, link.return_url)
     _record(
         tx,
         EventType.CARD_CAPTURE_FAILED,

@@ -84,6 +84,8 @@ class ChargeEngine:
         self._processor = processor
         self._clock = clock
         self._log_is_writable = log_is_writable
+        self._in_flight: set[str] = set()
+        self._looked_at = ""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def charge(self, asked: ChargeRequest, actor: str) -> Charge:
@@ -100,17 +102,24 @@ class ChargeEngine:
             code = self._codes.take(asked.grant)  # (5) before the intent: without the code nothing is begun
             if code is None:
                 raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE)
+            charge_id = new_id("chg")
+            self._in_flight.add(charge_id)
             try:
-                intent = await self._database.change(lambda tx: self._intend(tx, asked, actor))  # (3)
+                intent = await self._database.change(lambda tx: self._intend(tx, asked, actor, charge_id))  # (3)
             except IntegrityError:
+                self._in_flight.discard(charge_id)
                 return await self._lost_the_race(asked)  # (2) (4)
             except BaseException:
+                self._in_flight.discard(charge_id)
                 self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
                 raise
         # Dying here leaves `pending`: recover() makes it `unknown`, and the processor is asked whether it knows the charge.
-        answer = await self._processor.charge(self._for_processor(intent, asked, code))
-        # Dying here leaves `pending` too, and the processor's record tells the outcome.
-        await self._settle(intent.charge, answer)  # (6)
+        try:
+            answer = await self._processor.charge(self._for_processor(intent, asked, code))
+            # Dying here leaves `pending` too, and the processor's record tells the outcome.
+            await self._settle(intent.charge, answer)  # (6)
+        finally:
+            self._in_flight.discard(intent.charge)  # what is still `pending` after this is for recover()
         if answer.outcome is Outcome.UNKNOWN:
             await self.resolve(intent.charge)  # (7) often the answer was lost and the record is already there
         return await self._read(asked)
@@ -123,28 +132,38 @@ class ChargeEngine:
         """The charge under a payment id, or None."""
         return await self._database.read(lambda connection: _find(connection, merchant, payment, self._processor))
 
-    async def recover(self) -> int:
-        """After a start: what was ``pending`` when the process ended is now ``unknown``. Returns how many."""
-        pending = await self._database.read(lambda connection: _ids_in(connection, ChargeState.PENDING))
-        for one in pending:
+    async def recover(self, *, idle_seconds: float = 0) -> int:
+        """What is ``pending`` and no longer being sent (its process ended, its outcome could not be written) is ``unknown``.
+
+        ``idle_seconds`` leaves charges alone that were begun since, for when another process may be sending them. Returns how
+        many it took up.
+        """
+        before_ms = self._clock() - int(idle_seconds * 1000)
+        pending = await self._database.read(lambda connection: _pending_since(connection, before_ms))
+        left = [one for one in pending if one not in self._in_flight]
+        for one in left:
             await self._settle(one, ProcessorAnswer(Outcome.UNKNOWN))
-        return len(pending)
+        return len(left)
 
     async def resolve_unknown(self) -> int:
         """Asks the processor about charges that await its word; returns how many of them are now final."""
+        unknown = await self._database.read(lambda connection: _ids_in(connection, ChargeState.UNKNOWN))
         waiting = await self._database.read(
-            lambda connection: _ids_in(connection, ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED)
+            lambda connection: _ids_in(connection, ChargeState.ACTION_REQUIRED, after=self._looked_at)
         )
-        return sum([await self.resolve(one) for one in waiting[:RESOLVE_LIMIT]])
+        # Shoppers who never come back from their bank must not keep the others waiting: each pass goes on behind the last.
+        self._looked_at = waiting[-1] if len(waiting) == RESOLVE_LIMIT else ""
+        return sum([await self.resolve(one) for one in (*unknown, *waiting)])
 
     async def resolve(self, charge_id: str) -> bool:
         """Asks the processor for its record of one charge (7). True when the charge is now final."""
         row = await self._database.read(lambda connection: _row(connection, charge_id))
         if row is None or row.state in FINAL_CHARGE_STATES:
             return True
+        asked_ms = self._clock()
         answer = await self._processor.find(charge_id)
         if answer is None:
-            answer = ProcessorAnswer(self._verdict_of_absence(row))
+            answer = ProcessorAnswer(self._verdict_of_absence(row, asked_ms))
         await self._settle(charge_id, answer)
         return _STATE_OF[answer.outcome] in FINAL_CHARGE_STATES
 
@@ -165,7 +184,7 @@ class ChargeEngine:
         except IntegrityError:
             return  # it is in the inbox: applied before
 
-    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str) -> _Intent:
+    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str, charge_id: str) -> _Intent:
         amount = Money(asked.amount_minor, asked.currency)
         row = consume_grant(
             tx, grant=asked.grant, merchant=asked.merchant, checkout=asked.checkout, amount=amount, actor=actor
@@ -174,7 +193,6 @@ class ChargeEngine:
             card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
         except CardGone:
             raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
-        charge_id = new_id("chg")
         tx.execute(
             charge.insert().values(
                 id=charge_id,
@@ -234,9 +252,15 @@ class ChargeEngine:
             raise ZoneRefusal(ZoneError.CHECKOUT_ALREADY_CHARGED)
         return _same_charge(known, asked)
 
-    def _verdict_of_absence(self, row: "Row[Any]") -> Outcome:
+    def _verdict_of_absence(self, row: "Row[Any]", asked_ms: int) -> Outcome:
+        """Absence proves something only if it was asked about after the time in which the request could take effect.
+
+        That time runs from when the call had ended (``changed_ms``: it became ``unknown`` then), not from when it was meant.
+        A charge that the processor has acknowledged never ends by absence.
+        """
         lifetime_ms = int(self._processor.request_lifetime_seconds * 1000)
-        return Outcome.NEVER_SENT if self._clock() - row.intended_ms > lifetime_ms else Outcome.UNKNOWN
+        gone = row.state == ChargeState.UNKNOWN and asked_ms - row.changed_ms > lifetime_ms
+        return Outcome.NEVER_SENT if gone else Outcome.UNKNOWN
 
     async def _read(self, asked: ChargeRequest) -> Charge:
         known = await self.find(asked.merchant, asked.payment)
@@ -251,7 +275,10 @@ def _apply(tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: 
     if row is None:
         return
     source, target = ChargeState(row.state), _STATE_OF[answer.outcome]
-    if source is target or not move(source, target):
+    if source is target:
+        return
+    if not move(source, target):
+        _note_contradiction(tx, row, source, target, processor)
         return
     reason = _reason(answer.decline_code)
     moved = tx.execute(
@@ -270,6 +297,18 @@ def _apply(tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: 
         if reason:
             data["reason"] = reason
         tx.record(_event(_EVENT_OF[target], charge_id, row.merchant, f"processor:{processor}", data))
+
+
+def _note_contradiction(
+    tx: Transaction, row: "Row[Any]", source: ChargeState, target: ChargeState, processor: str
+) -> None:
+    """Money was taken for a charge that counts as ended without it: for a person to look at, so it must be on record."""
+    if target is ChargeState.SUCCEEDED and source in (ChargeState.FAILED, ChargeState.DECLINED):
+        data: dict[str, str | int | bool] = {"payment": row.payment, "checkout": row.checkout, "from": source.value}
+        event = _event(
+            EventType.CHARGE_RESOLVED, row.id, row.merchant, f"processor:{processor}", {**data, "state": "succeeded"}
+        )
+        tx.record(event)
 
 
 def _reason(code: str | None) -> str | None:
@@ -311,9 +350,17 @@ def _row(connection: Connection, charge_id: str) -> "Row[Any] | None":
     return connection.execute(select(charge).where(charge.c.id == charge_id)).first()
 
 
-def _ids_in(connection: Connection, *states: ChargeState) -> list[str]:
-    found = connection.execute(select(charge.c.id).where(charge.c.state.in_(states)).order_by(charge.c.intended_ms))
-    return list(found.scalars())
+def _ids_in(connection: Connection, state: ChargeState, *, after: str | None = None) -> list[str]:
+    """At most RESOLVE_LIMIT charges in a state: the oldest, or by id behind ``after``."""
+    found = select(charge.c.id).where(charge.c.state == state).limit(RESOLVE_LIMIT)
+    if after is None:
+        return list(connection.execute(found.order_by(charge.c.intended_ms)).scalars())
+    return list(connection.execute(found.where(charge.c.id > after).order_by(charge.c.id)).scalars())
+
+
+def _pending_since(connection: Connection, before_ms: int) -> list[str]:
+    found = select(charge.c.id).where(charge.c.state == ChargeState.PENDING, charge.c.intended_ms <= before_ms)
+    return list(connection.execute(found.order_by(charge.c.intended_ms)).scalars())
 
 
 def _event(kind: EventType, charge_id: str, merchant: str, actor: str, data: dict[str, str | int | bool]) -> Event:

@@ -22,8 +22,10 @@ from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
+from vault_zone.vault import erase_expired
 
 RESOLVE_INTERVAL_SECONDS = 1.0
+RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
 log = structlog.get_logger("vault_zone")
 
 
@@ -71,7 +73,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(engine, codes)),
+                tasks.create_task(_housekeep(database, engine, codes)),
             ]
             try:
                 yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine)
@@ -81,12 +83,14 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(engine: ChargeEngine, codes: SecurityCodes) -> None:
+async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
         try:
+            await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await database.change(erase_expired)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))
 

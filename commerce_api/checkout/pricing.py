@@ -70,9 +70,20 @@ class Priced:
 
 
 def price(
-    connection: Connection, brand: Brand, document: dict[str, Any], principal: str, offer_key: bytes, now_ms: int
+    connection: Connection,
+    brand: Brand,
+    document: dict[str, Any],
+    principal: str,
+    offer_key: bytes,
+    now_ms: int,
+    *,
+    strict: bool = False,
 ) -> Priced:
-    """Prices the document now. Raises CommerceRefusal(PRODUCT_UNKNOWN, SHIPPING_OPTION_UNKNOWN, TOTAL_OUT_OF_BOUNDS…)."""
+    """Prices the document now.
+
+    ``strict``, for what is given now: raises CommerceRefusal(SHIPPING_OPTION_UNKNOWN, TOTAL_OUT_OF_BOUNDS). Else, for what was
+    given once and does not hold any more, these are problems of the checkout. Raises CommerceRefusal(PRODUCT_UNKNOWN).
+    """
     problems: list[Problem] = []
     lines = _lines(connection, brand, document["lines"], problems)
     context_lines = tuple(
@@ -83,7 +94,7 @@ def price(
     subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
     codes = _codes(brand, document.get("discount_codes") or [], subtotal_minor, now_ms, problems)
     destination = _destination(brand, document.get("shipping_address"), problems)
-    shipping = _shipping(brand, document.get("shipping_option_id"), destination)
+    shipping = _shipping(brand, document.get("shipping_option_id"), destination, problems, strict=strict)
     _require_buyer(document, problems)
     counted = totals(
         context_lines,
@@ -94,7 +105,9 @@ def price(
         tax=FlatTax(brand.policy.tax),
     )
     if counted.items_minor > MAXIMUM_AMOUNT_MINOR or counted.total_minor > MAXIMUM_AMOUNT_MINOR:
-        raise CommerceRefusal(CommerceError.TOTAL_OUT_OF_BOUNDS)
+        if strict:
+            raise CommerceRefusal(CommerceError.TOTAL_OUT_OF_BOUNDS)
+        problems.append(Problem("error", "total_out_of_bounds", CommerceError.TOTAL_OUT_OF_BOUNDS.message, "$.lines"))
     if lines and counted.total_minor <= 0:
         problems.append(Problem("error", "nothing_to_pay", "This checkout comes to nothing; there is nothing to pay."))
     return Priced(lines, counted, tuple(problems), shipping.id if shipping else None)
@@ -193,15 +206,22 @@ def _destination(brand: Brand, address: dict[str, Any] | None, problems: list[Pr
     return Destination(address["country"], f"{address['country']}-{region.upper()}" if region else None)
 
 
-def _shipping(brand: Brand, chosen: str | None, destination: Destination | None) -> ShippingOption | None:
+def _shipping(
+    brand: Brand, chosen: str | None, destination: Destination | None, problems: list[Problem], *, strict: bool
+) -> ShippingOption | None:
     if destination is None:
         return None
+    cheapest = min(brand.policy.shipping_options, key=lambda option: option.price_minor)
     if chosen is None:
-        return min(brand.policy.shipping_options, key=lambda option: option.price_minor)
+        return cheapest
     for option in brand.policy.shipping_options:
         if option.id == chosen:
             return option
-    raise CommerceRefusal(CommerceError.SHIPPING_OPTION_UNKNOWN)
+    if strict:
+        raise CommerceRefusal(CommerceError.SHIPPING_OPTION_UNKNOWN)
+    message = CommerceError.SHIPPING_OPTION_UNKNOWN.message
+    problems.append(Problem("error", "shipping_option_unknown", message, "$.shipping_option_id"))
+    return cheapest
 
 
 def _require_buyer(document: dict[str, Any], problems: list[Problem]) -> None:

@@ -67,7 +67,7 @@ def create(tx: Transaction, brand: Brand, caller: Caller, given: CheckoutGiven, 
     """Makes a checkout. Raises CommerceRefusal for what cannot be in one."""
     _check_currency(brand, given)
     document = _merged({"lines": [], "discount_codes": []}, given)
-    priced = price(tx.connection, brand, document, caller.principal, offer_key, tx.now_ms)
+    priced = price(tx.connection, brand, document, caller.principal, offer_key, tx.now_ms, strict=True)
     identifier = new_id("chk")
     expires_ms = tx.now_ms + brand.policy.checkout_lifetime_seconds * 1000
     state = CheckoutState.READY if priced.is_ready else CheckoutState.DRAFT
@@ -97,7 +97,7 @@ def change(
     _require_changeable(current, tx.now_ms)
     _check_currency(brand, given)
     document = _merged(current.document, given)
-    priced = price(tx.connection, brand, document, current.principal, offer_key, tx.now_ms)
+    priced = price(tx.connection, brand, document, current.principal, offer_key, tx.now_ms, strict=True)
     target = CheckoutState.READY if priced.is_ready else CheckoutState.DRAFT
     if current.state is CheckoutState.ESCALATED:
         stock.release(tx, brand=brand.id, checkout=identifier)
@@ -107,10 +107,17 @@ def change(
 
 
 def hand_off(tx: Transaction, current: Checkout, caller: Caller) -> None:
-    """Reserves the stock and hands the checkout to the shopper to pay. Raises CHECKOUT_NOT_READY, OUT_OF_STOCK."""
+    """Reserves the stock and hands the checkout to the shopper to pay. Raises CHECKOUT_NOT_READY, OUT_OF_STOCK.
+
+    A total that is not what was last told stays with the agent first: the new one is written, and nothing is handed over.
+    """
     if current.state is CheckoutState.ESCALATED:
         return
     _require_changeable(current, tx.now_ms)
+    if current.priced.is_ready and current.priced.totals != Priced.restored(current.document["priced"]).totals:
+        write(tx, current, state=CheckoutState.READY, document=_with_prices(current))
+        record(tx, EventType.CHECKOUT_UPDATED, current.brand.id, current.id, caller.principal, {"state": "ready"})
+        return
     if not current.priced.is_ready:
         raise CommerceRefusal(CommerceError.CHECKOUT_NOT_READY)
     stock.reserve(
@@ -151,12 +158,19 @@ def expire(tx: Transaction, current: Checkout) -> None:
 
 
 def load(
-    connection: Connection, brand: Brand, identifier: str, caller: Caller | None, offer_key: bytes, now_ms: int
+    connection: Connection,
+    brand: Brand,
+    identifier: str,
+    caller: Caller | None,
+    offer_key: bytes,
+    now_ms: int,
+    *,
+    as_stored: bool = False,
 ) -> Checkout:
     """The checkout, for who may see it (1); priced afresh while it can change, as it was priced since then.
 
-    ``caller`` is None for the shopper, who holds the link. Raises CommerceRefusal(CHECKOUT_UNKNOWN), the same for one that
-    is not there and one that is somebody else's.
+    ``as_stored`` leaves the prices alone, for what only ends the checkout. ``caller`` is None for the shopper, who holds the
+    link. Raises CommerceRefusal(CHECKOUT_UNKNOWN), the same for one that is not there and one that is somebody else's.
     """
     row = None
     if is_id(identifier, "chk"):
@@ -165,7 +179,7 @@ def load(
         ).first()
     if row is None or (caller is not None and not caller.may_see(brand.id, row.principal)):
         raise CommerceRefusal(CommerceError.CHECKOUT_UNKNOWN)
-    return _loaded(connection, row, brand, offer_key, now_ms)
+    return _loaded(connection, row, brand, offer_key, now_ms, as_stored=as_stored)
 
 
 def write(
@@ -244,10 +258,12 @@ def _with_prices(current: Checkout) -> dict[str, Any]:
     return {**current.document, "priced": current.priced.stored()}
 
 
-def _loaded(connection: Connection, row: "Row[Any]", brand: Brand, offer_key: bytes, now_ms: int) -> Checkout:
+def _loaded(
+    connection: Connection, row: "Row[Any]", brand: Brand, offer_key: bytes, now_ms: int, *, as_stored: bool
+) -> Checkout:
     document = json.loads(row.document)
     state = CheckoutState(row.state)
-    if state in (CheckoutState.DRAFT, CheckoutState.READY):
+    if state in (CheckoutState.DRAFT, CheckoutState.READY) and not as_stored:
         priced = price(connection, brand, document, row.principal, offer_key, now_ms)
     else:
         priced = Priced.restored(document["priced"])

@@ -19,7 +19,7 @@ class CheckoutState(StrEnum):
 
 S = CheckoutState
 MOVES: Mapping[S, frozenset[S]] = {
-    S.DRAFT: frozenset({S.READY, S.CANCELED, S.EXPIRED}),
+    S.DRAFT: frozenset({S.READY, S.ESCALATED, S.CANCELED, S.EXPIRED}),  # escalated: what was missing is there again
     S.READY: frozenset({S.DRAFT, S.ESCALATED, S.CANCELED, S.EXPIRED}),
     S.ESCALATED: frozenset({S.DRAFT, S.READY, S.PROCESSING, S.CANCELED, S.EXPIRED}),
     S.PROCESSING: frozenset({S.ESCALATED, S.AUTHENTICATION, S.COMPLETED}),

@@ -27,8 +27,8 @@ REQUIREMENTS: Final = (
             "vault_zone/vault.py::open_card",
             "vault_zone/security_codes.py::LIFETIME_SECONDS",
         ),
-        deferral="A record past its time is not opened any more, but its sealed row is not deleted yet: the sweep that "
-        "erases rows, and the proof of it, are to be written.",
+        deferral="The erased row itself stays, with brand and last four, for as long as its charges are kept: a rule for that "
+        "time is the operator's, and a report of what is kept is not written yet.",
         duties=(
             operator("covers backups and snapshots of the zone's database by the retention policy"),
             merchant("states the business reason for the retention time"),

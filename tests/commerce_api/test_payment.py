@@ -18,7 +18,7 @@ from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, Checko
 from commerce_api.sweeps import sweep
 from commerce_api.vault_client import VaultRefused
 from tests.commerce_api.world import BRAND, World, commerce_world
-from tokenization.wire import ChargeState
+from tokenization.wire import CaptureSession, ChargeState, OpenCaptureSession
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
@@ -251,6 +251,112 @@ async def test_a_price_that_changed_goes_back_to_the_shopper_before_the_card(tmp
         assert (shown.status, shown.totals.items.amount_minor) == ("ready_for_complete", 19_800)
         await pay(world, identifier)
         assert world.vault.asked[0].amount_minor == shown.totals.total.amount_minor
+
+
+async def test_pressing_pay_again_while_the_first_card_is_charged_loses_no_order(
+    tmp_path: Path, database_url: str
+) -> None:
+    """The second link is asked for; meanwhile the first one's card is captured and charged; then the second answer arrives."""
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world)
+        await world.commerce.payments.capture_link(BRAND, identifier)
+        world.vault.capture()
+        real = world.vault.open_capture
+
+        async def slow(asked: OpenCaptureSession) -> CaptureSession:
+            session = await real(asked)
+            world.vault.next_outcome = [ChargeState.UNKNOWN]
+            await world.commerce.payments.advance(BRAND, identifier)
+            return session
+
+        world.vault.open_capture = slow  # type: ignore[method-assign]  # the zone, slowly
+        with pytest.raises(CommerceRefusal):
+            await world.commerce.payments.capture_link(BRAND, identifier)
+        world.vault.next_outcome = ChargeState.SUCCEEDED
+        await sweep(world.commerce.database, world.commerce.payments)
+        assert (await view_of(world, identifier)).status == "completed"
+        assert len(await world.rows(order)) == 1
+
+
+async def test_a_change_while_the_link_is_made_is_not_overwritten(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world, 5)
+        real = world.vault.open_capture
+
+        async def slow(asked: OpenCaptureSession) -> CaptureSession:
+            session = await real(asked)
+            await world.desk.update_checkout(BRAND, CALLER, identifier, basket(1), None)
+            return session
+
+        world.vault.open_capture = slow  # type: ignore[method-assign]  # the zone, slowly
+        with pytest.raises(CommerceRefusal):
+            await world.commerce.payments.capture_link(BRAND, identifier)
+        world.vault.capture()
+        view = await view_of(world, identifier)
+        assert (view.status, view.lines[0].quantity) == ("ready_for_complete", 1)
+        assert world.vault.asked == []
+
+
+async def test_one_checkout_in_trouble_keeps_no_other_from_its_turn(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        broken, whole = await handed_off(world), await handed_off(world)
+        for identifier in (broken, whole):
+            await world.commerce.payments.capture_link(BRAND, identifier)
+            world.vault.capture()
+        lost = next(name for name, asked in world.vault.opened.items() if asked.checkout == broken)
+        del world.vault.sessions[lost]
+        await sweep(world.commerce.database, world.commerce.payments)
+        assert (await view_of(world, whole)).status == "completed"
+        assert (await view_of(world, broken)).status == "requires_escalation"
+        await pay(world, broken)
+        assert (await view_of(world, broken)).status == "completed"
+
+
+async def test_many_idle_card_pages_keep_no_captured_card_waiting(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.sweeps.LIMIT", 2)
+    async with commerce_world(tmp_path, database_url) as world:
+        checkouts = [await handed_off(world, 1) for _ in range(6)]
+        for identifier in checkouts:
+            await world.commerce.payments.capture_link(BRAND, identifier)
+        world.vault.capture()
+        after = ""
+        for _ in range(4):
+            after = await sweep(world.commerce.database, world.commerce.payments, after)
+        assert (await view_of(world, checkouts[-1])).status == "completed"
+
+
+async def test_a_price_that_changed_after_the_agent_told_it_is_told_again_first(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        view = await world.desk.create_checkout(BRAND, CALLER, basket(), None)
+
+        def dearer(tx: Transaction) -> None:
+            tx.execute(variant.update().where(variant.c.id == MUG).values(price_minor=9_900))
+
+        await world.commerce.database.maintain(dearer)
+        told = await world.desk.complete_checkout(BRAND, CALLER, view.checkout_id)
+        assert (told.status, told.totals.items.amount_minor) == ("ready_for_complete", 19_800)
+        assert (await world.desk.complete_checkout(BRAND, CALLER, view.checkout_id)).status == "requires_escalation"
+
+
+async def test_a_checkout_whose_product_came_back_can_be_paid_again(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world)
+
+        def set_available(value: int) -> Callable[[Transaction], Any]:
+            return lambda tx: tx.execute(variant.update().where(variant.c.id == MUG).values(available=value))
+
+        await world.commerce.database.maintain(set_available(0))
+        with pytest.raises(CommerceRefusal):
+            await world.commerce.payments.capture_link(BRAND, identifier)
+        await world.commerce.database.maintain(set_available(1))
+        with contextlib.suppress(CommerceRefusal):  # the shopper sees that it is back before the card is asked for
+            await world.commerce.payments.capture_link(BRAND, identifier)
+        await pay(world, identifier)
+        assert (await view_of(world, identifier)).status == "completed"
 
 
 async def test_a_card_for_an_older_link_pays_nothing(tmp_path: Path, database_url: str) -> None:

@@ -154,6 +154,18 @@ async def test_too_many_refused_cards_end_the_link(database_url: str) -> None:
         assert await refusal_of(world, secret, mine) is LinkRefusal.EXPIRED
 
 
+async def test_a_refused_form_that_comes_late_does_not_bring_a_used_link_back(database_url: str) -> None:
+    """Two forms from one browser at once: the good one is taken first."""
+    async with zone_world(database_url) as world:
+        session, secret = await opened(world)
+        mine = await claimed(world, secret)
+        link = await world.database.read(lambda c: claimed_link(c, secret, mine, world.clock.now_ms))
+        await captured(world, secret, mine)
+        with pytest.raises(LinkRefused):
+            await world.database.change(lambda tx: count_refused_card(tx, link, ("cvc:missing",)))
+        assert await state_of(world, session) is CaptureState.CAPTURED
+
+
 async def test_a_made_up_link_is_nothing(database_url: str) -> None:
     async with zone_world(database_url) as world:
         assert await refusal_of(world, new_secret("lnk"), None) is LinkRefusal.UNKNOWN

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 
 import pytest
+from sqlalchemy import select
 
+from audit.store import audit_event
 from tests.requirement import requirement
 from tests.vault_zone.world import LIFETIME_SECONDS, Crash, World, charge_request, zone_world
 from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeState
@@ -142,6 +144,103 @@ async def test_an_unknown_charge_ends_only_by_the_processors_record(database_url
         assert late is not None
         assert late.state is ChargeState.SUCCEEDED
         assert world.processor.calls == 1
+
+
+async def test_an_empty_answer_that_took_its_time_proves_nothing(database_url: str) -> None:
+    """The processor looked while the request could still take effect; its answer came after that time."""
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        world.processor.before_answering_find = lambda: world.clock.advance(LIFETIME_SECONDS + 1)
+        await world.engine.resolve_unknown()
+        world.processor.before_answering_find = None
+        world.processor.record[charge.charge] = ProcessorAnswer(Outcome.SUCCEEDED, "ch_late")
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert found.state is ChargeState.SUCCEEDED
+
+
+async def test_a_charge_that_the_processor_acknowledged_never_ends_by_absence(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.outcome = Outcome.ACTION_REQUIRED
+        charge = await charged(world, await world.captured_grant())
+        world.processor.record.clear()
+        world.clock.advance(3600)
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(charge.merchant, charge.payment)
+        assert found is not None
+        assert found.state is ChargeState.ACTION_REQUIRED
+
+
+async def test_an_outcome_that_could_not_be_written_is_found_again_without_a_restart(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        asked = charge_request(await world.captured_grant())
+        world.database.changes, world.database.crash_at = 0, 2
+        with pytest.raises(Crash):
+            await world.engine.charge(asked, ACTOR)
+        world.database.crash_at = None
+        world.clock.advance(61)
+        assert await world.engine.recover(idle_seconds=60) == 1
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(asked.merchant, asked.payment)
+        assert found is not None
+        assert found.state is ChargeState.SUCCEEDED
+        assert world.processor.calls == 1
+
+
+async def test_a_charge_on_its_way_is_not_taken_for_a_lost_one(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        taken: list[int] = []
+
+        def during() -> None:
+            world.clock.advance(120)
+
+        world.processor.during = during
+        world.processor.while_charging = world.engine.recover
+        world.processor.taken = taken
+        charge = await charged(world, await world.captured_grant())
+        assert charge.state is ChargeState.SUCCEEDED
+        assert taken == [0]
+
+
+async def test_money_taken_for_a_charge_that_counts_as_failed_is_on_record(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.lose_request = True
+        charge = await charged(world, await world.captured_grant())
+        world.clock.advance(LIFETIME_SECONDS + 1)
+        await world.engine.resolve_unknown()
+        late = ProcessorEvent("evt_late", charge.charge, ProcessorAnswer(Outcome.SUCCEEDED, "ch_late"))
+        await world.engine.apply_webhook(late)
+        kinds = await world.database.read(lambda c: c.execute(select(audit_event.c.type)).scalars().all())
+        assert "charge.resolved" in kinds
+
+
+async def test_shoppers_who_never_come_back_keep_no_unknown_charge_waiting(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vault_zone.charge.RESOLVE_LIMIT", 2)
+    async with zone_world(database_url) as world:
+        world.processor.outcome = Outcome.ACTION_REQUIRED
+        charges = [
+            await charged(world, await world.captured_grant(checkout=f"chk_{n}"), checkout=f"chk_{n}") for n in range(5)
+        ]
+        world.processor.outcome, world.processor.lose_reply = Outcome.SUCCEEDED, True
+        grant = await world.captured_grant(checkout="chk_last")
+        world.processor.unreachable_find = True
+        last = await charged(world, grant, checkout="chk_last")
+        world.processor.unreachable_find = False
+        await world.engine.resolve_unknown()
+        found = await world.engine.find(last.merchant, last.payment)
+        assert found is not None
+        assert found.state is ChargeState.SUCCEEDED
+        for charge in charges:
+            world.processor.record[charge.charge] = ProcessorAnswer(Outcome.SUCCEEDED, "ch")
+        for _ in range(4):
+            await world.engine.resolve_unknown()
+        assert world.processor.money_taken() == 6
+        states = [await world.engine.find(charge.merchant, charge.payment) for charge in charges]
+        assert {charge.state for charge in states if charge} == {ChargeState.SUCCEEDED}
 
 
 async def test_a_processor_that_cannot_be_asked_leaves_the_charge_unknown(database_url: str) -> None:

@@ -1,6 +1,6 @@
 """A zone in a test: a real database, a processor whose record can be read, faults where a test wants them, a settable clock."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,7 +62,11 @@ class FakeProcessor:
     lose_request: bool = False
     lose_reply: bool = False
     unreachable: bool = False
+    unreachable_find: bool = False
     during: Callable[[], None] | None = None
+    while_charging: Callable[[], Awaitable[int]] | None = None
+    taken: list[int] | None = None
+    before_answering_find: Callable[[], None] | None = None
     record: dict[str, ProcessorAnswer] = field(default_factory=dict)
     seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
     calls: int = 0
@@ -82,11 +86,16 @@ class FakeProcessor:
         self.record.setdefault(request.reference, self._answer(request.reference))
         if self.during:
             self.during()
+        if self.while_charging and self.taken is not None:
+            self.taken.append(await self.while_charging())
         return ProcessorAnswer(Outcome.UNKNOWN) if self.lose_reply else self.record[request.reference]
 
     async def find(self, reference: str) -> ProcessorAnswer | None:
         """As Processor.find."""
-        return ProcessorAnswer(Outcome.UNKNOWN) if self.unreachable else self.record.get(reference)
+        found = self.record.get(reference)
+        if self.before_answering_find:
+            self.before_answering_find()
+        return ProcessorAnswer(Outcome.UNKNOWN) if self.unreachable or self.unreachable_find else found
 
     def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
         """Not spoken by this processor."""

@@ -16,7 +16,8 @@ Span = tuple[int, int]
 _STRONG: Final = r"c[\W_]?v[\W_]?[cv][\W_]?2?|cav2|cv2|cvn2?"
 _ON_THE_BACK: Final = r" (?:on|at|from)(?: the)? (?:back|front|rear)(?: of)?(?: (?:my|the))?(?: card)?"
 _NAMED: Final = (
-    r"card[ _-]?(?:verification|security)(?:[ _-]?(?:code|value|number|no))?"
+    r"card[ _-]?(?:verification|security)(?:[ _-]?(?:code|value|number|no))?|card[ _-]?code|csc(?=(?: code)?(?: is|[ ]?[:=]))"
+    r"|(?:three|3)[ -]?digit (?:security )?(?:code|number)"
     r"|(?<!social )security[ _-]?(?:code|number|digits)"
     rf"|(?:(?:three|four|3|4)[ -]?digits?|code|number|digits){_ON_THE_BACK}"
 )

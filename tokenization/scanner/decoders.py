@@ -10,6 +10,7 @@ import base64
 import binascii
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -27,14 +28,14 @@ _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Z
 _TAG: Final = re.compile(r"<[/!A-Za-z][^<>]{0,120}>")
 _ESCAPE: Final = re.compile(
     r"\\{1,8}(?:[uU][dD][89abAB][0-9A-Fa-f]{2}\\{1,8}[uU][dD][c-fC-F][0-9A-Fa-f]{2}"  # a surrogate pair
-    r"|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|x\{[0-9A-Fa-f]{1,6}\}"
+    r"|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|x\{[0-9A-Fa-f]{1,6}\}|N\{[A-Za-z \-]{3,48}\}"
     r"|[0-7]{3}|3[0-9] ?|[nrt\"'/])"
     r"|(?<![A-Za-z0-9])[uU]\+[0-9A-Fa-f]{4,6}(?![0-9A-Za-z])"
     r"|(?<![A-Za-z0-9])0[xX][0-9A-Fa-f]{2}(?![0-9A-Za-z])"
     r"|(?<![A-Za-z0-9])0[bB]0{0,2}11[01]{4}(?![0-9A-Za-z])"
 )
 _QUOTED_PRINTABLE: Final = re.compile(r"(?:=3[0-9](?:=\r?\n)?){3,}")
-_ASCII_CODES: Final = re.compile(r"(?<![0-9])(?:(?:4[89]|5[0-7])[ ,;]{1,2}){12,}(?:4[89]|5[0-7])(?![0-9])")
+_ASCII_CODES: Final = re.compile(r"(?<![0-9])(?:(?:4[89]|5[0-7])[^0-9]{1,8}){12,}(?:4[89]|5[0-7])(?![0-9])")
 _BINARY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0011[01]{4}[ ,;]?){12,}0011[01]{4}(?![0-9A-Za-z])")
 _HEX_BYTES: Final = re.compile("[0-9A-Fa-f]{26,}")
 _SPACED_HEX_BYTES: Final = re.compile(
@@ -98,10 +99,19 @@ def _escape(run: str) -> str | None:
         return _SHORT_ESCAPES[body[0]]
     if "\\" in body:
         return _surrogate_pair(body)
+    if body[0] == "N":
+        return _named(body[2:-1])
     body = body.strip(" ,;")
     base, number = _escaped_number(body)
     value = int(number, base)
     return chr(value) if value < 0x110000 else None
+
+
+def _named(name: str) -> str | None:
+    try:
+        return unicodedata.lookup(name)
+    except KeyError:
+        return None
 
 
 def _escaped_number(body: str) -> tuple[int, str]:

@@ -51,21 +51,26 @@ def contains_card_in_bytes(body: bytes, content_type: str | None) -> bool:
     """
     if len(body) > MAX_TEXT_CHARS:  # (3)
         return True
-    text = _decoded_body(body)
+    return any(_holds_card(text, (content_type or "").lower()) for text in _readings(body))
+
+
+def _holds_card(text: str, content_type: str) -> bool:
     if contains_card(text):  # (4)
         return True
     try:
-        return any(contains_card_in_json(value) for value in _structures(text, (content_type or "").lower()))
+        return any(contains_card_in_json(value) for value in _structures(text, content_type))
     except RecursionError:
         return True  # (3)
 
 
-def _decoded_body(body: bytes) -> str:
-    encoding = "utf-16" if body[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+def _readings(body: bytes) -> Iterator[str]:
+    """The body as UTF-8, or else as Latin-1, without the zero bytes of UTF-16; and as UTF-16 if it says so."""
     try:
-        return body.decode(encoding).replace("\0", "")
+        yield body.decode("utf-8-sig").replace("\0", "")
     except UnicodeDecodeError:
-        return body.replace(b"\0", b"").decode("latin-1")
+        yield body.replace(b"\0", b"").decode("latin-1")
+    if body[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        yield body.decode("utf-16", errors="replace")
 
 
 def _structures(text: str, content_type: str) -> Iterator[object]:

@@ -43,6 +43,7 @@ _USPS_START: Final = re.compile("9[1-5]")
 # Amazon order numbers (3-7-7).
 _ORDER_SHAPES: Final = frozenset({(3, 7, 7)})
 _SHARE_OF_STEPS: Final = 0.7
+_FEWEST_COLONS: Final = 3
 _YEARS: Final = range(1900, 2100)
 
 
@@ -118,10 +119,12 @@ def _is_series(groups: Sequence[str]) -> bool:
 
 
 def _are_times(groups: Sequence[str], gaps: Sequence[str]) -> bool:
-    if len(groups) < 4 or len(groups) % 2 or set(gaps[::2]) != {":"} or ":" in gaps[1::2]:
+    """Times of day: three or more colons, other signs between, and two digits below sixty on both sides of every colon."""
+    colons = [index for index, gap in enumerate(gaps) if gap == ":"]
+    if len(colons) < _FEWEST_COLONS or len(colons) == len(gaps):
         return False
-    hours, minutes = groups[::2], groups[1::2]
-    return all(int(hour) < 24 for hour in hours) and all(len(minute) == 2 and int(minute) < 60 for minute in minutes)
+    beside = {index + side for index in colons for side in (0, 1)}
+    return all(len(groups[index]) == 2 and int(groups[index]) < 60 for index in beside)
 
 
 def _are_dates(groups: Sequence[str]) -> bool:

@@ -67,11 +67,11 @@ def _lengths_by_prefix() -> dict[str, tuple[int, ...]]:
     for issuer in ISSUER_RANGES:
         for prefix in range(issuer.first, issuer.last + 1):
             lengths.setdefault(f"{prefix:04d}", set()).update(issuer.lengths)
-    return {prefix: tuple(sorted(allowed)) for prefix, allowed in lengths.items()}
+    return {prefix: tuple(sorted(allowed, reverse=True)) for prefix, allowed in lengths.items()}
 
 
 LENGTHS_BY_PREFIX: Final = _lengths_by_prefix()
-"""PAN lengths that some scheme issues, ascending, by the first four ASCII digits."""
+"""PAN lengths that some scheme issues, longest first, by the first four ASCII digits."""
 
 
 def passes_luhn(digits: str) -> bool:

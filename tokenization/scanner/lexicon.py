@@ -83,6 +83,7 @@ FILLERS: Final = _words(
     "and then dash hyphen minus space dot point period comma slash stroke next followed by digit digits number numbers again"
     " uh um erm er eh hmm so ok okay yes right first second third fourth fifth sixth last final finally part group block chunk"
     " set piece half rest ending end ends starting start starts begins comes the is are it its my that"
+    " pause wait sorry hold now plus with also after"
 )
 # A message of digits and these words alone is meant to be read as digits.
 SMALL_TALK: Final = FILLERS | _words(

@@ -13,7 +13,7 @@ from tokenization.scanner.issuers import LENGTHS_BY_PREFIX, LONGEST_PAN, PREFIX_
 
 SHORTEST_LONG_RUN: Final = 16
 LONGEST_RUN: Final = 64  # longer runs are data
-_SCIENTIFIC: Final = re.compile(r"(?<![0-9.])([0-9])\.([0-9]{1,18})[eE]\+?(1[2-8])(?![0-9])")
+_SCIENTIFIC: Final = re.compile(r"(?<![0-9.])([0-9])\.([0-9]{10,18})[eE]\+?(1[2-8])(?![0-9])")
 _EXPIRY_AND_CODE: Final = re.compile(r"(?:0[1-9]|1[0-2])(?:20)?(?:2[4-9]|3[0-9]|4[0-4])(?:[0-9]{3,4})?")
 _LABEL: Final = re.compile(
     r"(?:card|pan|visa|master ?card|amex|maestro|\bcc)(?:[\W_]{0,3}(?:number|no|num|nr|is|are|code))*[\W_]{0,4}\Z",

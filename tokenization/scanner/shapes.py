@@ -34,7 +34,7 @@ _SMALL_GROUP: Final = 3
 # A card number of 16 digits, its expiry and its security code, all digit by digit; longer lists of small groups are tables.
 _CARD_WITH_EXPIRY_AND_CODE_DIGITS: Final = 27
 _MOST_POSTAL_GROUPS: Final = 7  # 26 digits in fours
-_STRUCTURE: Final = re.compile(r"[^\W\d_]|[\"':={}<>]")
+_STRUCTURE: Final = re.compile(r"[^\W\d_]|[\":={}<>]")
 
 
 class Group(NamedTuple):

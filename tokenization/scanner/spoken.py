@@ -46,6 +46,7 @@ MOST_DIGITS: Final = {
 }
 _BEGIN_NUMBER: Final = frozenset({*UNITS, *TEENS, *TENS, *REPEATS, *HOMOPHONES})
 _MOST_VARIED_ATOMS: Final = 16  # nineteen digits in pairs, expiry and code
+_MOST_REPEATED_DIGITS: Final = 2  # "double forty-two"
 _FEWEST_WORD_DIGITS: Final = 4  # fewer than these among written digits is a sentence with a number in it
 
 
@@ -192,7 +193,7 @@ def _repeated(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
     if times is None or at + 1 >= len(tokens):
         return None
     found = _below_hundred(tokens, at + 1, reading)
-    return (found[0] * times, found[1]) if found else None
+    return (found[0] * times, found[1]) if found and len(found[0]) <= _MOST_REPEATED_DIGITS else None
 
 
 def _below_hundred(tokens: Sequence[Token], at: int, reading: Reading) -> _Read:
@@ -239,7 +240,9 @@ def _scaled_part(tokens: Sequence[Token], at: int, reading: Reading, scales: fro
 
 
 def _small_rest(tokens: Sequence[Token], at: int, reading: Reading) -> tuple[int, int] | None:
-    """What follows a scale: 1 to 99, not itself scaled and not a zero said as a digit."""
+    """What follows a scale after one sign: 1 to 99, not itself scaled and not a zero said as a digit."""
+    if at < len(tokens) and tokens[at].start - tokens[at - 1].end > 1:
+        return None
     if at < len(tokens) and tokens[at].text == "and":
         at += 1
     found = _below_hundred(tokens, at, reading) if at < len(tokens) else None

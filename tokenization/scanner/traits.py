@@ -40,7 +40,8 @@ _CLASSES: Final = bytes(map(_class_of, range(256)))
 _SIGNS: Final = bytes(code for code in range(256) if code > 127 or not chr(code).isalnum())
 _TO_SPACE: Final = bytes.maketrans(_SIGNS, b" " * len(_SIGNS))
 _ROW_OF_DIGITS: Final = b"0" * SHORTEST_PAN
-_LONG_GROUP: Final = b"0" * (LONGEST_GROUP_IN_PROSE + 1)
+_LONG_GROUP: Final = re.compile(rb"(?<![a-z0-9])[0-9]{%d}" % (LONGEST_GROUP_IN_PROSE + 1))
+_EXPONENT: Final = re.compile("[0-9]e1[2-8]")
 _GAP: Final = re.compile(r"[0-9]([^0-9]+)(?=[0-9])")
 _SIGN_CHARACTERS: Final = frozenset(chr(code) for code in range(128) if not chr(code).isalnum())
 _WORD_AFTER_DIGIT: Final = re.compile(rf"[0-9][\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
@@ -103,11 +104,13 @@ def may_hold_digits(traits: Traits) -> bool:
         return False
     if _ROW_OF_DIGITS in traits.raw.translate(_CLASSES, _SIGNS) or _may_be_prose(traits):
         return True
+    if "e+1" in traits.lower or ("e1" in traits.lower and _EXPONENT.search(traits.lower)):
+        return True
     return not FILLERS.isdisjoint(_WORD_AFTER_DIGIT.findall(traits.lower)) or _may_have_equal_gaps(traits.lower)
 
 
 def _may_be_prose(traits: Traits) -> bool:
-    return traits.digits <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE and _LONG_GROUP not in traits.classes
+    return traits.digits <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE and _LONG_GROUP.search(traits.raw) is None
 
 
 def _may_have_equal_gaps(lower: str) -> bool:
@@ -145,7 +148,9 @@ def may_hold_look_alikes(traits: Traits) -> bool:
 def may_hold_codes(traits: Traits) -> bool:
     """Whether a word that names a security code may stand there, written with or without signs inside."""
     text = traits.lower
-    if "secur" in text or "verif" in text or "cav2" in text or "back" in text or "front" in text or "rear" in text:
+    if "secur" in text or "card" in text or "digit" in text or "back" in text or "front" in text or "rear" in text:
+        return True
+    if "cav2" in text or "csc" in text:
         return True
     return b"cv" in traits.raw.translate(None, _SIGNS)
 
@@ -182,10 +187,10 @@ def _most_digits(word: bytes) -> int:
 
 
 def _row_around(words: Sequence[bytes], at: int, glued: set[bytes]) -> tuple[int, int]:
-    """Begin and end of the row of words around a number word that may belong to one number."""
+    """Begin and end of the row of words around a number word that may belong to one number, digits and mixtures included."""
     first = last = at
-    while first > 0 and ((word := words[first - 1]) in _MOST_DIGITS or word in glued or word.isdigit()):
+    while first > 0 and ((word := words[first - 1]) in _MOST_DIGITS or word in glued or not word.isalpha()):
         first -= 1
-    while last + 1 < len(words) and ((word := words[last + 1]) in _MOST_DIGITS or word in glued or word.isdigit()):
+    while last + 1 < len(words) and ((word := words[last + 1]) in _MOST_DIGITS or word in glued or not word.isalpha()):
         last += 1
     return first, last + 1

@@ -18,9 +18,9 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 _COMMON_SIGNS: Final = frozenset({" ", "-", ".", ",", ", ", "/", ":", "\n", "_", '", "', '","'})
 _LONGEST_FILLER_GAP_CHARS: Final = 60
 # Signs that make a gap part of a structure or a price; fields.py reads structures.
-_STRUCTURE: Final = re.compile(r"[\"':={}\\$€£¥₹%]")
+_STRUCTURE: Final = re.compile(r"[\"={}\\$€£¥₹%]|:(?!\s)|(?<![A-Za-z])'|'(?![A-Za-z])")
 LONGEST_GROUP_IN_PROSE: Final = 6
-_SHORTEST_GROUP_IN_PROSE: Final = 4  # but for the last
+_LONG_GROUP: Final = re.compile("[0-9]{4}")  # smaller ones are counts
 _FEWEST_GROUPS_IN_PROSE: Final = 3
 SPARE_DIGITS_IN_PROSE: Final = 8  # of a numbering, "1st … 4th", "p1 … p8"
 _FEWEST_NUMBERED_GROUPS: Final = 2
@@ -126,21 +126,19 @@ def _is_odd_separator(gap: str) -> bool:
 
 def _in_prose(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     """A text with few digits besides the groups of one card, with words between them."""
-    if (
-        len(spans) < _FEWEST_GROUPS_IN_PROSE
-        or not SHORTEST_PAN <= digit_count(text) <= LONGEST_PAN + SPARE_DIGITS_IN_PROSE
-    ):
+    if len(spans) < _FEWEST_GROUPS_IN_PROSE or digit_count(text) > LONGEST_PAN + SPARE_DIGITS_IN_PROSE:
         return
     groups = _groups(text, [(start, end) for start, end in spans if not text[start - 1 : start].isalpha()])
     chain = Chain(text, _numbered(groups) or groups)
     sizes = [len(group.digits) for group in chain.groups]
     if (
-        len(sizes) < _FEWEST_GROUPS_IN_PROSE
-        or max(sizes) > LONGEST_GROUP_IN_PROSE
-        or not all(map(_is_prose, chain.gaps))
+        len(sizes) >= _FEWEST_GROUPS_IN_PROSE
+        and max(sizes) <= LONGEST_GROUP_IN_PROSE
+        and all(map(_is_prose, chain.gaps))
     ):
-        return
-    yield from cards_in(chain)
+        for start, end in cards_in(chain):
+            if _LONG_GROUP.match(text, start):
+                yield start, end
 
 
 def _is_prose(gap: str) -> bool:

@@ -21,7 +21,7 @@ from tokenization.scanner.finding import KINDS
 from tokenization.scanner.limits import MAX_FINDINGS, MAX_TEXT_CHARS
 
 SEEDS = st.integers(0, 2**64 - 1)
-NOISE_DRAWS = 1_500
+NOISE_DRAWS = 1_000
 
 KINDS_OF_ROWS = {
     "plain": "digits",
@@ -110,7 +110,7 @@ SUSPICIOUS_LINES = (
 
 
 @pytest.mark.parametrize("row", TEXT_EVASIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=SEEDS)
 def test_every_card_is_found_however_it_is_written(row: str, seed: int) -> None:
     rng = Random(seed)
@@ -222,7 +222,21 @@ ALPHABETS = (
     "4 2\"'{}[]:,p=&1",
     "cv12 3.:-is my(",
 )
-WORDS = 'four two oh double triple forty two sixteen hundred thousand and then dash 42 4242 cvc is 123 p1 = : { } " , OO l1 x'.split()
+SPOKEN_WORDS = [
+    "four",
+    "two",
+    "oh",
+    "double",
+    "triple",
+    "forty",
+    "sixteen",
+    "hundred",
+    "thousand",
+    "and",
+    "then",
+    "dash",
+]
+WORDS = [*SPOKEN_WORDS, "42", "4242", "cvc", "is", "123", "p1", "=", ":", "{", "}", '"', ",", "OO", "l1", "x"]
 
 
 @settings(max_examples=400, deadline=None)

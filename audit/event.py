@@ -212,7 +212,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
         "A notice from the processor was received", "processor delivery kind charge payment state"
     ),
     EventType.WEBHOOK_REFUSED: _means(
-        "A notice that did not prove to be the processor's was refused", "processor delivery kind reason"
+        "A notice that did not prove to be the processor's was refused", "processor delivery kind reason count"
     ),
     EventType.KEY_CREATED: _means("A key was made", "key purpose epoch algorithm provider expires_at"),
     EventType.KEY_USED_FOR_UNSEAL: _means(

@@ -125,7 +125,9 @@ async def post_webhook(processor: str, request: Request, zone: ZoneIn, body: Bod
     try:
         event = zone.processor.read_webhook(dict(request.headers), body, zone.clock())
     except WebhookRefused:
-        await zone.database.change(lambda tx: tx.record(_webhook_refused(zone)))
+        # Anybody can send these: were each of them an entry of the log, they could fill it.
+        if count := zone.refused_webhooks.count():
+            await zone.database.change(lambda tx: tx.record(_webhook_refused(zone, count)))
         return JSONResponse(error_body("webhook_refused", "The signature or its time is not valid."), 400)
     if event is not None:
         await zone.engine.apply_webhook(event)
@@ -170,11 +172,12 @@ def _headers(zone: Zone, return_url: str | None) -> dict[str, str]:
     return security_headers(origin, https=zone.settings.is_https)
 
 
-def _webhook_refused(zone: Zone) -> Event:
+def _webhook_refused(zone: Zone, count: int) -> Event:
     return Event(
         type=EventType.WEBHOOK_REFUSED,
         outcome="failure",
         actor="processor:unverified",
         origin=ORIGIN,
         resource=f"processor:{zone.processor.name}",
+        data={"count": count},
     )

@@ -22,6 +22,7 @@ from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
+from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
 
 RESOLVE_INTERVAL_SECONDS = 1.0
@@ -41,6 +42,7 @@ class Zone:
     processor: Processor
     sequencer: Sequencer
     engine: ChargeEngine
+    refused_webhooks: Tally
 
 
 @asynccontextmanager
@@ -76,7 +78,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(_housekeep(database, engine, codes)),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine)
+                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock))
             finally:
                 for task in background:
                     task.cancel()

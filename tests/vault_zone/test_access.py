@@ -22,6 +22,7 @@ from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.pki import create_authority, issue_identity
 from vault_zone.runtime import Zone
 from vault_zone.settings import ZoneSettings
+from vault_zone.tally import Tally
 
 pytestmark = pytest.mark.anyio
 NOW = datetime.datetime.now(datetime.UTC)  # certificates are checked against the real clock
@@ -64,6 +65,7 @@ def zone_of(world: World, settings: ZoneSettings | None = None) -> Zone:
         world.processor,
         cast(Any, FakeSequencer()),
         world.engine,
+        Tally(world.clock),
     )
 
 

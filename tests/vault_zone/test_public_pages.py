@@ -1,5 +1,6 @@
 """The card page over HTTP: opened once, mended by field, sent once; nothing typed ever comes back. On both databases."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from audit.store import audit_event
 from tests.requirement import requirement
 from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.world import ACTOR, AMEX, VISA, World, capture_request, charge_request, zone_world
@@ -178,5 +180,12 @@ async def test_a_webhook_that_does_not_verify_is_refused_and_recorded(
 
     monkeypatch.setattr(world.processor, "read_webhook", forged)
     async with browser(world) as sender:
-        assert (await sender.post("/webhooks/fake", content=b"{}")).status_code == 400
         assert (await sender.post("/webhooks/another", content=b"{}")).status_code == 404
+        for _ in range(5):
+            assert (await sender.post("/webhooks/fake", content=b"{}")).status_code == 400
+        world.clock.advance(61)
+        await sender.post("/webhooks/fake", content=b"{}")
+    entries = await world.database.read(
+        lambda c: c.execute(select(audit_event.c.entry).where(audit_event.c.type == "webhook.refused")).scalars().all()
+    )
+    assert [json.loads(entry)["data"]["count"] for entry in entries] == [1, 5], "a flood is one entry a minute"

@@ -276,9 +276,12 @@ class _Postgres:
             return await connection.run_sync(work)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        async with self._engine.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            await connection.run_sync(upgrade)
+        async with self._engine.connect() as connection:
+            # Who waited for the lock must see what was made meanwhile: a serializable snapshot would be older than the wait.
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+                await connection.run_sync(upgrade)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -29,6 +29,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answer = tuple[int, dict[str, Any]]
 
 BODY_TIMEOUT_SECONDS = 15.0
+# What is read and thrown away of a body that is too long: a client still sending would lose the answer with its connection.
+DRAIN_BYTES = 256 * 1024
 CARD_TEXT_CODE = "card_text_refused"
 CARD_TEXT_MESSAGE = (
     "This looks like a card number, and card numbers are never taken here. Nothing of it was kept. "
@@ -87,18 +89,26 @@ async def read_body(receive: Receive, maximum_bytes: int, timeout_seconds: float
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise BodyRefused(
-                        400, "body_cut_off", "The connection ended before the body did. Send the request again."
-                    )
+                    raise _too_large(maximum_bytes) if length > maximum_bytes else _cut_off()
                 chunk = message.get("body", b"")
                 length += len(chunk)
-                if length > maximum_bytes:
-                    raise BodyRefused(413, "body_too_large", f"The body may be at most {maximum_bytes} bytes long.")
-                chunks.append(chunk)
-                if not message.get("more_body"):
+                ended = not message.get("more_body")
+                if length <= maximum_bytes:
+                    chunks.append(chunk)
+                elif ended or length > maximum_bytes + DRAIN_BYTES:
+                    raise _too_large(maximum_bytes)
+                if ended:
                     return b"".join(chunks)
     except TimeoutError:
         raise BodyRefused(408, "body_too_slow", "The body did not arrive in time. Send the request again.") from None
+
+
+def _too_large(maximum_bytes: int) -> BodyRefused:
+    return BodyRefused(413, "body_too_large", f"The body may be at most {maximum_bytes} bytes long.")
+
+
+def _cut_off() -> BodyRefused:
+    return BodyRefused(400, "body_cut_off", "The connection ended before the body did. Send the request again.")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -8,6 +8,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select, update
 from audit.event import Event, EventRefused, EventType
 from audit.store import audit_event, metadata
 from audit.transaction import Database, Transaction, Unrecorded
+from commerce_api.migrations import upgrade
 
 pytestmark = pytest.mark.anyio
 TABLES = MetaData()
@@ -107,3 +108,10 @@ async def test_what_was_answered_is_there_for_another_process(database_url: str)
     assert await value_of(other) == await value_of(database) == 10
     await database.close()
     await other.close()
+
+
+async def test_processes_that_start_together_migrate_one_after_the_other(database_url: str) -> None:
+    databases = [Database.open(database_url, lambda: 0) for _ in range(4)]
+    await asyncio.gather(*(database.migrate(upgrade) for database in databases))
+    for database in databases:
+        await database.close()

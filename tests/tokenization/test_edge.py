@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenization.edge import (
+    DRAIN_BYTES,
     App,
     BodyLimit,
     BodyRefused,
@@ -168,7 +169,7 @@ def test_a_body_past_the_limit_is_not_read_to_its_end() -> None:
         return {"type": "http.request", "body": b"x" * LIMIT, "more_body": True}
 
     assert refusal_of(lambda: read_body(endless, LIMIT)) == (413, "body_too_large")
-    assert len(taken) == 2
+    assert len(taken) * LIMIT <= 2 * LIMIT + DRAIN_BYTES, "what is thrown away is bounded too"
 
 
 def test_a_body_that_does_not_come_is_refused_when_its_time_is_over() -> None:

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from tokenization.scanner.finding import Kind
 from tokenization.scanner.issuers import SHORTEST_PAN
+from tokenization.scanner.traits import Traits
 from tokenization.scanner.views import Edit, View, edited
 
 _PRINTABLE_RUN: Final = re.compile(rb"[\t\n\r -~]{13,}")
@@ -179,9 +180,9 @@ def _base64_digits(run: str) -> str:
 _Row = tuple[Kind, re.Pattern[str], Decoder]
 
 
-def _possible(text: str, lower: str, digits: int) -> Iterator[_Row]:
+def _possible(traits: Traits) -> Iterator[_Row]:
     """The decoders whose pattern can match at all. Earlier ones win where two claim the same characters."""
-    raw = text.encode("utf-8", "surrogatepass")
+    text, raw, lower = traits.text, traits.encoded, traits.lower
     rare = raw.translate(None, _COMMON)
     if rare:
         yield from _possible_with_signs(rare, text)
@@ -193,14 +194,14 @@ def _possible(text: str, lower: str, digits: int) -> Iterator[_Row]:
         yield "hex", _HEX_INTEGER, _hex_integer
     if raw.count(b"4") + raw.count(b"5") >= SHORTEST_PAN:
         yield "escape", _ASCII_CODES, _ascii_codes
-    if digits >= 2 * SHORTEST_PAN and _repeats_a_digit(text):
+    if traits.digits >= 2 * SHORTEST_PAN and _repeats_a_digit(text):
         yield "hex", _HEX_BYTES, _hex_bytes
         yield "hex", _SPACED_HEX_BYTES, _hex_bytes
     if _LONG_BASE64 in raw.translate(_BASE64_ALPHABET):
         if _LONG_BASE32 in raw.translate(_BASE32_ALPHABET):
             yield "base64", _BASE32, _base32
         yield "base64", _BASE64, _base64
-    if _BASE64_DIGIT.search(text):
+    if (b"M" in raw or b"N" in raw or b"O" in raw) and _BASE64_DIGIT.search(text):
         yield "base64", _BASE64_DIGITS, _base64_digits
 
 
@@ -220,9 +221,9 @@ def _repeats_a_digit(text: str) -> bool:
     return max(map(text.count, _DIGITS)) >= SHORTEST_PAN
 
 
-def _runs(text: str, lower: str, digits: int) -> Iterator[Edit]:
-    for kind, pattern, decoder in _possible(text, lower, digits):
-        for match in pattern.finditer(text):
+def _runs(traits: Traits) -> Iterator[Edit]:
+    for kind, pattern, decoder in _possible(traits):
+        for match in pattern.finditer(traits.text):
             replacement = decoder(match[0])
             if replacement is not None and replacement != match[0]:
                 yield Edit(match.start(), match.end(), replacement, kind)
@@ -241,10 +242,7 @@ def _disjoint(edits: Iterable[Edit]) -> list[Edit]:
     return [taken[start] for start in sorted(taken)]
 
 
-def decoded(view: View, lower: str, digits: int) -> View | None:
-    """The view with every encoded run in clear, one level; None if nothing in it is encoded.
-
-    ``lower`` is its text in lower case and ``digits`` the number of its digits, both of which the caller knows.
-    """
-    edits = _disjoint(_runs(view.text, lower, digits))
+def decoded(view: View, traits: Traits) -> View | None:
+    """The view with every encoded run in clear, one level; None if nothing is encoded. The traits are of its text."""
+    edits = _disjoint(_runs(traits))
     return edited(view, edits) if edits else None

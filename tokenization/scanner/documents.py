@@ -25,6 +25,7 @@ from tokenization.scanner.views import View
 _SMALLEST_INTEGER: Final = 10 ** (SHORTEST_PAN - 1)
 _LARGEST_INTEGER: Final = 10**LONGEST_RUN
 _LONGEST_CODE_CHARS: Final = 40
+_CODE_MARK: Final = re.compile(r"c[\W_]?v|csc|cav2|secur|card|digit|back|front|rear", re.IGNORECASE)
 _CAMEL_CASE: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -90,7 +91,7 @@ def _in_document(value: object) -> Iterator[Finding]:
         return
     for item in items:
         yield from find_cards(item.key) if item.is_key else _in_leaf(item)  # (1)
-    yield from (Finding("fields", 0, length) for length in joined_cards(items))  # (2)
+    yield from (Finding("fields", 0, length) for length in joined_cards(items, pads=True))  # (2)
 
 
 def _in_leaf(item: Item) -> Iterator[Finding]:
@@ -113,4 +114,6 @@ def _digits_of_number(value: float) -> str:
 def _is_named_code(key: str, text: str) -> bool:
     """Whether the key names a security code and the value is one."""
     label = _CAMEL_CASE.sub("_", fold(View(key)).text)
+    if not _CODE_MARK.search(label):
+        return False
     return next(codes_in(f"{label}: {fold(View(text)).text}".lower()), None) is not None

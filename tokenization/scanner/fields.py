@@ -19,15 +19,15 @@ from typing import Final, NamedTuple
 
 from tokenization.scanner.exemptions import are_other_numbers
 from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN, is_card_number
-from tokenization.scanner.lexicon import UNIT_WORDS
+from tokenization.scanner.lexicon import FILLERS, HOMOPHONES, NUMBER_WORDS, UNIT_WORDS
 from tokenization.scanner.limits import MAX_FIELD_DIGITS
 from tokenization.scanner.shapes import is_grouped_like_card
-from tokenization.scanner.spoken import Reading, chains_of, tokens_of
+from tokenization.scanner.spoken import Reading, chains_of, run_together, tokens_of
 
 _WRITTEN: Final = re.compile(rf"[\W_]{{0,8}}([0-9]{{1,{MAX_FIELD_DIGITS}}})[\W_]{{0,8}}")
 _LONGEST_SPOKEN_CHARS: Final = 80
 _KEY_INDEX: Final = re.compile(r"(.*?)([0-9]{1,2}|(?<![A-Za-z])[A-Za-z]|(?<![A-Za-z])[A-Za-z]{2,7})[\W_]*", re.DOTALL)
-_WORD: Final = re.compile(r"[A-Za-z]+")
+_WORD: Final = re.compile(r"[^\W\d_]+")
 _VALUE: Final = re.compile(r"([:=]>?)[ \t]{0,3}([\"']?)([0-9]{1,8})\2(?=[\s,;&}\])|\"']|\.(?![0-9])|\Z)")
 _KEY: Final = re.compile(r"(?<![\w.])[\"']?([A-Za-z_][\w.\-]{0,31}(?:\[[0-9]{0,2}\])?)[\"']?[ \t]{0,3}\Z")
 _LONGEST_KEY_CHARS: Final = 48
@@ -73,7 +73,7 @@ def digits_of(text: str) -> str:
     match = _WRITTEN.fullmatch(text)
     if match:
         return match[1]
-    if not 2 < len(text) <= _LONGEST_SPOKEN_CHARS:
+    if not 2 < len(text) <= _LONGEST_SPOKEN_CHARS or not all(map(_may_be_spoken, _WORD.findall(text))):
         return ""
     tokens = tokens_of(text.lower())
     chain = next(chains_of(tokens, Reading()), None)
@@ -83,12 +83,20 @@ def digits_of(text: str) -> str:
     return digits if len(digits) <= MAX_FIELD_DIGITS else ""
 
 
-def split_cards(leaves: Sequence[Leaf]) -> Iterator[tuple[Leaf, Leaf]]:
-    """First and last leaf of every card that the leaves of one document make when joined."""
+def _may_be_spoken(word: str) -> bool:
+    word = word.lower()
+    return word in NUMBER_WORDS or word in FILLERS or word in HOMOPHONES or run_together(word) > 0
+
+
+def split_cards(leaves: Sequence[Leaf], *, pads: bool) -> Iterator[tuple[Leaf, Leaf]]:
+    """First and last leaf of every card that the leaves of one document make when joined.
+
+    ``pads``: integers under keys that count are also tried with the zeros that an integer cannot begin with.
+    """
     for run in _runs(leaves):
         yield from _in_run(run)
     for series in _counted(leaves):
-        yield from _in_series(series)
+        yield from _in_series(series, pads=pads)
 
 
 def pairs_in(text: str) -> list[Leaf]:
@@ -210,10 +218,16 @@ def _places(key: str) -> Iterator[tuple[str, int]]:
         yield f"{stem}{_ORDINAL_PLACES[row][0]}", _ORDINAL_PLACES[row][1]
 
 
-def _in_series(series: Sequence[Leaf]) -> Iterator[tuple[Leaf, Leaf]]:
-    padded = [leaf._replace(digits=leaf.digits.zfill(_PADDED_DIGITS)) if leaf.is_integer else leaf for leaf in series]
-    ends = (series[-1]._replace(digits=series[-1].digits.zfill(width)) for width in range(1, _PADDED_DIGITS))
-    for leaves in (series, padded, *([*padded[:-1], end] for end in ends)):
+def _in_series(series: Sequence[Leaf], *, pads: bool) -> Iterator[tuple[Leaf, Leaf]]:
+    for leaves in (series, *(_padded(series) if pads else ())):
         for begin, end in _card_windows(leaves):
             if not _are_other(leaves[begin:end]):
                 yield series[begin], series[end - 1]
+
+
+def _padded(series: Sequence[Leaf]) -> Iterator[list[Leaf]]:
+    """The series with every integer as four digits, and the last one as fewer."""
+    padded = [leaf._replace(digits=leaf.digits.zfill(_PADDED_DIGITS)) if leaf.is_integer else leaf for leaf in series]
+    yield padded
+    for width in range(1, _PADDED_DIGITS):
+        yield [*padded[:-1], series[-1]._replace(digits=series[-1].digits.zfill(width))]

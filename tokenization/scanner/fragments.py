@@ -70,8 +70,8 @@ def _fragment(text: str, tokens: Sequence[Token], chain: Sequence[Atom], bare: b
         return None
     groups = [atom.digits for atom in chain]
     gaps = [text[before.end : after.start] for before, after in pairwise(chain)]
-    digit_by_digit = len(groups) == len(digits)
-    if (not digit_by_digit and are_other_numbers(groups, gaps)) or _is_price_or_time(groups, gaps):
+    may_be_others = 1 < len(groups) < len(digits)  # neither written in one piece nor digit by digit
+    if (may_be_others and are_other_numbers(groups, gaps)) or _is_price_or_time(groups, gaps):
         return None
     following = chain[-1].next_token
     if following < len(tokens) and tokens[following].text in UNIT_WORDS:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
-from typing import Final, NamedTuple
+from itertools import accumulate
+from typing import Final
 
 from tokenization.scanner.exemptions import (
     are_other_numbers,
@@ -37,37 +37,39 @@ _MOST_POSTAL_GROUPS: Final = 7  # 26 digits in fours
 _STRUCTURE: Final = re.compile(r"[^\W\d_]|[\":={}<>]")
 
 
-class Group(NamedTuple):
-    """Digits that stand together, and their place in the text."""
-
-    digits: str
-    start: int
-    end: int
+Span = tuple[int, int]
 
 
 class Chain:
-    """Digit groups in order with nothing but separators between them."""
+    """Digit groups in order with nothing but separators between them: their digits, and their places in the text."""
 
-    __slots__ = ("digits", "gaps", "groups", "starts", "text")
+    __slots__ = ("digits", "groups", "spans", "starts", "text")
 
-    def __init__(self, text: str, groups: Sequence[Group]) -> None:
+    def __init__(self, text: str, spans: Sequence[Span], groups: Sequence[str]) -> None:
         self.text = text
+        self.spans = spans
         self.groups = groups
-        self.digits = "".join(group.digits for group in groups)
-        self.gaps = [text[before.end : after.start] for before, after in pairwise(groups)]
-        self.starts = list(
-            accumulate((len(group.digits) for group in groups), initial=0)
-        )  # in digits; one more at the end
+        self.digits = "".join(groups)
+        self.starts = [0, *accumulate(map(len, groups))]  # in digits; one more at the end
+
+    def gap(self, index: int) -> str:
+        """What stands between this group and the next."""
+        return self.text[self.spans[index][1] : self.spans[index + 1][0]]
 
     def card_windows(self) -> Iterator[tuple[int, int]]:
         """First and last group of every window that has a card's prefix, length and check digit (1) (2), in order."""
-        if len(self.digits) < SHORTEST_PAN:
+        digits, starts = self.digits, self.starts
+        issued = [
+            first for first, start in enumerate(starts) if digits[start : start + PREFIX_DIGITS] in LENGTHS_BY_PREFIX
+        ]
+        if not issued:
             return
-        ends = {end: index for index, end in enumerate(self.starts[1:])}
-        for first, start in enumerate(self.starts[:-1]):
-            for length in LENGTHS_BY_PREFIX.get(self.digits[start : start + PREFIX_DIGITS], ()):
+        ends = {end: index for index, end in enumerate(starts[1:])}
+        for first in issued:
+            start = starts[first]
+            for length in LENGTHS_BY_PREFIX[digits[start : start + PREFIX_DIGITS]]:
                 last = ends.get(start + length)
-                if last is not None and passes_luhn(self.digits[start : start + length]):
+                if last is not None and passes_luhn(digits[start : start + length]):
                     yield first, last
 
 
@@ -77,7 +79,7 @@ def cards_in(chain: Chain) -> Iterator[tuple[int, int]]:
     for first, last in chain.card_windows():
         if first >= free_from and _is_card(chain, first, last):
             free_from = last + 1
-            yield chain.groups[first].start, chain.groups[last].end
+            yield chain.spans[first][0], chain.spans[last][1]
 
 
 def is_grouped_like_card(sizes: Sequence[int]) -> bool:
@@ -95,22 +97,22 @@ def card_words_before(text: str, start: int) -> bool:
 
 
 def _is_card(chain: Chain, first: int, last: int) -> bool:
-    text, start, end = chain.text, chain.groups[first].start, chain.groups[last].end
+    text, start, end = chain.text, chain.spans[first][0], chain.spans[last][1]
     shaped = _is_single_card(chain, first) if first == last else _are_card_groups(chain, first, last)
     return shaped and not is_in_iban(text, start, end) and not _is_in_postal_barcode(chain, first, last)  # (4)
 
 
 def _is_single_card(chain: Chain, index: int) -> bool:
-    digits, start, end = chain.groups[index]
+    start, end = chain.spans[index]
     if is_fraction(chain.text, start, end):  # (4)
         return False
-    return len(digits) > SHORTEST_PAN or not is_labelled_otherwise(chain.text, start)
+    return end - start > SHORTEST_PAN or not is_labelled_otherwise(chain.text, start)
 
 
 def _are_card_groups(chain: Chain, first: int, last: int) -> bool:
-    text, start = chain.text, chain.groups[first].start
-    groups = [group.digits for group in chain.groups[first : last + 1]]
-    gaps = chain.gaps[first:last]
+    text, start = chain.text, chain.spans[first][0]
+    groups = chain.groups[first : last + 1]
+    gaps = [chain.gap(index) for index in range(first, last)]
     sizes = [len(group) for group in groups]
     if sum(sizes) == SHORTEST_PAN and is_labelled_otherwise(text, start):
         return False
@@ -131,11 +133,9 @@ def _has_few_separators(sizes: Sequence[int], gaps: Sequence[str]) -> bool:
 
 def _is_not_cut_out(chain: Chain, first: int, last: int, size: int) -> bool:
     """(3) At least one end differs from what lies beyond it; both ends in a long list of small numbers."""
-    left = first == 0 or chain.gaps[first - 1] != chain.gaps[first] or len(chain.groups[first - 1].digits) != size
+    left = first == 0 or chain.gap(first - 1) != chain.gap(first) or len(chain.groups[first - 1]) != size
     right = (
-        last == len(chain.groups) - 1
-        or chain.gaps[last] != chain.gaps[last - 1]
-        or len(chain.groups[last + 1].digits) != size
+        last == len(chain.groups) - 1 or chain.gap(last) != chain.gap(last - 1) or len(chain.groups[last + 1]) != size
     )
     if size <= _SMALL_GROUP and len(chain.digits) > _CARD_WITH_EXPIRY_AND_CODE_DIGITS:
         return left and right
@@ -144,7 +144,7 @@ def _is_not_cut_out(chain: Chain, first: int, last: int, size: int) -> bool:
 
 def _is_whole(chain: Chain, first: int, last: int, gaps: Sequence[str]) -> bool:
     """(3) Unusual grouping: the whole chain with one separator throughout, or a card spoken of just before."""
-    start = chain.groups[first].start
+    start = chain.spans[first][0]
     if any(map(_STRUCTURE.search, gaps)):
         return False
     if first == 0 and last == len(chain.groups) - 1 and len(set(gaps)) == 1 and len(gaps) > 1:
@@ -157,7 +157,7 @@ def _is_in_postal_barcode(chain: Chain, first: int, last: int) -> bool:
     if first == last:
         return False
     for begin in range(first - 1, max(-1, first - 1 - _MOST_POSTAL_GROUPS), -1):
-        if chain.gaps[begin] != chain.gaps[first]:
+        if chain.gap(begin) != chain.gap(first):
             return False
         if is_postal_barcode(chain.digits, chain.starts[begin], chain.starts[last + 1]):
             return True

@@ -23,7 +23,7 @@ from tokenization.scanner.lexicon import (
     UNITS,
 )
 from tokenization.scanner.limits import MAX_FILLER_WORDS, MAX_SPOKEN_GAP_CHARS
-from tokenization.scanner.shapes import Chain, Group, is_grouped_like_card
+from tokenization.scanner.shapes import Chain, is_grouped_like_card
 
 Span = tuple[int, int]
 
@@ -120,7 +120,7 @@ def _cards(text: str, atoms: Sequence[Atom]) -> Iterator[Span]:
     if not any(atom.is_word for atom in atoms):
         return
     for variant in _variants(atoms):
-        chain = Chain(text, [Group(atom.digits, atom.start, atom.end) for atom in variant])
+        chain = Chain(text, [(atom.start, atom.end) for atom in variant], [atom.digits for atom in variant])
         free_from = 0
         for first, last in chain.card_windows():
             if first >= free_from and _is_spoken_card(variant, first, last):

@@ -7,7 +7,7 @@ What must hold:
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tokenization.scanner.fields import Leaf, digits_of, split_cards
@@ -19,6 +19,9 @@ from tokenization.scanner.views import View
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _IN_FOURS: Final = re.compile(r"[0-9]{4}[\W_]{1,6}[0-9]")
+# Two groups of four, not in the middle of a UUID. The looks behind come after a digit, to which the engine skips quickly.
+TWO_FOURS: Final = re.compile(r"[0-9](?<![0-9][0-9])(?<![0-9a-f]{4}-[0-9])[0-9]{3}[\W_]{1,6}[0-9]{4}(?![0-9])")
+_FEWEST_SPOKEN_WORDS: Final = 3  # one part has four digits or more: "forty-two hundred forty-two"
 _FEWEST_SPOKEN_DIGITS: Final = 4  # fewer are a quantity
 _FEWEST_NUMBER_WORDS: Final = 2  # "forty-two hundred"
 _JOINED_STRINGS: Final = 4  # neighbouring strings that may hold one card between their words
@@ -73,18 +76,26 @@ def _visit(value: object, place: Item, depth: int, items: list[Item]) -> None:
         items.append(place._replace(value=value))
 
 
-def joined_cards(items: Sequence[Item]) -> Iterator[int]:
-    """The number of digits in the first and last part of every card that neighbouring leaves or keys make."""
+def joined_cards(items: Sequence[Item], *, pads: bool) -> Iterator[int]:
+    """The number of digits in the first and last part of every card that neighbouring leaves or keys make.
+
+    ``pads`` is that of ``split_cards``.
+    """
     leaves = [_leaf(item) for item in items if not item.is_key]
-    keys = [Leaf(_digits(item.key), container=item.container) for item in items if item.is_key]
+    keys = [Leaf(_digits_of_key(item.key), container=item.container) for item in items if item.is_key]
     for row in (leaves, keys):
-        for first, last in split_cards(row):
+        for first, last in split_cards(row, pads=pads):
             yield len(first.digits) + len(last.digits)
     yield from _between_words([item.value for item in items if isinstance(item.value, str)])
 
 
 def _digits(text: str) -> str:
     return digits_of(fold(View(text)).text)
+
+
+def _digits_of_key(key: str) -> str:
+    """Those of a key that is figures; number words are names."""
+    return _digits(key) if key[-1:].isdecimal() or not key.isascii() else ""
 
 
 def _leaf(item: Item) -> Leaf:
@@ -96,17 +107,24 @@ def _leaf(item: Item) -> Leaf:
     return Leaf("")
 
 
-def _between_words(strings: Iterable[str]) -> Iterator[int]:
+def _between_words(strings: Sequence[str]) -> Iterator[int]:
     """Strings that end and begin with parts of a card, grouped in fours or spoken, among other words."""
+    texts = [fold(View(string)).text.lower() for string in strings]
+    if not any(TWO_FOURS.search(text) or _number_words(text) >= _FEWEST_SPOKEN_WORDS for text in texts):
+        return
     rows: list[tuple[Fragment, ...]] = []
-    for string in strings:
-        rows = [*rows[1 - _JOINED_STRINGS :], _parts(fold(View(string)).text.lower())]
+    for text in texts:
+        rows = [*rows[1 - _JOINED_STRINGS :], _parts(text)]
         if rows[-1] and joined_card(rows, card_spoken_of=False):
             yield len(rows[-1][0].digits)
 
 
+def _number_words(text: str) -> int:
+    return sum(word in NUMBER_WORDS for word in _WORD.findall(text))
+
+
 def _parts(text: str) -> tuple[Fragment, ...]:
-    if not _IN_FOURS.search(text) and sum(word in NUMBER_WORDS for word in _WORD.findall(text)) < _FEWEST_NUMBER_WORDS:
+    if not _IN_FOURS.search(text) and _number_words(text) < _FEWEST_NUMBER_WORDS:
         return ()
     found = fragments_of(text)
     return tuple(

@@ -20,8 +20,9 @@ from tokenization.scanner.spoken import cards_in_speech
 from tokenization.scanner.structure import TooLargeError, items_of, joined_cards, parsed
 from tokenization.scanner.traits import (
     Traits,
+    digit_regions,
+    is_too_short,
     may_hold_codes,
-    may_hold_digits,
     may_hold_look_alikes,
     may_hold_pairs,
     may_hold_speech,
@@ -64,13 +65,15 @@ def _findings(text: str) -> Iterator[Finding]:
     if len(text) > MAX_TEXT_CHARS:  # (2)
         yield Finding("too_large", 0, len(text))
         return
+    if is_too_short(text):  # (1)
+        return
     view = fold(View(text))
     allowance = MAX_DECODED_GROWTH * len(text) + _LEAST_GROWTH_CHARS
     for _ in range(MAX_DECODE_DEPTH + 1):
         traits = Traits(view.text)
         for kind, start, end in _hits(traits):
             yield _placed(view, kind, start, end)
-        clear = decoded(view, traits.lower, traits.digits)
+        clear = decoded(view, traits)
         if clear is None:
             return
         view = fold(clear)
@@ -89,10 +92,11 @@ def _placed(view: View, kind: Kind, start: int, end: int) -> Finding:
 def _hits(traits: Traits) -> Iterator[Hit]:
     """What the rules find in a folded text; each is tried only where it can find something (1)."""
     text = traits.text
-    if may_hold_digits(traits):
-        yield from (("digits", *span) for span in cards_in_digits(text))
+    regions = digit_regions(traits)
+    if regions:
+        yield from (("digits", *span) for span in cards_in_digits(text, regions))
     if may_hold_pairs(traits):
-        yield from (("fields", first.start, last.end) for first, last in split_cards(pairs_in(text)))
+        yield from (("fields", first.start, last.end) for first, last in split_cards(pairs_in(text), pads=False))
     if may_hold_structure(traits):
         yield from _in_structure(text)
     if may_hold_look_alikes(traits):
@@ -107,7 +111,7 @@ def _in_structure(text: str) -> Iterator[Hit]:
     """A card split over the leaves of a text that is JSON. What parses but is too large or deep is refused (2)."""
     try:
         value = parsed(text)
-        if value is not None and next(joined_cards(items_of(value)), None) is not None:
+        if value is not None and next(joined_cards(items_of(value), pads=False), None) is not None:
             yield "fields", 0, len(text)
     except (TooLargeError, RecursionError):
         yield "too_large", 0, len(text)

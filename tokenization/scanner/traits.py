@@ -8,21 +8,22 @@ by the class of its character, because searching bytes for a constant is the fas
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import eq
 from typing import Final
 
 from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN
 from tokenization.scanner.lexicon import FILLERS, NUMBER_WORDS
 from tokenization.scanner.limits import MAX_GAP_CHARS
 from tokenization.scanner.spoken import MOST_DIGITS, NUMBER_WORD_BEGINNINGS, run_together
+from tokenization.scanner.structure import TWO_FOURS
 from tokenization.scanner.written import (
     LONGEST_GROUP_IN_PROSE,
-    LOOK_ALIKE_CODE_LETTERS,
     LOOK_ALIKE_LETTERS,
     SPARE_DIGITS_IN_PROSE,
 )
 
-# Classes of characters: a digit, a letter that looks like one, one that does so in codes, another letter, anything else.
-_DIGIT, _LOOK_ALIKE, _CODE_LETTER, _LETTER, _OTHER = b"012a "
+# Classes of characters: a digit, a letter that looks like one, another letter, anything else.
+_DIGIT, _LOOK_ALIKE, _LETTER, _OTHER = b"01a "
 
 
 def _class_of(code: int) -> int:
@@ -31,8 +32,6 @@ def _class_of(code: int) -> int:
         return _DIGIT
     if character in LOOK_ALIKE_LETTERS:
         return _LOOK_ALIKE
-    if character in LOOK_ALIKE_CODE_LETTERS:
-        return _CODE_LETTER
     return _LETTER if character.isalpha() and code < 128 else _OTHER
 
 
@@ -41,16 +40,17 @@ _SIGNS: Final = bytes(code for code in range(256) if code > 127 or not chr(code)
 _TO_SPACE: Final = bytes.maketrans(_SIGNS, b" " * len(_SIGNS))
 _ROW_OF_DIGITS: Final = b"0" * SHORTEST_PAN
 _LONG_GROUP: Final = re.compile(rb"(?<![a-z0-9])[0-9]{%d}" % (LONGEST_GROUP_IN_PROSE + 1))
+_ROW_OF_DIGITS_AND_SIGNS: Final = re.compile(b"[0 ]{%d,}" % SHORTEST_PAN)
 _EXPONENT: Final = re.compile("[0-9]e1[2-8]")
-_GAP: Final = re.compile(r"[0-9]([^0-9]+)(?=[0-9])")
+_GAP: Final = re.compile(r"[0-9]([^0-9\W_]|[^0-9]{2,})(?=[0-9])")  # not a single sign
 _SIGN_CHARACTERS: Final = frozenset(chr(code) for code in range(128) if not chr(code).isalnum())
 _WORD_AFTER_DIGIT: Final = re.compile(rf"[0-9][\W_]{{0,{MAX_GAP_CHARS}}}([a-z]{{2,9}})")
 _SHORT_VALUE: Final = re.compile(
     r"[\"'\[,:=>{][^A-Za-z0-9\"]{0,8}([0-9]{1,8})(?=[\"'\],;&}\s.)|]|\Z|[^A-Za-z0-9\"]{1,8}[\"\],}])"
 )
-_TWO_FOURS: Final = re.compile(b"0000 {1,24}0000(?!0)")  # in classes; a sign may have four bytes
+_FOUR_DIGITS: Final = b"0000"
 _LONGEST_LONE_WORD: Final = 5  # two number words run together have six letters or more
-_HEXADECIMAL: Final = b"0123456789abcdef"  # no number word is made of these alone
+_HEXADECIMAL: Final = b"0123456789abcdef"
 _LETTERS: Final = re.compile(b"[a-z]+")
 
 _WORDS: Final = frozenset(word.encode() for word in NUMBER_WORDS)
@@ -65,23 +65,33 @@ class Traits:
     ``glued`` are the words that are several number words run together, or one between digits.
     """
 
-    __slots__ = ("_value_digits", "classes", "digits", "glued", "has_number_words", "lower", "raw", "text", "words")
+    __slots__ = (
+        "_value_digits",
+        "classes",
+        "digits",
+        "encoded",
+        "glued",
+        "has_number_words",
+        "lower",
+        "raw",
+        "text",
+        "words",
+    )
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lower = text.lower()
         self.raw = self.lower.encode("utf-8", "surrogatepass")
-        self.classes = b" %b " % text.encode("utf-8", "surrogatepass").translate(_CLASSES)
+        self.encoded = text.encode("utf-8", "surrogatepass")
+        self.classes = b" %b " % self.encoded.translate(_CLASSES)
         self.digits = self.classes.count(_DIGIT)
         self.words = words = self.raw.translate(_TO_SPACE).split()
-        odd = [word for word in words if len(word) > _LONGEST_LONE_WORD or not word.isalpha()]
         self.glued = {
-            word
-            for word in odd
-            if (word[:3] in _BEGINNINGS or not word.isalpha())
-            and word.translate(None, _HEXADECIMAL)
-            and _is_glued(word)
+            word for word in words if len(word) > _LONGEST_LONE_WORD and word[:3] in _BEGINNINGS and _is_glued(word)
         }
+        row = self.classes
+        if b"0a" in row or b"a0" in row or b"01" in row or b"10" in row:
+            self.glued.update(word for word in words if _is_mixed(word) and _is_glued(word))
         self.has_number_words = bool(self.glued) or not _WORDS.isdisjoint(words)
         self._value_digits: int | None = None
 
@@ -98,15 +108,33 @@ class Traits:
         return sum(_most_digits(word) for word in self.words if word in _WORDS or word in self.glued)
 
 
-def may_hold_digits(traits: Traits) -> bool:
-    """Whether there are digits enough, and not too much between them."""
-    if traits.digits < SHORTEST_PAN:
+def is_too_short(text: str) -> bool:
+    """Whether a text has not the characters for a card (one for each digit, if ASCII) nor the words for a security code."""
+    if len(text) >= SHORTEST_PAN or not text.isascii():
         return False
-    if _ROW_OF_DIGITS in traits.raw.translate(_CLASSES, _SIGNS) or _may_be_prose(traits):
+    raw = text.lower().encode().translate(None, _SIGNS)
+    return not any(mark in raw for mark in (b"cv", b"csc", b"cav2", b"card", b"quad"))  # "quad42quad42"
+
+
+def digit_regions(traits: Traits) -> Sequence[tuple[int, int]]:
+    """Where cards written in digits may be: nowhere, in rows of digits and signs, or, if words may join them, anywhere."""
+    if traits.digits < SHORTEST_PAN:
+        return ()
+    if _may_be_joined_by_words(traits):
+        return ((0, len(traits.text)),)
+    if _ROW_OF_DIGITS not in traits.raw.translate(_CLASSES, _SIGNS):
+        return ()
+    if not traits.text.isascii():
+        return ((0, len(traits.text)),)
+    rows = _ROW_OF_DIGITS_AND_SIGNS.finditer(traits.classes)
+    return [(row.start() - 1, row.end() - 1) for row in rows if row[0].count(_DIGIT) >= SHORTEST_PAN]
+
+
+def _may_be_joined_by_words(traits: Traits) -> bool:
+    lower = traits.lower
+    if _may_be_prose(traits) or "e+1" in lower or ("e1" in lower and _EXPONENT.search(lower)):
         return True
-    if "e+1" in traits.lower or ("e1" in traits.lower and _EXPONENT.search(traits.lower)):
-        return True
-    return not FILLERS.isdisjoint(_WORD_AFTER_DIGIT.findall(traits.lower)) or _may_have_equal_gaps(traits.lower)
+    return not FILLERS.isdisjoint(_WORD_AFTER_DIGIT.findall(lower)) or _may_have_equal_gaps(lower)
 
 
 def _may_be_prose(traits: Traits) -> bool:
@@ -116,6 +144,8 @@ def _may_be_prose(traits: Traits) -> bool:
 def _may_have_equal_gaps(lower: str) -> bool:
     """Whether two gaps between digits are equal and more than a few signs."""
     gaps = _GAP.findall(lower)
+    if True not in map(eq, gaps, gaps[1:]):
+        return False
     equal = {gap for gap, following in pairwise(gaps) if gap == following}
     return any(len(gap) > MAX_GAP_CHARS or not _SIGN_CHARACTERS.issuperset(gap) for gap in equal)
 
@@ -130,7 +160,7 @@ def may_hold_structure(traits: Traits) -> bool:
     text = traits.text.strip()
     if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
         return False
-    if _TWO_FOURS.search(traits.classes):
+    if traits.classes.count(_FOUR_DIGITS) > 1 and TWO_FOURS.search(traits.lower):
         return True
     return traits.value_digits() + traits.spoken_digits() >= SHORTEST_PAN
 
@@ -140,9 +170,9 @@ def may_hold_look_alikes(traits: Traits) -> bool:
     if not traits.digits:
         return False
     row = traits.classes
-    if b"01" in row or b"10" in row or b"0 1 " in row or b" 1 0" in row or b"0 11" in row or b"11 0" in row:
+    if b"01" in row or b"10" in row or b"0 1 " in row or b" 1 0" in row:
         return True
-    return b"020" in row or b"022" in row or b"0002" in row or b"20" in row
+    return b"0 11" in row or b"11 0" in row
 
 
 def may_hold_codes(traits: Traits) -> bool:
@@ -170,6 +200,11 @@ def may_hold_speech(traits: Traits) -> bool:
             if sum(map(_most_digits, words[first:beyond])) >= SHORTEST_PAN:
                 return True
     return False
+
+
+def _is_mixed(word: bytes) -> bool:
+    """Whether a word has digits and letters, and not only hexadecimal ones, of which no number word is made."""
+    return not word.isalpha() and bool(word.translate(None, _HEXADECIMAL))
 
 
 def _is_glued(word: bytes) -> bool:

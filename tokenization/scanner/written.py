@@ -9,7 +9,7 @@ from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN
 from tokenization.scanner.lexicon import FILLERS, UNIT_WORDS, digit_count
 from tokenization.scanner.limits import MAX_FILLER_WORDS, MAX_GAP_CHARS
 from tokenization.scanner.runs import SHORTEST_LONG_RUN, holds_card, scientific_cards
-from tokenization.scanner.shapes import Chain, Group, cards_in
+from tokenization.scanner.shapes import Chain, cards_in
 
 Span = tuple[int, int]
 
@@ -27,28 +27,44 @@ _FEWEST_NUMBERED_GROUPS: Final = 2
 
 # A token of digits and their look-alikes that holds a digit early on, or look-alikes of one digit alone.
 _LOOK_ALIKE_TOKEN: Final = re.compile(
-    r"(?<![^\W_])(?:(?=[A-Za-z]{0,3}[0-9])[0-9OoQDIli]{1,19}|(?=[A-Z]{0,3}[0-9])[0-9OQDIlSZ]{4,19}|[OoIl]{2,6}"
+    r"(?<![^\W_])(?:(?=[A-Za-z]{0,3}[0-9])[0-9OoQDIli]{1,19}|[OoIl]{2,6}"
     r"|(?<=[0-9OoIl] )[OoIl])(?![^\W_])"
 )
 LOOK_ALIKE_LETTERS: Final = frozenset("OoQDIli")
-LOOK_ALIKE_CODE_LETTERS: Final = frozenset("SZ")  # only in tokens of four characters or more, such as 42S4
-_LOOK_ALIKES: Final = str.maketrans("OoQDIliSZ", "000011152")
+_LOOK_ALIKES: Final = str.maketrans("OoQDIli", "0000111")
 
 
-def cards_in_digits(text: str) -> Iterator[Span]:
-    """Spans of card numbers written in ASCII digits, whatever stands between them."""
-    spans = [match.span() for match in _RUN.finditer(text)]
+def cards_in_digits(text: str, regions: Sequence[Span]) -> Iterator[Span]:
+    """Spans of card numbers written in ASCII digits in the regions of the text, whatever stands between them."""
+    for begin, end in regions:
+        spans = [match.span() for match in _RUN.finditer(text, begin, end)]
+        yield from _in_runs(text, spans)
+        if end - begin == len(text):
+            yield from _in_prose(text, spans)
+            yield from scientific_cards(text)
+
+
+def _in_runs(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     gaps = [text[before[1] : after[0]] for before, after in pairwise(spans)]
-    for chain in _chains(text, spans, gaps):
-        yield from cards_in(chain)
+    for row in _rows(spans, gaps):
+        yield from _in_row(text, row)
     for begin, end in _equal_neighbours(gaps):
         if _is_odd_separator(gaps[begin]):
-            yield from cards_in(Chain(text, _groups(text, spans[begin : end + 1])))
-    yield from _in_prose(text, spans)
+            yield from cards_in(_chain(text, spans[begin : end + 1]))
     for start, end in spans:
         if end - start >= SHORTEST_LONG_RUN and holds_card(text, start, end):
             yield start, end
-    yield from scientific_cards(text)
+
+
+def _in_row(text: str, row: Sequence[Span]) -> Iterator[Span]:
+    yield from cards_in(_chain(text, row))
+    numbered = _numbered(text, row)
+    if numbered:
+        yield from cards_in(_chain(text, numbered))
+
+
+def _chain(text: str, spans: Sequence[Span]) -> Chain:
+    return Chain(text, spans, [text[start:end] for start, end in spans])
 
 
 def cards_in_look_alikes(text: str) -> Iterator[Span]:
@@ -58,13 +74,13 @@ def cards_in_look_alikes(text: str) -> Iterator[Span]:
         return
     spans = [match.span() for match in _RUN.finditer(translated)]
     gaps = [translated[before[1] : after[0]] for before, after in pairwise(spans)]
-    for chain in _chains(translated, spans, gaps):
-        for start, end in cards_in(chain):
+    for row in _rows(spans, gaps):
+        for start, end in _in_row(translated, row):
             if text[start:end] != translated[start:end]:
                 yield start, end
 
 
-def _chains(text: str, spans: Sequence[Span], gaps: Sequence[str]) -> Iterator[Chain]:
+def _rows(spans: Sequence[Span], gaps: Sequence[str]) -> Iterator[Sequence[Span]]:
     """Digit groups with nothing but a few signs and filler words between them, where they are long enough for a card."""
     begin = digits = 0
     for at, (start, end) in enumerate(spans):
@@ -72,15 +88,13 @@ def _chains(text: str, spans: Sequence[Span], gaps: Sequence[str]) -> Iterator[C
         if at < len(gaps) and (gaps[at] in _COMMON_SIGNS or _joins(gaps[at])):
             continue
         if digits >= SHORTEST_PAN:
-            groups = _groups(text, spans[begin : at + 1])
-            yield Chain(text, groups)
-            numbered = _numbered(groups)
-            if numbered:
-                yield Chain(text, numbered)
+            yield spans[begin : at + 1]
         begin, digits = at + 1, 0
 
 
 def _joins(gap: str) -> bool:
+    if gap.isalpha():  # within an identifier, mostly
+        return gap.lower() in FILLERS
     first = _WORD.search(gap)
     if first is None:
         return len(gap) <= MAX_GAP_CHARS
@@ -90,16 +104,12 @@ def _joins(gap: str) -> bool:
     return len(words) <= MAX_FILLER_WORDS and FILLERS.issuperset(words)
 
 
-def _groups(text: str, spans: Sequence[Span]) -> list[Group]:
-    return [Group(text[start:end], start, end) for start, end in spans]
-
-
-def _numbered(groups: Sequence[Group]) -> Sequence[Group]:
+def _numbered(text: str, spans: Sequence[Span]) -> Sequence[Span]:
     """The groups that stand after 1, 2, 3 … where the text begins with such an enumeration; else none."""
     count = 0
-    while 2 * count + 1 < len(groups) and groups[2 * count].digits == str(count + 1):
+    while 2 * count + 1 < len(spans) and text[slice(*spans[2 * count])] == str(count + 1):
         count += 1
-    return groups[1 : 2 * count : 2] if count >= _FEWEST_NUMBERED_GROUPS else ()
+    return spans[1 : 2 * count : 2] if count >= _FEWEST_NUMBERED_GROUPS else ()
 
 
 def _equal_neighbours(gaps: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -128,14 +138,11 @@ def _in_prose(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     """A text with few digits besides the groups of one card, with words between them."""
     if len(spans) < _FEWEST_GROUPS_IN_PROSE or digit_count(text) > LONGEST_PAN + SPARE_DIGITS_IN_PROSE:
         return
-    groups = _groups(text, [(start, end) for start, end in spans if not text[start - 1 : start].isalpha()])
-    chain = Chain(text, _numbered(groups) or groups)
-    sizes = [len(group.digits) for group in chain.groups]
-    if (
-        len(sizes) >= _FEWEST_GROUPS_IN_PROSE
-        and max(sizes) <= LONGEST_GROUP_IN_PROSE
-        and all(map(_is_prose, chain.gaps))
-    ):
+    free = [(start, end) for start, end in spans if not text[start - 1 : start].isalpha()]
+    chain = _chain(text, _numbered(text, free) or free)
+    if len(chain.groups) < _FEWEST_GROUPS_IN_PROSE or max(map(len, chain.groups)) > LONGEST_GROUP_IN_PROSE:
+        return
+    if all(_is_prose(chain.gap(index)) for index in range(len(chain.groups) - 1)):
         for start, end in cards_in(chain):
             if _LONG_GROUP.match(text, start):
                 yield start, end

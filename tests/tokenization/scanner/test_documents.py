@@ -52,7 +52,8 @@ def test_a_card_is_found_however_a_document_splits_it(row: str, seed: int) -> No
     assert contains_card_in_bytes(json.dumps(value, indent=2).encode(), None)
 
 
-@pytest.mark.parametrize("row", JSON_EVASIONS)
+# As a text, an integer has lost the zeros that it began with.
+@pytest.mark.parametrize("row", sorted(JSON_EVASIONS.keys() - {"fields p0 to p3, integers"}))
 def test_the_text_of_a_document_is_enough_to_find_the_card(row: str) -> None:
     rng = Random(f"document text {row}")
     for _ in range(20):

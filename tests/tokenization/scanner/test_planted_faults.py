@@ -107,7 +107,7 @@ HIDING: list[tuple[Fault, Callable[[str], int], str]] = [
     ((decoders, "_possible", without_kind("hex")), missed_text, "hex integer"),
     ((decoders, "_readable", readable_ascii), missed_text, "base64 of full-width digits"),
     ((written, "_joins", never), missed_text, "two halves, filler words between"),
-    ((written, "_numbered", lambda _: ()), missed_text, "numbered groups"),
+    ((written, "_numbered", lambda *_: ()), missed_text, "numbered groups"),
     ((written, "_equal_neighbours", nothing), missed_text, "letter between digits"),
     ((written, "_in_prose", nothing), missed_text, "over a sentence"),
     ((written, "holds_card", never), missed_text, "with expiry and code glued on"),

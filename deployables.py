@@ -50,4 +50,6 @@ class DeployableMetadata(MetadataHookInterface):
 
     def update(self, metadata: dict[str, Any]) -> None:
         metadata["dependencies"] = sorted({d for deployable in chosen(self.root) for d in deployable["dependencies"]})
+        extras = [deployable.get("extras", {}) for deployable in chosen(self.root)]
+        metadata["optional-dependencies"] = {name: needs for each in extras for name, needs in each.items()}
         metadata["scripts"] = {k: v for deployable in chosen(self.root) for k, v in deployable["scripts"].items()}

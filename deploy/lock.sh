@@ -3,11 +3,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
-lock() { # name, requirements on stdin
+lock() { # name, requirements on stdin; further options for uv
+  local name="$1"
+  shift
   "$python" -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-    --no-header --no-annotate --output-file "deploy/locks/$1.txt" - >/dev/null
+    --no-header --no-annotate --output-file "deploy/locks/$name.txt" "$@" - >/dev/null
 }
 requirements() { "$python" deploy/requirements.py "$@"; }
-for deployable in zone commerce auditor; do requirements "$deployable" | lock "$deployable"; done
-requirements zone commerce auditor demo | lock demo
-requirements zone commerce auditor dev | lock dev
+agreeing() { lock "$1" --constraint deploy/locks/dev.txt; } # what developers test is what ships
+requirements zone zone:vault zone:pkcs11 commerce auditor dev | lock dev
+for deployable in zone commerce auditor; do requirements "$deployable" | agreeing "$deployable"; done
+for extra in vault pkcs11; do requirements zone "zone:$extra" | agreeing "zone-$extra"; done
+requirements zone commerce auditor demo | agreeing demo

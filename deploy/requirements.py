@@ -17,8 +17,11 @@ def group(name: str) -> list[str]:
 
 
 def requirements(name: str) -> list[str]:
-    """A deployable's or a group's requirements. Raises KeyError for an unknown name."""
+    """The requirements of a deployable (``zone``), of one of its extras (``zone:vault``) or of a group. Raises KeyError."""
     deployables: dict[str, Any] = PYPROJECT["tool"]["cordon"]["deployables"]
+    deployable, _, extra = name.partition(":")
+    if extra:
+        return list(deployables[deployable]["extras"][extra])
     return list(deployables[name]["dependencies"]) if name in deployables else group(name)
 
 

@@ -63,12 +63,14 @@ _KEYS: Final[Mapping[str, _Kind]] = {
     # Opaque ids of Cordon's own. A processor's id may be digits only, so it stays in the ledger.
     **_keys_of(_Kind.TEXT, "charge checkout delivery feed grant identity key migration offer order payment"),
     **_keys_of(_Kind.TEXT, "reservation session token variant"),
+    **_keys_of(_Kind.TEXT, "consent custodian forward operation platform rekeying serial shopper"),
     **_keys_of(_Kind.TEXT, "expires_at name previous reason route software"),
     **_keys_of(_Kind.CODE, "algorithm brand channel country decided_by decision environment format from kind method"),
     **_keys_of(_Kind.CODE, "policy processor protocol provider purpose role rule side source state to version"),
+    **_keys_of(_Kind.CODE, "act host limit verb wording"),
     **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
     **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
-    **_keys_of(_Kind.COUNT, "uses uses_left variants"),
+    **_keys_of(_Kind.COUNT, "uses uses_left variants cards charges erased expired grants shares threshold"),
     **_keys_of(_Kind.INTEGER, "amount_minor ceiling_minor discount_minor price_minor"),
     **_keys_of(_Kind.CURRENCY, "currency"),
     **_keys_of(_Kind.LAST4, "last4"),
@@ -121,6 +123,37 @@ class EventType(StrEnum):
     WEBHOOK_REFUSED = "webhook.refused"
     KEY_CREATED = "key.created"
     KEY_USED_FOR_UNSEAL = "key.used_for_unseal"
+    KEY_ROTATED = "key.rotated"
+    KEY_RETIRED = "key.retired"
+    KEY_DESTROYED = "key.destroyed"
+    REKEYING_STARTED = "rekeying.started"
+    REKEYING_ADVANCED = "rekeying.advanced"
+    REKEYING_FINISHED = "rekeying.finished"
+    CEREMONY_HELD = "ceremony.held"
+    CUSTODIAN_ACKNOWLEDGED = "custodian.acknowledged"
+    SHARE_GIVEN = "share.given"
+    ZONE_UNSEALED = "zone.unsealed"
+    ZONE_SEALED = "zone.sealed"
+    CARD_SAVED = "card.saved"
+    CARD_DELETED = "card.deleted"
+    CONSENT_GIVEN = "consent.given"
+    CONSENT_WITHDRAWN = "consent.withdrawn"
+    VELOCITY_LIMITED = "velocity.limited"
+    DELEGATION_ACCEPTED = "delegation.accepted"
+    DELEGATION_REFUSED = "delegation.refused"
+    PLATFORM_ADDED = "platform.added"
+    PLATFORM_REMOVED = "platform.removed"
+    FORWARD_INTENDED = "forward.intended"
+    FORWARD_ANSWERED = "forward.answered"
+    FORWARD_UNKNOWN = "forward.unknown"
+    FORWARD_REFUSED = "forward.refused"
+    OPERATION_REQUESTED = "operation.requested"
+    OPERATION_APPROVED = "operation.approved"
+    OPERATION_REFUSED = "operation.refused"
+    OPERATION_EXECUTED = "operation.executed"
+    IDENTITY_REVOKED = "identity.revoked"
+    CERTIFICATES_RELOADED = "certificates.reloaded"
+    RECORDS_EXPIRED = "records.expired"
     ACCESS_REFUSED = "access.refused"
     CARD_TEXT_REFUSED = "card_text.refused"
     IDENTITY_ISSUED = "identity.issued"
@@ -142,6 +175,10 @@ _MONEY = "amount_minor currency"
 _CHECKOUT = f"protocol channel state from to lines items reason discount_minor order payment offer {_MONEY}"
 _CHARGE = f"payment checkout grant token order processor from to reason attempt source brand last4 {_MONEY}"
 _SESSION = "checkout token grant reason tries channel state from to expires_at"
+_KEY = "key purpose epoch algorithm provider previous uses expires_at count reason"
+_REKEYING = "rekeying key purpose cards total count reason"
+_FORWARD = "forward token grant host method route status reason attempt"
+_OPERATION = "operation act verb key reason decided_by expires_at"
 _GRANT = f"token checkout charge payment uses uses_left ceiling_minor expires_at reason {_MONEY}"
 
 MEANINGS: Final[Mapping[EventType, _Meaning]] = {
@@ -218,6 +255,60 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.KEY_USED_FOR_UNSEAL: _means(
         "A key was used to open a sealed card", "key purpose epoch token charge payment uses"
     ),
+    EventType.KEY_ROTATED: _means("A new key took over from an older one", _KEY),
+    EventType.KEY_RETIRED: _means("A key was retired: it opens what it sealed, and seals nothing more", _KEY),
+    EventType.KEY_DESTROYED: _means("Keys were destroyed, and with them every card under them", f"{_KEY} cards grants"),
+    EventType.REKEYING_STARTED: _means("Re-keying of stored cards began", _REKEYING),
+    EventType.REKEYING_ADVANCED: _means("Stored cards were sealed anew under a newer key", _REKEYING),
+    EventType.REKEYING_FINISHED: _means("Re-keying of stored cards came to its end", _REKEYING),
+    EventType.CEREMONY_HELD: _means(
+        "A key ceremony was held, and the root key was given out in shares", "key shares threshold environment reason"
+    ),
+    EventType.CUSTODIAN_ACKNOWLEDGED: _means(
+        "A custodian took a share and acknowledged the duty", "custodian key reason"
+    ),
+    EventType.SHARE_GIVEN: _means(
+        "A custodian gave a share to unseal the zone", "custodian key shares threshold reason"
+    ),
+    EventType.ZONE_UNSEALED: _means("The zone was unsealed", "key shares threshold provider reason"),
+    EventType.ZONE_SEALED: _means("The zone was sealed", "key provider reason"),
+    EventType.CARD_SAVED: _means(
+        "A card was saved for later purchases", "token brand last4 shopper consent expires_at"
+    ),
+    EventType.CARD_DELETED: _means(
+        "A card, its fingerprint and its grants were deleted", "token shopper grants reason"
+    ),
+    EventType.CONSENT_GIVEN: _means("A shopper agreed to have the card saved", "consent token shopper wording purpose"),
+    EventType.CONSENT_WITHDRAWN: _means("A shopper took back the consent", "consent token shopper wording purpose"),
+    EventType.VELOCITY_LIMITED: _means(
+        "Too many tries: no more are looked at for a while", "limit session count reason"
+    ),
+    EventType.DELEGATION_ACCEPTED: _means(
+        "An agent platform handed over a card, bound to its allowance",
+        f"platform protocol {_GRANT} grant brand last4 kind",
+    ),
+    EventType.DELEGATION_REFUSED: _means(
+        "A card that an agent platform sent was refused", "platform protocol reason status"
+    ),
+    EventType.PLATFORM_ADDED: _means(
+        "An agent platform was allowed to hand over cards", "platform name protocol reason"
+    ),
+    EventType.PLATFORM_REMOVED: _means(
+        "An agent platform may no longer hand over cards", "platform name protocol reason"
+    ),
+    EventType.FORWARD_INTENDED: _means("A request with a card was decided on, and nothing sent yet", _FORWARD),
+    EventType.FORWARD_ANSWERED: _means("The processor answered the request with the card", _FORWARD),
+    EventType.FORWARD_UNKNOWN: _means("It is not known whether the request with the card took effect", _FORWARD),
+    EventType.FORWARD_REFUSED: _means("A request with a card was not sent", _FORWARD),
+    EventType.OPERATION_REQUESTED: _means("An operator asked for a dangerous act", _OPERATION),
+    EventType.OPERATION_APPROVED: _means("A second operator approved the act", _OPERATION),
+    EventType.OPERATION_REFUSED: _means("The act was refused or lapsed", _OPERATION),
+    EventType.OPERATION_EXECUTED: _means("The approved act was carried out", _OPERATION),
+    EventType.IDENTITY_REVOKED: _means("An identity was revoked", "identity kind role side name serial reason"),
+    EventType.CERTIFICATES_RELOADED: _means(
+        "Certificates and permissions were read anew", "count serial expires_at reason"
+    ),
+    EventType.RECORDS_EXPIRED: _means("Records past their time were deleted", "kind erased expired count reason"),
     EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",

@@ -14,7 +14,7 @@ from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
 from vault_zone import internal_api, public_pages
 from vault_zone.errors import ZoneError, ZoneRefusal
-from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.keyring import ORIGIN
 from vault_zone.runtime import Zone
 

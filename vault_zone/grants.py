@@ -42,6 +42,7 @@ def create_grant(
             ceiling_minor=ceiling.amount_minor,
             currency=ceiling.currency,
             expires_ms=expires_ms,
+            created_ms=tx.now_ms,
             uses_left=uses,
             revoked_ms=None,
         )

@@ -6,7 +6,8 @@ from sqlalchemy.engine import Connection
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.ids import new_id
-from vault_zone.hazmat.keys import KeyProvider, KeyUnavailable
+from vault_zone.hazmat.keys import KeyProvider
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.hazmat.seal import new_key
 from vault_zone.models import data_key
 
@@ -14,6 +15,7 @@ SEALING = "sealing"
 ORIGIN = "vault_zone"
 # NIST SP 800-38D, 8.3: at most 2^32 seals under one key with random nonces. A new epoch begins long before.
 MAXIMUM_USES = 2**28
+CRYPTO_PERIOD_SECONDS = 365 * 86_400  # a key seals for a year (NIST SP 800-57 part 1, 5.3.6: at most two for such keys)
 
 
 class KeyRing:
@@ -69,6 +71,7 @@ class KeyRing:
                 state="active",
                 uses=1,
                 created_ms=tx.now_ms,
+                retire_by_ms=tx.now_ms + CRYPTO_PERIOD_SECONDS * 1000,
             )
         )
         tx.record(

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     text,
+    true,
 )
 
 from audit.store import metadata as audit_metadata
@@ -30,6 +32,8 @@ merchant = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("name", String(200), nullable=False),
+    Column("frame_origins", Text, nullable=False, server_default="[]"),  # JSON: whose pages may frame the card fields
+    Column("keys_destroyed_ms", BigInteger, nullable=True),  # its cards are gone for good, and it takes no more
     Column("created_ms", BigInteger, nullable=False),
 )
 
@@ -43,8 +47,11 @@ data_key = Table(
     Column("provider", String(20), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
     Column("state", String(10), nullable=False),
-    Column("uses", BigInteger, nullable=False),
+    Column("uses", BigInteger, nullable=False),  # counted when a process takes a lease of them, so never too few
     Column("created_ms", BigInteger, nullable=False),
+    Column("retire_by_ms", BigInteger, nullable=False),  # the end of its crypto-period: it seals nothing afterwards
+    Column("retired_ms", BigInteger, nullable=True),
+    Column("destroyed_ms", BigInteger, nullable=True),
     Index("uq_data_key_epoch", "merchant", "purpose", "epoch", unique=True),
 )
 
@@ -54,12 +61,37 @@ card_record = Table(
     Column("token", String(40), primary_key=True),
     Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
     Column("key_id", String(40), ForeignKey("data_key.id"), nullable=False),
+    Column("format", Integer, nullable=False),  # of the sealed bytes; a row keeps the one it was written in
     Column("sealed", LargeBinary, nullable=False),
+    Column("kind", String(20), nullable=False),  # card, or network_token
+    Column("source", String(20), nullable=False),  # how it came: page, fields, wallet, acp, ucp
     Column("brand", String(20), nullable=False),
     Column("last4", String(4), nullable=False),
+    Column("shopper", String(64), nullable=True),  # whose saved card it is; null for a card of one purchase
+    Column("fingerprint", String(64), nullable=True),  # keyed, internal, gone with the row
+    Column("fingerprint_key_id", String(40), nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_card_record_expires", "expires_ms"),
+    Index("ix_card_record_key", "key_id", "token"),
+    Index("ix_card_record_shopper", "merchant", "shopper"),
+    Index("ix_card_record_fingerprint", "merchant", "fingerprint"),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("shopper", String(64), nullable=False),
+    Column(
+        "token", String(40), nullable=False
+    ),  # kept when the card is deleted: that consent was given stays on record
+    Column("wording", String(40), nullable=False),  # which text the shopper agreed to
+    Column("purpose", String(20), nullable=False),
+    Column("given_ms", BigInteger, nullable=False),
+    Column("withdrawn_ms", BigInteger, nullable=True),
+    Index("ix_consent_token", "token"),
 )
 
 card_grant = Table(
@@ -70,12 +102,22 @@ card_grant = Table(
     Column("merchant", String(64), nullable=False),
     Column("checkout", String(64), nullable=False),
     Column("ceiling_minor", BigInteger, nullable=False),
+    Column("used_minor", BigInteger, nullable=False, server_default="0"),  # of the ceiling, by all uses together
     Column("currency", String(3), nullable=False),
+    Column(
+        "processor", String(80), nullable=True
+    ),  # the only processor it may be sent to; null leaves the choice to routing
+    Column(
+        "needs_code", Boolean, nullable=False, server_default=true()
+    ),  # whether the charge must carry a security code
+    Column("created_ms", BigInteger, nullable=False, server_default="0"),
     Column("expires_ms", BigInteger, nullable=False),
     Column("uses_left", Integer, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
     CheckConstraint("uses_left >= 0", name="ck_card_grant_uses"),
+    CheckConstraint("used_minor >= 0 AND used_minor <= ceiling_minor", name="ck_card_grant_used"),
     Index("ix_card_grant_token", "token"),
+    Index("ix_card_grant_expires", "expires_ms"),
 )
 
 capture_session = Table(
@@ -91,13 +133,24 @@ capture_session = Table(
     Column("summary", Text, nullable=False),
     Column("return_url", Text, nullable=False),
     Column("cancel_url", Text, nullable=False),
+    Column(
+        "mode", String(10), nullable=False, server_default="page"
+    ),  # page, or fields in a frame of the merchant's page
+    Column("frame_origin", String(300), nullable=True),  # the page that may frame it
+    Column("opener_digest", String(64), nullable=True),  # of the secret that only the browser which began this holds
+    Column("shopper", String(64), nullable=True),  # who may save the card
     Column("state", String(10), nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("next_try_ms", BigInteger, nullable=False, server_default="0"),  # no try is looked at before
+    Column("device_sealed", LargeBinary, nullable=True),  # the browser's 3-D Secure data
     Column("token", String(40), nullable=True),
     Column("grant_id", String(40), nullable=True),
+    Column("brand", String(20), nullable=True),
+    Column("last4", String(4), nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_capture_session_checkout", "merchant", "checkout"),
+    Index("ix_capture_session_expires", "expires_ms"),
 )
 
 charge = Table(
@@ -107,7 +160,7 @@ charge = Table(
     Column("payment", String(64), nullable=False),
     Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
     Column("checkout", String(64), nullable=False),
-    Column("grant_id", String(40), ForeignKey("card_grant.id"), nullable=False),
+    Column("grant_id", String(40), nullable=False),  # the charge outlives grant and card
     Column("token", String(40), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
@@ -134,4 +187,42 @@ webhook_inbox = Table(
     Column("processor", String(20), primary_key=True),
     Column("event_id", String(80), primary_key=True),
     Column("received_ms", BigInteger, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("caller", String(80), primary_key=True),
+    Column("key_digest", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),  # keyed: a plain hash of the body would be a hash of a card
+    Column("status", Integer, nullable=True),  # null while the first call is in flight
+    Column("answer", Text, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_idempotency_expires", "expires_ms"),
+)
+
+velocity_counter = Table(
+    "velocity_counter",
+    metadata,
+    Column("merchant", String(64), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("subject", String(64), primary_key=True),  # keyed digest of what is counted
+    Column("window_ms", BigInteger, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_velocity_counter_expires", "expires_ms"),
+)
+
+rekeying = Table(
+    "rekeying",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Index("ix_rekeying_state", "state"),
 )

@@ -21,7 +21,7 @@ from vault_zone.capture import (
     count_refused_card,
 )
 from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
-from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.keyring import ORIGIN
 from vault_zone.pages.render import (

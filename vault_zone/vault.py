@@ -20,6 +20,7 @@ from vault_zone.hazmat.seal import FORMAT, seal, unseal
 from vault_zone.keyring import ORIGIN, KeyRing
 from vault_zone.models import card_record
 
+CARD = "card"
 ERASE_LIMIT = 200  # cards in one transaction; the next pass takes the rest
 
 
@@ -27,7 +28,9 @@ class CardGone(Exception):
     """No card is held under this token for this merchant, or its time is over."""
 
 
-def store_card(tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, expires_ms: int, actor: str) -> str:
+def store_card(
+    tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, expires_ms: int, actor: str, source: str = "page"
+) -> str:
     """Seals the card in this transaction and returns its token. Raises KeyUnavailable."""
     token = new_token()
     key_id, key = keys.sealing_key(tx, merchant)
@@ -37,7 +40,10 @@ def store_card(tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, exp
             token=token,
             merchant=merchant,
             key_id=key_id,  # (3)
+            format=FORMAT,
             sealed=sealed,  # (1)
+            kind=CARD,
+            source=source,
             brand=card.pan.brand,
             last4=card.pan.last4,
             created_ms=tx.now_ms,

@@ -158,7 +158,7 @@ REQUIREMENTS: Final = (
             ),
             "tests/vault_zone/test_keys.py",
         ),
-        code=("vault_zone/hazmat/keys.py::LocalKeys.open", "vault_zone/cli.py", "commerce_api/cli/init.py"),
+        code=("vault_zone/hazmat/keys.py::LocalKeys.open", "vault_zone/cli/setup.py", "commerce_api/cli/init.py"),
         duties=(operator("changes the defaults of database, host and cloud"),),
     ),
     Requirement(
@@ -188,7 +188,7 @@ REQUIREMENTS: Final = (
         control="There is no administrative interface over a network: administration is the command line on the host.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
-        code=("vault_zone/cli.py", "vault_zone/access.py::Verb"),
+        code=("vault_zone/cli/setup.py", "vault_zone/access.py::Verb"),
         duties=(operator("uses SSH or an equivalent for access to the zone's hosts"),),
     ),
     Requirement(

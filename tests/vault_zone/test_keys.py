@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.requirement import requirement
-from vault_zone.hazmat.keys import KeyProvider, KeyRefused, KeyUnavailable, LocalKeys
+from vault_zone.hazmat.keys import KeyProvider, KeyRefused, LocalKeys
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.hazmat.seal import new_key
 
 CONTEXT = ("sealing", "shop", "key_a")

@@ -14,7 +14,7 @@ from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.world import ACTOR, AMEX, VISA, World, capture_request, charge_request, zone_world
 from vault_zone.app import public_app
 from vault_zone.capture import MAXIMUM_TRIES, open_session
-from vault_zone.hazmat.keys import KeyUnavailable
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.models import card_record
 from vault_zone.processors.port import ProcessorEvent, WebhookRefused
 

@@ -8,7 +8,8 @@ from tests.requirement import requirement
 from tests.vault_zone.world import AMEX, MERCHANT, World, a_card, zone_world
 from vault_zone.capture import _know_merchant
 from vault_zone.card import Exposure
-from vault_zone.hazmat.keys import KeyUnavailable, LocalKeys
+from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.hazmat.seal import SealBroken, new_key
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record, data_key

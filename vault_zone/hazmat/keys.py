@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.hazmat.seal import KEY_BYTES, SealBroken, new_key, seal, unseal
-
-
-class KeyUnavailable(Exception):
-    """The key provider cannot serve this key now. Nothing was sealed or opened; the caller may try again later."""
 
 
 class KeyRefused(Exception):

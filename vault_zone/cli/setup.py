@@ -1,0 +1,53 @@
+"""``vault-zone init`` and ``identity``: what a new zone needs before it can be served."""
+
+import argparse
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from audit.note import Signer
+from tokenization.clock import as_datetime, now_milliseconds
+from tokenization.ids import new_id, new_secret
+from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.pki import create_authority, issue_identity
+from vault_zone.settings import DEVELOPMENT
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the group's commands."""
+    init = commands.add_parser("init", help="make keys, certificates and the log for a new zone")
+    init.add_argument("--data", type=Path, required=True, metavar="DIR")
+    init.set_defaults(run=_init)
+    identity = commands.add_parser("identity", help="issue a client certificate for a service that may call the zone")
+    identity.add_argument("service", help="the service's name, for example commerce")
+    identity.add_argument("--data", type=Path, required=True, metavar="DIR", help="the zone's data directory")
+    identity.add_argument("--out", type=Path, required=True, metavar="DIR", help="where its key and certificate go")
+    identity.add_argument("--host", action="append", default=[], help="a name or address it listens on, if it does")
+    identity.set_defaults(run=_identity)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    data: Path = arguments.data
+    environment = os.environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
+    keys, now = data / "keys", as_datetime(now_milliseconds())
+    LocalKeys.create(keys / "root.key", environment=environment, key_id=new_id("root"))
+    Signer.create(keys / "log.key", f"cordon/vault_zone/{new_id('log')}", data / "log")
+    _write_secret(keys / "processor-api.key", new_secret("sbk"))
+    _write_secret(keys / "processor-webhook.key", secrets.token_hex(32))
+    create_authority(data / "authority", now)
+    issue_identity(data / "authority", data / "tls", "zone", now, hosts=("127.0.0.1", "::1", "localhost"))
+    sys.stdout.write(f"zone made in {data} for {environment}: keys, log, certificate authority\n")
+    return 0
+
+
+def _identity(arguments: argparse.Namespace) -> int:
+    now = as_datetime(now_milliseconds())
+    issue_identity(arguments.data / "authority", arguments.out, arguments.service, now, hosts=tuple(arguments.host))
+    sys.stdout.write(f"identity of {arguments.service} issued to {arguments.out}\n")
+    return 0
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret + "\n")

@@ -70,7 +70,7 @@ _KEYS: Final[Mapping[str, _Kind]] = {
     **_keys_of(_Kind.CODE, "act host limit verb wording"),
     **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
     **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
-    **_keys_of(_Kind.COUNT, "uses uses_left variants cards charges erased expired grants shares threshold"),
+    **_keys_of(_Kind.COUNT, "uses uses_left variants cards erased expired grants shares threshold"),
     **_keys_of(_Kind.INTEGER, "amount_minor ceiling_minor discount_minor price_minor"),
     **_keys_of(_Kind.CURRENCY, "currency"),
     **_keys_of(_Kind.LAST4, "last4"),

@@ -14,6 +14,8 @@ class Verb(StrEnum):
     READ_CAPTURE = "read_capture"
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
+    FORWARD = "forward"
+    READ_FORWARD = "read_forward"
     READ_HEALTH = "read_health"
 
 

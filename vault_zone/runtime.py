@@ -15,6 +15,9 @@ from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.keys import LocalKeys
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -22,12 +25,13 @@ from vault_zone.migrations import upgrade
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.security_codes import SecurityCodes
-from vault_zone.settings import ZoneSettings
+from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
+FORWARD_RECOVER_SECONDS = 120  # as above: twice the longest that a destination's entry may allow
 log = structlog.get_logger("vault_zone")
 
 
@@ -43,6 +47,7 @@ class Zone:
     processor: Processor
     sequencer: Sequencer
     engine: ChargeEngine
+    forwards: ForwardEngine
     refused_webhooks: Tally
 
 
@@ -73,26 +78,37 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await sequencer.sequence()
         await engine.recover()
+        forwards = ForwardEngine(
+            database,
+            keys,
+            codes,
+            SignedList(settings.forward_directory),
+            Sender(settings.forward_directory, only_public=settings.environment == PRODUCTION),
+            clock=clock,
+            log_is_writable=sequencer.is_writable,
+        )
+        await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes)),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock))
+                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock))
             finally:
                 for task in background:
                     task.cancel()
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes) -> None:
+async def _housekeep(database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

@@ -211,7 +211,7 @@ def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
         for path in (ROOT / "vault_zone").rglob("*.py")
         if _imports(path, "vault_zone.card", "Exposure")
     }
-    assert exposing == {"vault.py", "security_codes.py", "processors/sandbox.py"}
+    assert exposing == {"vault.py", "security_codes.py", "fingerprint.py", "rekeying.py", "processors/sandbox.py"}
 
 
 def test_every_place_takes_part_and_every_flow_joins_two_known_places() -> None:

@@ -5,8 +5,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from vault_zone.hazmat.process import harden_process
+import structlog
+
+from vault_zone.cli.harden import harden
 from vault_zone.settings import ZoneSettings
+
+log = structlog.get_logger("vault_zone")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,7 +40,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         processor_url=arguments.processor_url,
         charge_timeout_seconds=arguments.charge_timeout_seconds,
     )
-    harden_process()
+    measures, _ = harden(settings.environment)
+    for measure in measures:
+        log.info("hardened", measure=measure.name, outcome=measure.outcome.value)
     from vault_zone.serve import serve
 
     asyncio.run(serve(settings))

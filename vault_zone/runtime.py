@@ -16,7 +16,8 @@ from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
 from vault_zone.hazmat.keys import LocalKeys
-from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
@@ -67,7 +68,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
         )
         stack.push_async_callback(processor.close)
-        keys, codes = KeyRing(provider), SecurityCodes(monotonic_seconds)
+        keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
         engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await sequencer.sequence()

@@ -17,7 +17,8 @@ from audit.transaction import Transaction
 from tokenization.token import new_token
 from vault_zone.card import Card, CardholderName, Expiry, Exposure, Pan, PostalCode
 from vault_zone.hazmat.seal import FORMAT, seal, unseal
-from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import Fingerprint, KeyRing
 from vault_zone.models import card_record
 
 CARD = "card"
@@ -29,9 +30,22 @@ class CardGone(Exception):
 
 
 def store_card(
-    tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, expires_ms: int, actor: str, source: str = "page"
+    tx: Transaction,
+    keys: KeyRing,
+    *,
+    merchant: str,
+    card: Card,
+    expires_ms: int,
+    actor: str,
+    source: str = "page",
+    shopper: str | None = None,
+    fingerprint: Fingerprint | None = None,
 ) -> str:
-    """Seals the card in this transaction and returns its token. Raises KeyUnavailable."""
+    """Seals the card in this transaction and returns its token. Raises KeyMissing, KeyDestroyed: run by KeyRing.change().
+
+    ``source``: page, fields, wallet, acp or ucp. ``fingerprint`` is had before, from KeyRing.fingerprint(). ``shopper`` is
+    given for a card that its holder agreed to have saved.
+    """
     token = new_token()
     key_id, key = keys.sealing_key(tx, merchant)
     sealed = seal(key, _plaintext(card), _bound_to(token, merchant, key_id))  # (2)
@@ -46,6 +60,9 @@ def store_card(
             source=source,
             brand=card.pan.brand,
             last4=card.pan.last4,
+            shopper=shopper,
+            fingerprint=fingerprint.digest if fingerprint else None,
+            fingerprint_key_id=fingerprint.key_id if fingerprint else None,
             created_ms=tx.now_ms,
             expires_ms=expires_ms,
         )
@@ -65,7 +82,7 @@ def store_card(
 
 
 def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: str, now_ms: int) -> Card:
-    """The card, in memory, for the processor. Raises CardGone, KeyUnavailable, SealBroken (an altered row)."""
+    """The card, in memory, for the processor. Raises CardGone, KeyMissing, KeyDestroyed, SealBroken (an altered row)."""
     row = connection.execute(
         select(card_record).where(
             card_record.c.token == token,

@@ -157,8 +157,8 @@ def test_no_column_is_named_for_a_code_a_track_or_a_number() -> None:
         for column in table.columns
         if any(word in column.name.split("_") for word in FORBIDDEN_COLUMNS)
     }
-    # A request's fingerprint, for idempotency: of its body, which holds no card (I2).
-    assert columns == {"idempotency.fingerprint"}
+    # Keyed digests: of a request in either side's idempotency, and of a card inside the zone (PCI DSS 3.5.1.1).
+    assert columns == {"idempotency.fingerprint", "card_record.fingerprint", "card_record.fingerprint_key_id"}
 
 
 @requirement("3.3.1.1", "3.3.1.3")

@@ -4,13 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.requirement import requirement
-from vault_zone.hazmat.keys import KeyProvider, KeyRefused, LocalKeys
-from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.hazmat.seal import new_key
+from vault_zone.hazmat.keys import KeyRefused, LocalKeys
 
 CONTEXT = ("sealing", "shop", "key_a")
 
@@ -21,30 +17,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "keys" / "root.key"
     LocalKeys.create(path, environment="development", key_id="root_a")
     return path
-
-
-def providers() -> list[KeyProvider]:
-    """Every provider that there is: each has to pass the contract below."""
-    return [LocalKeys(new_key(), "root_a")]
-
-
-@pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.name)
-def test_a_wrapped_key_opens_for_its_own_context_alone(provider: KeyProvider) -> None:
-    data_key = new_key()
-    wrapped = provider.wrap(data_key, CONTEXT)
-    assert data_key not in wrapped
-    assert provider.unwrap(wrapped, CONTEXT) == data_key
-    for place in range(len(CONTEXT)):
-        moved = tuple("x" if number == place else part for number, part in enumerate(CONTEXT))
-        with pytest.raises(KeyUnavailable):
-            provider.unwrap(wrapped, moved)
-
-
-@pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.name)
-@given(junk=st.binary(max_size=100))
-def test_anything_else_than_a_wrapped_key_is_unavailable(provider: KeyProvider, junk: bytes) -> None:
-    with pytest.raises(KeyUnavailable):
-        provider.unwrap(junk, CONTEXT)
 
 
 @requirement("2.2.2", "6.5.3")

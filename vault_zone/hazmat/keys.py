@@ -6,13 +6,13 @@ The provider is a port. ``LocalKeys`` is the development provider: the root key 
 marked with the environment it was made for; production refuses a development file (I9).
 """
 
+import hmac
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from vault_zone.hazmat.provider import KeyUnavailable
+from vault_zone.hazmat.provider import DataKey, KeyContext, KeyDestroyed, KeyUnavailable
 from vault_zone.hazmat.seal import KEY_BYTES, SealBroken, new_key, seal, unseal
 
 
@@ -22,22 +22,6 @@ class KeyRefused(Exception):
     def __init__(self, code: str, fix: str) -> None:
         super().__init__(f"{code}: {fix}")
         self.code = code
-
-
-class KeyProvider(Protocol):
-    """Wraps and unwraps data keys under a root key that never leaves it.
-
-    MUST bind the wrapped key to ``context`` (merchant, purpose, key id), so it opens for no other.
-    MUST raise KeyUnavailable when it cannot answer, and never fall back to another key (I8).
-    """
-
-    name: str
-
-    def wrap(self, data_key: bytes, context: tuple[str, ...]) -> bytes:
-        """The data key, sealed under the root key. Raises KeyUnavailable."""
-
-    def unwrap(self, wrapped: bytes, context: tuple[str, ...]) -> bytes:
-        """The data key that wrap() sealed for the same context. Raises KeyUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +36,12 @@ class LocalKeys:
     """A root key in a file of mode 0600."""
 
     name = "local"
+    is_remote = False
 
     def __init__(self, root_key: bytes, key_id: str) -> None:
         self._root_key = root_key
         self._key_id = key_id
+        self._destroyed: set[str] = set()
 
     def __repr__(self) -> str:
         return f"LocalKeys({self._key_id})"
@@ -93,13 +79,40 @@ class LocalKeys:
             raise KeyRefused("key_of_another_environment", "make keys for this environment with `vault-zone init`")
         return cls(key, key_id)
 
-    def wrap(self, data_key: bytes, context: tuple[str, ...]) -> bytes:
-        """Seals the data key under the root key, bound to the root key's id and the context."""
-        return seal(self._root_key, data_key, ("wrap", self._key_id, *context))
+    def generate(self, context: KeyContext) -> DataKey:
+        """See KeyProvider.generate."""
+        key = new_key()
+        return DataKey(key, seal(self._of(context.merchant, "wrap"), key, ("wrap", self._key_id, *context)))
 
-    def unwrap(self, wrapped: bytes, context: tuple[str, ...]) -> bytes:
-        """Opens what wrap() sealed. Raises KeyUnavailable: for a caller a wrong key and no key are the same."""
+    def unwrap(self, wrapped: bytes, context: KeyContext) -> bytes:
+        """See KeyProvider.unwrap."""
         try:
-            return unseal(self._root_key, wrapped, ("wrap", self._key_id, *context))
+            return unseal(self._of(context.merchant, "wrap"), wrapped, ("wrap", self._key_id, *context))
         except SealBroken:
             raise KeyUnavailable from None
+
+    def rewrap(self, wrapped: bytes, context: KeyContext) -> bytes:
+        """See KeyProvider.rewrap."""
+        return seal(self._of(context.merchant, "wrap"), self.unwrap(wrapped, context), ("wrap", self._key_id, *context))
+
+    def mac(self, merchant: str, message: bytes) -> bytes:
+        """See KeyProvider.mac."""
+        return hmac.digest(self._of(merchant, "mac"), message, "sha256")
+
+    def rotate(self, merchant: str) -> None:
+        """See KeyProvider.rotate."""
+
+    def destroy(self, merchant: str) -> None:
+        """See KeyProvider.destroy."""
+        self._destroyed.add(merchant)
+
+    def check(self) -> None:
+        """See KeyProvider.check."""
+
+    def close(self) -> None:
+        """See KeyProvider.close."""
+
+    def _of(self, merchant: str, use: str) -> bytes:
+        if merchant in self._destroyed:
+            raise KeyDestroyed
+        return hmac.digest(self._root_key, f"{use}:{merchant}".encode(), "sha256")

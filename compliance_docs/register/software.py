@@ -21,7 +21,8 @@ REQUIREMENTS: Final = (
         number="6.2.4",
         ours="The usual attacks on software are prevented by how it is written.",
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
-        "nothing, states move by a table that the database checks again, and charges carry an idempotency key.",
+        "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
+        "connections, time and size before the code sees a request; a failure is told by kind and place.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -43,8 +44,18 @@ REQUIREMENTS: Final = (
             ),
             *tests("tests/commerce_api/catalogue/test_feed.py", "test_any_bytes_end_in_rows_or_in_a_named_fault"),
             *tests("tests/vault_zone/test_charge.py"),
+            "tests/vault_zone/test_listeners.py",
+            "tests/vault_zone/test_connections.py",
+            "tests/vault_zone/test_last_words.py",
         ),
-        code=("tokenization/edge.py", "vault_zone/errors.py::ZoneError", "vault_zone/states.py::move"),
+        code=(
+            "tokenization/edge.py",
+            "vault_zone/errors.py::ZoneError",
+            "vault_zone/states.py::move",
+            "vault_zone/listeners.py::BoundedProtocol",
+            "vault_zone/connections.py::Gate",
+            "vault_zone/last_words.py::quieten",
+        ),
     ),
     Requirement(
         number="6.3.2",

@@ -54,7 +54,8 @@ def main(mode: str, *more: str) -> None:
     if more:
         become(int(more[0]))
     measures: tuple[Measure, ...] = harden("development")[0] if mode == "hardened" else ()
-    status = {key: value for key, _, value in (line.partition(":") for line in open("/proc/self/status"))}
+    with open("/proc/self/status", encoding="utf-8") as lines:
+        status = {key: value for key, _, value in (line.partition(":") for line in lines)}
     said = {
         "measures": {measure.name: measure.outcome.value for measure in measures},
         "status": {key: status[key].strip() for key in ("NoNewPrivs", "Umask", "VmLck")},

@@ -25,6 +25,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     serve.add_argument("--internal-port", type=int, default=8702)
     serve.add_argument("--processor-url", required=True)
     serve.add_argument("--charge-timeout-seconds", type=float, default=10.0)
+    serve.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="an address or network (CIDR) whose X-Forwarded-For is believed; may be given again",
+    )
     serve.set_defaults(run=_serve)
 
 
@@ -39,6 +46,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         internal_port=arguments.internal_port,
         processor_url=arguments.processor_url,
         charge_timeout_seconds=arguments.charge_timeout_seconds,
+        trusted_proxies=arguments.trusted_proxy,
     )
     measures, _ = harden(settings.environment)
     for measure in measures:

@@ -127,7 +127,7 @@ def test_files_that_flows_and_stores_name_exist() -> None:
 def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     sandbox_itself = "vault_zone/processors/sandbox_server/"
     own = {path for path in connecting_files("vault_zone") if not path.startswith(sandbox_itself)}
-    assert own == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py"}
+    assert own == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py", "vault_zone/listeners.py"}
 
 
 @requirement("1.2.4", "3.6.1.4", "12.5.1", "12.5.2")

@@ -125,7 +125,12 @@ FLOWS: Final = (
         data=Data.SECURITY_CODE,
         channel="HTTPS, one form",
         protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); link claimed by one browser",
-        code=("vault_zone/serve.py", "vault_zone/public_pages.py", "vault_zone/capture_form.py"),
+        code=(
+            "vault_zone/serve.py",
+            "vault_zone/listeners.py",
+            "vault_zone/public_pages.py",
+            "vault_zone/capture_form.py",
+        ),
     ),
     Flow(
         source="zone",
@@ -146,6 +151,7 @@ FLOWS: Final = (
         code=(
             "commerce_api/vault_client.py",
             "vault_zone/serve.py",
+            "vault_zone/listeners.py",
             "vault_zone/internal_api.py",
             "vault_zone/access.py",
         ),

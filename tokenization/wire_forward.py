@@ -41,7 +41,7 @@ class Forward(Wire):
     """A forwarded request as the caller sees it.
 
     ``status`` is the destination's HTTP status. ``fields`` are the allowed response fields by JSON Pointer, numbers with a
-    point as text; ``withheld`` are pointers that were there and are not told; ``reason`` says why nothing was told, or nothing was sent.
+    point as text; ``withheld`` are pointers that were there and are not told. ``reason`` says why nothing was told or sent.
     """
 
     forward: Identifier

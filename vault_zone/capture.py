@@ -24,9 +24,10 @@ from tokenization.ids import digest, new_id, new_secret
 from tokenization.money import Money
 from tokenization.wire import CaptureSession, CaptureState, CardSummary, OpenCaptureSession
 from vault_zone.card import Card
+from vault_zone.fingerprint import Fingerprint
 from vault_zone.grants import create_grant
 from vault_zone.key_rows import ORIGIN
-from vault_zone.keyring import Fingerprint, KeyRing
+from vault_zone.keyring import KeyRing
 from vault_zone.models import capture_session, merchant
 from vault_zone.vault import store_card
 

@@ -157,11 +157,15 @@ def find_key(connection: Connection, key_id: str, merchant_id: str) -> KeyRow | 
 
 
 def state_of(connection: Connection, key_id: str, merchant_id: str) -> KeyState | None:
-    """Where a key stands, or None when this merchant has none of that id."""
-    state = connection.execute(
-        select(data_key.c.state).where(data_key.c.id == key_id, data_key.c.merchant == merchant_id)
-    ).scalar_one_or_none()
-    return None if state is None else KeyState(state)
+    """Where a key stands, or None when this merchant has none of that id. A merchant destroyed in part counts as destroyed."""
+    row = connection.execute(
+        select(data_key.c.state, merchant.c.keys_destroyed_ms)
+        .join(merchant, merchant.c.id == data_key.c.merchant)
+        .where(data_key.c.id == key_id, data_key.c.merchant == merchant_id)
+    ).first()
+    if row is None:
+        return None
+    return KeyState(row.state) if row.keys_destroyed_ms is None else KeyState.DESTROYED
 
 
 def know_live_merchant(connection: Connection, merchant_id: str) -> None:

@@ -13,10 +13,9 @@ What holds for a key:
 """
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy.engine import Connection
@@ -24,8 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.transaction import Database, Transaction
 from tokenization.clock import Clock, monotonic_seconds
-from tokenization.ids import letters_of, new_id
-from vault_zone.card import Exposure, Pan
+from tokenization.ids import new_id
 from vault_zone.hazmat.provider import KeyContext, KeyDestroyed, KeyProvider, KeyUnavailable
 from vault_zone.key_rows import (
     NONE_ACTIVE,
@@ -56,13 +54,6 @@ class KeyMissing(Exception):
         self.merchant = merchant_id
         self.purpose = purpose
         self.key_id = key_id
-
-
-class Fingerprint(NamedTuple):
-    """A keyed digest of a card number, and the key it was made with. Equal only within one merchant and key."""
-
-    key_id: str
-    digest: str
 
 
 @dataclass(slots=True)
@@ -120,26 +111,17 @@ class KeyRing:
 
         return await self._with_keys(attempt)
 
-    async def fingerprint(self, merchant_id: str, pan: Pan) -> Fingerprint:
-        """HMAC-SHA-256 of the whole number under a key of the zone, then under one that never leaves the provider.
-
-        PCI DSS 3.5.1.1. The provider sees no number; who takes the zone's memory, or the provider alone, can test no guess.
-        Raises KeyUnavailable, KeyDestroyed.
-        """
-        key_id, key = await self.ready(merchant_id, Purpose.FINGERPRINT)
-        return await self.fingerprint_under(merchant_id, key_id, key, pan)
-
-    async def fingerprint_under(self, merchant_id: str, key_id: str, key: bytes, pan: Pan) -> Fingerprint:
-        """As fingerprint(), under a key that the caller holds: for re-keying."""
-        blinded = hmac.digest(key, pan.expose(Exposure.FINGERPRINT).encode(), "sha256")
-        return Fingerprint(key_id, letters_of(await self.ask(lambda: self.provider.mac(merchant_id, blinded))))
+    def now_ms(self) -> int:
+        """The moment by the clock that leases are held against."""
+        return self._clock()
 
     def sealing_key(self, tx: Transaction, merchant_id: str, purpose: Purpose = Purpose.SEALING) -> tuple[str, bytes]:
         """The id and bytes of the merchant's active key, for one seal in this transaction. Raises KeyMissing, KeyDestroyed."""
         key_id, key = self._leased(merchant_id, purpose, tx.now_ms)
-        if state_of(tx.connection, key_id, merchant_id) is not KeyState.ACTIVE:  # (4)
+        state = state_of(tx.connection, key_id, merchant_id)
+        if state is not KeyState.ACTIVE:  # (4)
             self._leases.pop((merchant_id, purpose), None)
-            raise KeyMissing(merchant_id, purpose)
+            raise KeyDestroyed if state is KeyState.DESTROYED else KeyMissing(merchant_id, purpose)
         return key_id, key
 
     def opening_key(

@@ -19,11 +19,13 @@ from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
+from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.tally import Tally
@@ -88,10 +90,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             log_is_writable=sequencer.is_writable,
         )
         await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
+        rekeyer = Rekeyer(database, keys)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, forwards, codes)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes, keys)),
+                tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
                 yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock))
@@ -101,7 +105,9 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes) -> None:
+async def _housekeep(
+    database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes, keys: KeyRing
+) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
@@ -110,6 +116,7 @@ async def _housekeep(database: Database, engine: ChargeEngine, forwards: Forward
             await engine.resolve_unknown()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
+            await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))
 

@@ -38,6 +38,12 @@ CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("POST", "/v1/forwards"): (Verb.FORWARD, forward_request("grt_x").model_dump(mode="json")),
     ("GET", f"/v1/merchants/{MERCHANT}/forwards/idk_x"): (Verb.READ_FORWARD, None),
     ("GET", "/v1/health"): (Verb.READ_HEALTH, None),
+    ("GET", f"/v1/merchants/{MERCHANT}/keys"): (Verb.LIST_KEYS, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/rotate"): (Verb.ROTATE_KEY, {"purpose": "sealing"}),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/key_x/retire"): (Verb.RETIRE_KEY, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/key_x/destroy"): (Verb.RETIRE_KEY, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/rekeyings"): (Verb.REKEY, None),
+    ("GET", f"/v1/merchants/{MERCHANT}/rekeyings/rky_x"): (Verb.REKEY, None),
 }
 
 
@@ -136,7 +142,9 @@ async def test_the_matrix_walks_every_route_there_is(world: World) -> None:
             path.replace(MERCHANT, "{merchant}")
             .replace("cap_x", "{session}")
             .replace("pay_x", "{payment}")
-            .replace("idk_x", "{idempotency_key}"),
+            .replace("idk_x", "{idempotency_key}")
+            .replace("key_x", "{key}")
+            .replace("rky_x", "{run}"),
         )
         for method, path in CALLS
     }

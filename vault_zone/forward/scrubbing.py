@@ -158,7 +158,7 @@ def _written(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """The document with ordinary objects, numbers with a point as text; of members with one name, the last, as all read them."""
+    """The document with ordinary objects, and numbers with a point as text; of members with one name, the last counts."""
     if isinstance(value, _Members):
         return {name: _plain(one) for name, one in value}
     if isinstance(value, list):

@@ -33,7 +33,7 @@ from tokenization.wire_forward import Forward, ForwardRequest, ForwardState
 from vault_zone.card import Cvc
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.forward.allowlist import AllowList, AllowListRefused, Destination, SignedList, accept
-from vault_zone.forward.placeholders import CODE, NUMBER, Parts, parts_of
+from vault_zone.forward.placeholders import Parts
 from vault_zone.forward.records import (
     apply_outcome,
     find_row,
@@ -137,7 +137,7 @@ class ForwardEngine:
         # Dying here leaves `pending`: recover() makes it `unknown`, which is what it is.
         try:
             reply = await self._sender.send(checked.destination, checked.prepared.filled(intent.body, intent.forward))
-            scrubbed = await asyncio.to_thread(_scrub, reply, intent.parts, checked.destination)
+            scrubbed = await asyncio.to_thread(_scrub, reply, intent.parts, checked.prepared)
             # Dying here leaves `pending` too: the answer is lost, and `unknown` says so.
             await self._settle(intent.forward, reply, scrubbed)
         finally:
@@ -248,7 +248,7 @@ class ForwardEngine:
             card = open_card(tx.connection, self._keys, token=token, merchant=merchant, now_ms=tx.now_ms)
         except CardGone:
             raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
-        return parts_of(card, code)
+        return Parts(card, code)
 
     async def _settle(self, forward_id: str, reply: Reply, scrubbed: Scrubbed) -> None:
         def work(tx: Transaction) -> None:
@@ -260,12 +260,12 @@ class ForwardEngine:
         await self._database.change(lambda tx: tx.record(refusal_event(reason, actor, merchant)))
 
 
-def _scrub(reply: Reply, parts: Parts, destination: Destination) -> Scrubbed:
+def _scrub(reply: Reply, parts: Parts, prepared: Prepared) -> Scrubbed:
     """(7) What may be told of the reply."""
     if reply.delivery is not Delivery.ANSWERED:
         return Scrubbed({})
-    scrubber = Scrubber(parts.get(NUMBER), parts.optional(CODE))
-    return scrubber.scrub(reply.head, reply.body, destination.response, reply.problem)
+    scrubber = Scrubber(parts, prepared.secrets)
+    return scrubber.scrub(reply.head, reply.body, prepared.destination.response, reply.problem)
 
 
 def _currency_of(connection: Connection, grant: str) -> str:

@@ -29,44 +29,33 @@ _MINOR = re.compile(r"[0-9]{1,12}")
 
 
 class Parts:
-    """The parts of one card, by placeholder, for one call. Shows none of them (I1)."""
+    """The parts of one card by placeholder, read when they are needed. Holds the card's own types, which show nothing (I1)."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_card", "_code")
 
-    def __init__(self, parts: Mapping[str, str]) -> None:
-        self._parts = dict(parts)
-
-    def __repr__(self) -> str:
-        return "Parts(****)"
-
-    def __reduce__(self) -> Any:
-        raise TypeError("card data cannot be pickled")
+    def __init__(self, card: Card, code: Cvc | None) -> None:
+        self._card = card
+        self._code = code
 
     def get(self, name: str) -> str:
         """The part. Raises ZoneRefusal: SECURITY_CODE_GONE, PLACEHOLDER_EMPTY (4)."""
-        value = self._parts.get(name)
+        value = self.optional(name)
         if not value:
             raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE if name == CODE else ZoneError.PLACEHOLDER_EMPTY)
         return value
 
     def optional(self, name: str) -> str | None:
-        """The part, or None."""
-        return self._parts.get(name)
-
-
-def parts_of(card: Card, code: Cvc | None) -> Parts:
-    """The card's parts as processors take them: months and short years of two digits."""
-    month, year = card.expiry.expose(Exposure.PROCESSOR)
-    held = {"card.name": card.name, "card.postal_code": card.postal_code, CODE: code}
-    return Parts(
-        {
-            NUMBER: card.pan.expose(Exposure.PROCESSOR),
-            "card.exp_month": f"{month:02d}",
-            "card.exp_year": f"{year:04d}",
-            "card.exp_year2": f"{year % 100:02d}",
-            **{name: value.expose(Exposure.PROCESSOR) for name, value in held.items() if value is not None},
-        }
-    )
+        """The part as processors take it, months and short years with two digits; None for one that the card lacks."""
+        if name.startswith("card.exp_"):
+            month, year = self._card.expiry.expose(Exposure.PROCESSOR)
+            return {"card.exp_month": f"{month:02d}", "card.exp_year": f"{year:04d}"}.get(name, f"{year % 100:02d}")
+        held = {
+            NUMBER: self._card.pan,
+            CODE: self._code,
+            "card.name": self._card.name,
+            "card.postal_code": self._card.postal_code,
+        }[name]
+        return None if held is None else held.expose(Exposure.PROCESSOR)
 
 
 class Template:

@@ -22,6 +22,7 @@ class Prepared:
     destination: Destination
     path: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)  # the processor's key is among them
+    secrets: tuple[str, ...] = field(repr=False)  # what of the headers must not come back in an answer
     template: Template = field(repr=False)
 
     def filled(self, body: bytes, reference: str) -> Outgoing:
@@ -32,6 +33,7 @@ class Prepared:
 
 def prepare(asked: ForwardRequest, destination: Destination, secrets: Path) -> Prepared:
     """Checks the request. Raises ZoneRefusal (FORWARD_REQUEST_REFUSED, PLACEHOLDER_REFUSED), AllowListRefused."""
+    secret = {one.name: _secret(secrets / one.file) for one in destination.secret_headers}
     headers = {
         "content-type": _MEDIA_TYPES[destination.body],
         "accept": "application/json",
@@ -39,10 +41,12 @@ def prepare(asked: ForwardRequest, destination: Destination, secrets: Path) -> P
         "connection": "close",
         **destination.headers,
         **_callers_headers(asked.headers, destination),
-        **{one.name: one.prefix + _secret(secrets / one.file) for one in destination.secret_headers},
+        **{one.name: one.prefix + secret[one.name] for one in destination.secret_headers},
     }
     path = _path(asked.parameters, destination)
-    return Prepared(destination, path, tuple(headers.items()), Template(asked.body, destination))
+    return Prepared(
+        destination, path, tuple(headers.items()), tuple(secret.values()), Template(asked.body, destination)
+    )
 
 
 def _callers_headers(asked: dict[str, str], destination: Destination) -> dict[str, str]:

@@ -4,7 +4,8 @@ What must hold:
  1. Only scalar values at allowed pointers are told; names of members come from the list, never from the answer.
  2. If the card's number is anywhere in the answer (status line, headers, body, told or not, in any encoding), nothing of the
     body is told: a destination that gives it back once is not trusted with the rest.
- 3. A told value that is the security code, or holds it as a word, or is card-like text of any card, is withheld.
+ 3. A told value that is the security code, or holds it as a word, or a secret of the zone's, or is card-like text of any
+    card, is withheld.
  4. The told values together show no more of the number than truncation may leave (PCI DSS 3.5.1; PCI SSC FAQ 1091).
  5. An answer that is not JSON, is compressed, is too long or cannot be searched in its bounds is withheld whole.
 """
@@ -19,8 +20,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from tokenization.scanner import contains_card, contains_card_in_json
+from vault_zone.forward.placeholders import CODE, NUMBER, Parts
 from vault_zone.forward.pointer import found_at
-from vault_zone.forward.traces import Traces, digits_of, views_of
+from vault_zone.forward.traces import TooManyViews, Traces, digits_of, views_of
 
 Scalar = str | int | bool | None
 
@@ -42,12 +44,12 @@ class Scrubbed:
 class Scrubber:
     """Scrubs the answer to one request that carried one card. Shows nothing of it (I1)."""
 
-    __slots__ = ("_code", "_number", "_traces")
+    __slots__ = ("_parts", "_secrets", "_traces")
 
-    def __init__(self, number: str, code: str | None) -> None:
-        self._number = number
-        self._traces = Traces(number)
-        self._code = code
+    def __init__(self, parts: Parts, secrets: tuple[str, ...] = ()) -> None:
+        self._parts = parts
+        self._secrets = secrets  # of the zone's own, which went in headers
+        self._traces = Traces(parts.get(NUMBER))
 
     def __repr__(self) -> str:
         return "Scrubber(****)"
@@ -65,11 +67,15 @@ class Scrubber:
         try:
             document = json.loads(body, parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_Members)
             written = list(_written(document))
+            names = list(_names(document))
         except (ValueError, RecursionError, _TooDeep, InvalidOperation):
             return Scrubbed({}, reason="not_json")  # (5)
-        if self._is_put_together(written):
+        if self._is_put_together(written) or self._is_put_together(names):
             return Scrubbed({}, reason="card_echoed")  # (2)
-        return self._told(_plain(document), allowed)
+        try:
+            return self._told(_plain(document), allowed)
+        except _TooDeep:
+            return Scrubbed({}, reason="too_deep")  # (5)
 
     def _told(self, document: Any, allowed: tuple[str, ...]) -> Scrubbed:
         fields: dict[str, Scalar] = {}
@@ -83,7 +89,7 @@ class Scrubber:
                 else:
                     withheld.append(place)
         texts = [_text(value) for value in fields.values()]
-        if self._is_put_together(texts) or self._traces.shown_by(texts) > _digits_allowed(self._number):
+        if self._is_put_together(texts) or self._traces.shown_by(texts) > _digits_allowed(len(self._parts.get(NUMBER))):
             return Scrubbed({}, reason="card_echoed")  # (4)
         if contains_card_in_json(list(fields.values())):
             return Scrubbed({}, reason="card_like")  # (3)
@@ -98,23 +104,35 @@ class Scrubber:
     def _is_sensitive(self, value: object) -> bool:
         """(3) Whether a value that would be told is or holds the code, or looks like a card of whomever."""
         text = _text(value)
-        return self._holds_code(text) or contains_card(text)
+        return self._holds_code(text) or self._holds_secret(text) or contains_card(text)
 
     def _holds_code(self, text: str) -> bool:
-        if self._code is None:
+        code = self._parts.optional(CODE)
+        if code is None:
             return False
-        word = re.compile(rf"(?<![0-9]){self._code}(?![0-9])|(?<![0-9]){self._code[::-1]}(?![0-9])")
-        views = [*views_of(text), _as_text(text)]
-        return any(word.search(view) or digits_of(view) in (self._code, self._code[::-1]) for view in views)
+        word = re.compile(rf"(?<![0-9])(?:{code}|{code[::-1]})(?![0-9])")
+        views = [*_views(text), _as_text(text)]
+        return any(word.search(view) or digits_of(view) in (code, code[::-1]) for view in views)
+
+    def _holds_secret(self, text: str) -> bool:
+        return any(secret in view for secret in self._secrets for view in _views(text))
 
 
-def _digits_allowed(number: str) -> int:
+def _views(text: str) -> list[str]:
+    """The views of a value that would be told. One that is too rich in them is no value of a processor's."""
+    try:
+        return list(views_of(text))
+    except TooManyViews:
+        raise _TooDeep from None
+
+
+def _digits_allowed(length: int) -> int:
     """How many digits truncation may leave: FAQ 1091, first eight and four more of sixteen, ten of a shorter number."""
-    return 12 if len(number) >= 16 else 10
+    return 12 if length >= 16 else 10
 
 
 class _TooDeep(Exception):
-    """The document is deeper than any processor's answer."""
+    """The document, or the layers of a value in it, are deeper than any processor's answer."""
 
 
 class _Members(list[tuple[str, Any]]):
@@ -155,6 +173,17 @@ def _written(value: Any, depth: int = 0) -> Iterator[str]:
         yield f"{value:f}" if small else ""
     else:
         yield _text(value)
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Every name of a member, for a number that is split over names. The depth was bounded by _written()."""
+    if isinstance(value, _Members):
+        for name, one in value:
+            yield name
+            yield from _names(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _names(one)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
@@ -31,19 +32,14 @@ _DIGESTS: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sha3_256", "bla
 
 
 class Traces:
-    """What one card's number looks like. Shows none of it (I1)."""
+    """What one card's number looks like. Its slots hold functions, so a walker of attributes finds no value (I1)."""
 
-    __slots__ = ("_binary", "_digits", "_words")
+    __slots__ = ("_in_view", "_number")
 
     def __init__(self, number: str) -> None:
-        self._digits = (number, number[::-1])
-        value = int(number)
-        # Not for safety: these are what a careless or hostile answer may hold.
-        digests = [hashlib.new(name, number.encode(), usedforsecurity=False).digest() for name in _DIGESTS]
-        self._words = tuple({f"{value:x}", f"{value:o}", f"{value:b}", *(one.hex() for one in digests)})
-        packed = bytes.fromhex(number if len(number) % 2 == 0 else f"0{number}")
-        big = value.to_bytes(8, "big").lstrip(b"\0")
-        self._binary = tuple(one.decode("latin-1") for one in {packed, big, big[::-1], *digests})
+        forms = _forms_of(number)
+        self._number: Callable[[], str] = lambda: number
+        self._in_view: Callable[[str], bool] = forms.are_in
 
     def __repr__(self) -> str:
         return "Traces(****)"
@@ -57,19 +53,41 @@ class Traces:
 
     def shown_by(self, fragments: list[str]) -> int:
         """How many of the number's digits these texts show together, counting runs of three and more, each once."""
-        number, shown = self._digits[0], [False] * len(self._digits[0])
+        number = self._number()
+        shown = [False] * len(number)
         for fragment in sorted(set(fragments), key=len, reverse=True):
             _mark(number, digits_of(fragment), shown)
         return sum(shown)
 
-    def _in_view(self, view: str) -> bool:
-        digits = digits_of(view)
-        lower = view.lower()
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """The ways in which a number is written, for one view (2)."""
+
+    digits: tuple[str, ...] = field(repr=False)
+    words: tuple[str, ...] = field(repr=False)
+    packed: tuple[str, ...] = field(repr=False)
+
+    def are_in(self, view: str) -> bool:
+        digits, lower = digits_of(view), view.lower()
         return (
-            any(one in digits for one in self._digits)
-            or any(word in lower for word in self._words)
-            or any(packed in view for packed in self._binary)
+            any(one in digits for one in self.digits)
+            or any(one in lower for one in self.words)
+            or any(one in view for one in self.packed)
         )
+
+
+def _forms_of(number: str) -> _Forms:
+    value = int(number)
+    # Not for safety: these are what a careless or hostile answer may hold.
+    digests = [hashlib.new(name, number.encode(), usedforsecurity=False).digest() for name in _DIGESTS]
+    decimal = bytes.fromhex(number if len(number) % 2 == 0 else f"0{number}")
+    big = value.to_bytes(8, "big").lstrip(b"\0")
+    return _Forms(
+        (number, number[::-1]),
+        (f"{value:x}", f"{value:o}", f"{value:b}", *(one.hex() for one in digests)),
+        tuple(one.decode("latin-1") for one in (decimal, big, big[::-1], *digests)),
+    )
 
 
 class TooManyViews(Exception):

@@ -46,10 +46,6 @@ class Destination:
     connections: int = 0
     effects: dict[str, int] = field(default_factory=dict)  # by idempotency header, as one that honours it keeps them
 
-    def effect_count(self) -> int:
-        """How often something happened."""
-        return len(self.effects)
-
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
         self.connections += 1

@@ -6,9 +6,7 @@ from sqlalchemy.engine import Connection
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.ids import new_id
-from vault_zone.hazmat.keys import KeyProvider
-from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.hazmat.seal import new_key
+from vault_zone.hazmat.provider import KeyContext, KeyProvider, KeyUnavailable
 from vault_zone.models import data_key
 
 SEALING = "sealing"
@@ -58,8 +56,8 @@ class KeyRing:
             .where(data_key.c.merchant == merchant, data_key.c.purpose == SEALING, data_key.c.state == "active")
             .values(state="retired")
         )
-        key_id, key = new_id("key"), new_key()
-        wrapped = self._provider.wrap(key, (SEALING, merchant, key_id))
+        key_id = new_id("key")
+        key, wrapped = self._provider.generate(KeyContext(merchant, SEALING, key_id))
         tx.execute(
             data_key.insert().values(
                 id=key_id,
@@ -90,5 +88,5 @@ class KeyRing:
 
     def _open(self, key_id: str, merchant: str, wrapped: bytes) -> bytes:
         if key_id not in self._opened:
-            self._opened[key_id] = self._provider.unwrap(wrapped, (SEALING, merchant, key_id))
+            self._opened[key_id] = self._provider.unwrap(wrapped, KeyContext(merchant, SEALING, key_id))
         return self._opened[key_id]

@@ -8,9 +8,9 @@ from tests.requirement import requirement
 from tests.vault_zone.world import AMEX, MERCHANT, World, a_card, zone_world
 from vault_zone.capture import _know_merchant
 from vault_zone.card import Exposure
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.hazmat.seal import SealBroken, new_key
+from vault_zone.hazmat.seal import SealBroken
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record, data_key
 from vault_zone.vault import CardGone, erase_expired, open_card, store_card
@@ -106,7 +106,7 @@ async def test_another_root_key_opens_nothing_and_says_only_unavailable(database
     async with zone_world(database_url) as world:
         token = await stored(world)
         with pytest.raises(KeyUnavailable):
-            await opened(world, token, keys=KeyRing(LocalKeys(new_key(), "root_test")))
+            await opened(world, token, keys=KeyRing(LocalKeys.in_memory()))
 
 
 async def test_each_merchant_has_a_key_of_its_own_and_every_use_is_counted(database_url: str) -> None:

@@ -15,10 +15,15 @@ class Verb(StrEnum):
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
     READ_HEALTH = "read_health"
+    LIST_KEYS = "list_keys"
+    ROTATE_KEY = "rotate_key"
+    RETIRE_KEY = "retire_key"
+    REKEY = "rekey"
 
 
 PERMISSIONS: Mapping[str, frozenset[Verb]] = {
-    "commerce": frozenset(Verb),
+    "commerce": frozenset({Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.READ_HEALTH}),
+    "key_manager": frozenset({Verb.LIST_KEYS, Verb.ROTATE_KEY, Verb.RETIRE_KEY, Verb.REKEY, Verb.READ_HEALTH}),
     "monitor": frozenset({Verb.READ_HEALTH}),
 }
 

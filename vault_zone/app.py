@@ -12,10 +12,10 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, public_pages
+from vault_zone import internal_api, keys_api, public_pages
 from vault_zone.errors import ZoneError, ZoneRefusal
-from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.keyring import ORIGIN
+from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
+from vault_zone.key_rows import ORIGIN
 from vault_zone.runtime import Zone
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
@@ -28,6 +28,7 @@ def internal_app(zone: Zone) -> App:
     app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None)
     app.state.zone = zone
     app.include_router(internal_api.router)
+    app.include_router(keys_api.router)
     install_error_handlers(app)
     return CardGuard(Contained(app), maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
 
@@ -78,6 +79,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(KeyUnavailable)
     async def keys(_: Request, __: KeyUnavailable) -> JSONResponse:
         return _answer(ZoneError.KEYS_UNAVAILABLE)
+
+    @app.exception_handler(KeyDestroyed)
+    async def destroyed(_: Request, __: KeyDestroyed) -> JSONResponse:
+        return _answer(ZoneError.KEYS_DESTROYED)
 
     @app.exception_handler(DatabaseBusy)
     async def busy(_: Request, __: DatabaseBusy) -> JSONResponse:

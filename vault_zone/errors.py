@@ -38,6 +38,12 @@ class ZoneError(Enum):
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )
     KEYS_UNAVAILABLE = _Kind(503, "The key provider does not answer. Nothing was done; try again.")
+    KEY_IN_USE = _Kind(
+        409, "Cards are sealed under this key, or it is active. Rotate and re-key first, then destroy it."
+    )
+    KEYS_DESTROYED = _Kind(
+        410, "This merchant's keys were destroyed, and every card under them is gone. No new card is taken for it."
+    )
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

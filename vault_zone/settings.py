@@ -1,7 +1,8 @@
 """The zone's settings: frozen, read once at start, no default for a secret (I9). Secrets are files, never arguments."""
 
+import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class ZoneSettings:
     internal_port: int
     processor_url: str
     charge_timeout_seconds: float
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @property
     def is_https(self) -> bool:
@@ -80,11 +82,12 @@ class ZoneSettings:
         internal_port: int,
         processor_url: str,
         charge_timeout_seconds: float,
+        trusted_proxies: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> "ZoneSettings":
         """Checks everything before anything starts. Raises SettingsRefused with every problem at once."""
         environment = environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
-        problems = []
+        problems: list[str] = []
         if environment not in (DEVELOPMENT, PRODUCTION):
             problems.append("CORDON_ENVIRONMENT must be development or production")
         shown_url = capture_url or f"http://{capture_host}:{capture_port}"
@@ -105,6 +108,7 @@ class ZoneSettings:
             internal_port=internal_port,
             processor_url=processor_url,
             charge_timeout_seconds=charge_timeout_seconds,
+            trusted_proxies=_networks(trusted_proxies, problems),
         )
         needed = (
             settings.log_key_file,
@@ -116,3 +120,18 @@ class ZoneSettings:
         if problems:
             raise SettingsRefused(problems)
         return settings
+
+
+def _networks(texts: Sequence[str], problems: list[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Addresses and networks in CIDR notation; a problem for each that cannot be read or is everybody."""
+    networks = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            problems.append("--trusted-proxy must be an address or a network, such as 10.0.0.7 or 10.0.0.0/24")
+            continue
+        if network.prefixlen == 0:
+            problems.append("--trusted-proxy must not trust every address there is: name the proxy's own")
+        networks.append(network)
+    return tuple(networks)

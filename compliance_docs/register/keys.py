@@ -20,6 +20,7 @@ REQUIREMENTS: Final = (
         shown_by=(
             *tests("tests/vault_zone/hazmat/test_local.py"),
             *tests("tests/vault_zone/test_vault.py"),
+            *tests("tests/vault_zone/test_key_life.py"),
         ),
         code=("vault_zone/hazmat/local.py::LocalKeys", "vault_zone/keyring.py::KeyRing"),
         deferral=_LOCAL_ONLY,
@@ -103,24 +104,37 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.4",
         ours="Each kind of key has a lifetime, and is changed at its end.",
-        control="Every use of a data key is counted in the transaction that uses it; long before the cipher's bound a new "
-        "one begins. Certificates between the sides live 90 days.",
+        control="A data key seals for a year and for 2^28 uses at most, counted before they happen; then a new epoch begins by "
+        "itself. Keys are rotated, and stored cards re-keyed while the zone goes on, by command. Certificates between the "
+        "sides live 90 days.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
-        shown_by=tests("tests/vault_zone/test_vault.py"),
-        code=("vault_zone/keyring.py::MAXIMUM_USES", "vault_zone/hazmat/pki.py::IDENTITY_DAYS"),
-        deferral="Keys change by use, not yet by date, and neither the root key nor old records are re-keyed by a command.",
-        duties=(operator("defines the lifetimes and renews certificates in time"),),
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/test_keyring.py"),
+            *tests("tests/vault_zone/test_key_life.py"),
+            *tests("tests/vault_zone/test_rekeying.py"),
+        ),
+        code=(
+            "vault_zone/key_rows.py::KeyLimits",
+            "vault_zone/rekeying.py::Rekeyer",
+            "vault_zone/hazmat/pki.py::IDENTITY_DAYS",
+        ),
+        duties=(operator("may shorten the lifetimes, rotates the wrapping keys, and renews certificates in time"),),
     ),
     Requirement(
         number="3.7.5",
         ours="Keys that are weak, known to others or no longer used are retired, replaced or destroyed, and never seal again.",
-        control="A retired data key still opens old records and never seals a new one.",
+        control="A key's state is read in the transaction that stores what it sealed: retired, it opens and seals nothing; "
+        "destroyed, neither. One key is destroyed when nothing is under it; a merchant's keys are destroyed in the provider "
+        "first, so that its cards do not open from the database's backups either.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_vault.py",),
-        code=("vault_zone/keyring.py::KeyRing.sealing_key",),
-        deferral="There is no command that retires a key at once, re-seals its records and destroys it.",
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/test_keyring.py"),
+            *tests("tests/vault_zone/test_key_life.py"),
+            *tests("tests/vault_zone/test_rekeying.py"),
+        ),
+        code=("vault_zone/key_life.py", "vault_zone/keyring.py::KeyRing.sealing_key"),
     ),
     Requirement(
         number="3.7.6",

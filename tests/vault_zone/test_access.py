@@ -32,6 +32,12 @@ CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("POST", "/v1/charges"): (Verb.CHARGE, charge_request("grt_x").model_dump(mode="json")),
     ("GET", f"/v1/merchants/{MERCHANT}/charges/pay_x"): (Verb.READ_CHARGE, None),
     ("GET", "/v1/health"): (Verb.READ_HEALTH, None),
+    ("GET", f"/v1/merchants/{MERCHANT}/keys"): (Verb.LIST_KEYS, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/rotate"): (Verb.ROTATE_KEY, {"purpose": "sealing"}),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/key_x/retire"): (Verb.RETIRE_KEY, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/keys/key_x/destroy"): (Verb.RETIRE_KEY, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/rekeyings"): (Verb.REKEY, None),
+    ("GET", f"/v1/merchants/{MERCHANT}/rekeyings/rky_x"): (Verb.REKEY, None),
 }
 
 
@@ -111,7 +117,14 @@ async def test_the_matrix_walks_every_route_there_is(world: World) -> None:
     paths = (await asked(world, "commerce", "GET", "/openapi.json")).json()["paths"]
     found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     walked = {
-        (method, path.replace(MERCHANT, "{merchant}").replace("cap_x", "{session}").replace("pay_x", "{payment}"))
+        (
+            method,
+            path.replace(MERCHANT, "{merchant}")
+            .replace("cap_x", "{session}")
+            .replace("pay_x", "{payment}")
+            .replace("key_x", "{key}")
+            .replace("rky_x", "{run}"),
+        )
         for method, path in CALLS
     }
     assert found == walked

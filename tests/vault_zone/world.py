@@ -150,9 +150,7 @@ class World:
         _, secret = await self.database.change(lambda tx: open_session(tx, asked, ACTOR))
         _, claim = await self.database.change(lambda tx: claim_link(tx, secret, None))
         card = a_card(number)
-        _, grant = await self.database.change(
-            lambda tx: capture_card(tx, self.keys, secret=secret, claim=claim, card=card)
-        )
+        _, grant = await self.keys.change(lambda tx: capture_card(tx, self.keys, secret=secret, claim=claim, card=card))
         self.codes.hold(grant, Cvc.parse("737" if number != AMEX else "7373", None))
         return grant
 
@@ -178,7 +176,7 @@ async def zone_world(database_url: str) -> AsyncIterator[World]:
     clock, processor, log_writable = TestClock(), FakeProcessor(), [True]
     database = FaultyDatabase.open(database_url, clock)
     await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
-    keys = KeyRing(LocalKeys.in_memory())
+    keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
     codes = SecurityCodes(clock.seconds)
     try:
         engine = _engine(database, keys, codes, processor, clock, log_writable)

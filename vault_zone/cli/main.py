@@ -11,7 +11,7 @@ from audit.sequencer import SequencerRunning
 from tokenization import logs
 from vault_zone.cli import harden, keys, serve, setup
 from vault_zone.cli.refused import CommandRefused
-from vault_zone.hazmat.keys import KeyRefused
+from vault_zone.hazmat.files import KeyRefused
 from vault_zone.settings import SettingsRefused
 
 Run = Callable[[argparse.Namespace], int]

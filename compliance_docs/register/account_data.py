@@ -43,6 +43,7 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
+            *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/journeys/test_an_agent_buys.py",
                 "test_an_agent_buys_and_the_card_is_nowhere_but_on_its_way_to_the_processor",
@@ -166,6 +167,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/vault_zone/test_capture.py",
                 "test_the_database_holds_the_link_only_as_a_digest_and_the_card_only_sealed",

@@ -121,12 +121,14 @@ class FaultyDatabase(Database):
     changes: int = 0
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
-        """As Database.change, but for the fault."""
-        self.changes += 1
-        if self.crash_at != self.changes:
-            return await super().change(work)
+        """As Database.change, but for the fault. A change that raises writes nothing and does not count."""
+        if self.crash_at != self.changes + 1:
+            result = await super().change(work)
+            self.changes += 1
+            return result
         if self.persisted:
             await super().change(work)
+        self.changes += 1
         raise Crash
 
 

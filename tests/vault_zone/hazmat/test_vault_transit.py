@@ -202,6 +202,11 @@ def test_every_request_names_the_namespace_and_the_mount(auth: AppRole) -> None:
 @requirement("3.6.1.2")
 def test_the_keys_that_are_asked_for_can_never_leave_vault(vault: VaultStandIn, keys: VaultKeys) -> None:
     keys.generate(CONTEXT)
+    assert sorted((name, key.derived) for name, key in vault.keys.items()) == [
+        ("cordon-mac-m-harbour-pine", False),
+        ("cordon-wrap-m-harbour-pine", True),
+    ]
+    assert not any(key.exportable or key.allow_plaintext_backup for key in vault.keys.values())
     keys.destroy(CONTEXT.merchant)
     assert {path.split("/")[3] for _, path, _ in vault.seen if "/transit/" in path} <= {"keys", "datakey", "hmac"}
     assert vault.keys == {}

@@ -45,6 +45,8 @@ class TransitKey:
     versions: list[tuple[bytes, bytes]] = field(default_factory=list)
     min_decryption_version: int = 1
     deletion_allowed: bool = False
+    exportable: bool = True  # unless the request says no: a request that says nothing is seen
+    allow_plaintext_backup: bool = True
 
     def add_version(self) -> None:
         """Rotates."""
@@ -213,7 +215,11 @@ def _create(vault: VaultStandIn, body: Body, _: Body, name: str) -> Any:
     if body.get("type", "aes256-gcm96") != "aes256-gcm96":
         raise Refused(400, "unknown key type")
     if name not in vault.keys:
-        vault.keys[name] = TransitKey(bool(body.get("derived")))
+        vault.keys[name] = TransitKey(
+            bool(body.get("derived")),
+            exportable=bool(body.get("exportable", True)),
+            allow_plaintext_backup=bool(body.get("allow_plaintext_backup", True)),
+        )
         vault.keys[name].add_version()
     return _read(vault, body, {}, name)
 
@@ -230,8 +236,8 @@ def _read(vault: VaultStandIn, _: Body, __: Body, name: str) -> Any:
             "latest_version": len(key.versions),
             "min_decryption_version": key.min_decryption_version,
             "deletion_allowed": key.deletion_allowed,
-            "exportable": False,
-            "allow_plaintext_backup": False,
+            "exportable": key.exportable,
+            "allow_plaintext_backup": key.allow_plaintext_backup,
         }
     }
 

@@ -118,11 +118,21 @@ class KeyRing:
     def sealing_key(self, tx: Transaction, merchant_id: str, purpose: Purpose = Purpose.SEALING) -> tuple[str, bytes]:
         """The id and bytes of the merchant's active key, for one seal in this transaction. Raises KeyMissing, KeyDestroyed."""
         key_id, key = self._leased(merchant_id, purpose, tx.now_ms)
+        self._must_be_active(tx, key_id, merchant_id, purpose)
+        return key_id, key
+
+    def sealing_keys(self, tx: Transaction, merchant_id: str, count: int) -> list[tuple[str, bytes]]:
+        """As sealing_key(), for so many seals in this transaction: each is counted, and each key's state is read once (4)."""
+        leased = [self._leased(merchant_id, Purpose.SEALING, tx.now_ms) for _ in range(count)]
+        for key_id in {key_id for key_id, _ in leased}:
+            self._must_be_active(tx, key_id, merchant_id, Purpose.SEALING)
+        return leased
+
+    def _must_be_active(self, tx: Transaction, key_id: str, merchant_id: str, purpose: Purpose) -> None:
         state = state_of(tx.connection, key_id, merchant_id)
         if state is not KeyState.ACTIVE:  # (4)
             self._leases.pop((merchant_id, purpose), None)
             raise KeyDestroyed if state is KeyState.DESTROYED else KeyMissing(merchant_id, purpose)
-        return key_id, key
 
     def opening_key(
         self, connection: Connection, key_id: str, merchant_id: str, purpose: Purpose = Purpose.SEALING

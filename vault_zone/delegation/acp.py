@@ -99,8 +99,8 @@ async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token
         raise AcpRefused(AcpError.MALFORMED, "$", "not_json") from None
     merchant = _merchant(content, platform)
     try:
-        sent, asked = _parse(content, desk.now_ms())
-        binding = _binding(asked, merchant, desk.now_ms())
+        sent, asked = read_delegation(content, desk.now_ms())
+        binding = binding_of(asked, merchant, desk.now_ms())
     except AcpRefused:
         if (earlier := await desk.handovers.kept(again, merchant)) is not None:  # (4)
             return earlier, merchant
@@ -120,7 +120,7 @@ def _merchant(content: dict[str, Any], platform: Platform) -> str:
     return merchant
 
 
-def _parse(content: dict[str, Any], now_ms: int) -> tuple[SentCard, DelegatePayment]:
+def read_delegation(content: dict[str, Any], now_ms: int) -> tuple[SentCard, DelegatePayment]:
     """The card and the rest of the body. Raises AcpRefused."""
     method, address = content.get("payment_method"), content.get("billing_address")
     if not isinstance(method, dict):
@@ -154,7 +154,7 @@ def _parse(content: dict[str, Any], now_ms: int) -> tuple[SentCard, DelegatePaym
     return sent, asked
 
 
-def _binding(asked: DelegatePayment, merchant: str, now_ms: int) -> Binding:
+def binding_of(asked: DelegatePayment, merchant: str, now_ms: int) -> Binding:
     try:
         expires_ms = parse_moment(asked.allowance.expires_at)
     except ValueError:

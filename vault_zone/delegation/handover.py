@@ -10,7 +10,7 @@ What holds for a handover:
 """
 
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -142,7 +142,7 @@ def _take_all(tx: Transaction, keys: KeyRing, items: Sequence[_Item]) -> list[To
     ]
     fresh = [n for n, item in enumerate(items) if item.platform in live and answers[n] is None]
     sealing = _sealing_keys(tx, keys, [items[n].binding.merchant for n in fresh])
-    rows = [_rows(items[n], sealing[items[n].binding.merchant].pop(), tx.now_ms) for n in fresh]
+    rows = [_rows(items[n], sealing[items[n].binding.merchant], tx.now_ms) for n in fresh]
     for n, row in zip(fresh, rows, strict=True):
         answers[n] = Token(row.grant["id"], tx.now_ms)
     if rows:
@@ -161,11 +161,9 @@ class _Rows(NamedTuple):
     event: Event
 
 
-def _sealing_keys(tx: Transaction, keys: KeyRing, merchants: Sequence[str]) -> dict[str, list[tuple[str, bytes]]]:
-    counted: dict[str, int] = defaultdict(int)
-    for merchant in merchants:
-        counted[merchant] += 1
-    return {merchant: keys.sealing_keys(tx, merchant, count) for merchant, count in counted.items()}
+def _sealing_keys(tx: Transaction, keys: KeyRing, merchants: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+    """Each merchant's active key, counted once for every card of the group."""
+    return {merchant: keys.sealing_key(tx, merchant, uses=count) for merchant, count in Counter(merchants).items()}
 
 
 def _rows(item: _Item, sealing_key: tuple[str, bytes], now_ms: int) -> _Rows:

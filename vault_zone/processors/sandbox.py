@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from vault_zone.card import Card, Cvc, Exposure
+from vault_zone.card import Card, Cryptogram, Cvc, Exposure
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent, WebhookRefused
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -54,7 +54,7 @@ class SandboxProcessor:
             "amount_minor": request.amount.amount_minor,
             "currency": request.amount.currency,
             "capture": True,
-            "card": _card_fields(request.card, request.cvc),
+            "card": {**_card_fields(request.card, request.cvc), **_cryptogram_fields(request.cryptogram)},
             "merchant": request.merchant,
             "return_url": request.return_url,
         }
@@ -109,6 +109,13 @@ def _card_fields(card: Card, cvc: Cvc | None) -> dict[str, Any]:
         "exp_year": year,
         **{field: value.expose(Exposure.PROCESSOR) for field, value in held.items() if value is not None},
     }
+
+
+def _cryptogram_fields(cryptogram: Cryptogram | None) -> dict[str, str]:
+    if cryptogram is None:
+        return {}
+    value, indicator = cryptogram.expose(Exposure.PROCESSOR)
+    return {"cryptogram": value, **({"eci": indicator} if indicator else {})}
 
 
 def _read_answer(answer: httpx.Response) -> ProcessorAnswer:

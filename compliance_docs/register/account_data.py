@@ -14,6 +14,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
+            ),
             "tests/vault_zone/test_vault.py",
             "tests/vault_zone/test_security_codes.py",
             *tests(
@@ -42,6 +46,18 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_idempotency.py",
+                "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_network_token_is_charged_with_its_cryptogram_once_and_keeps_none_on_disk",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
+            ),
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
             *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
@@ -119,6 +135,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
+            ),
             *tests(
                 "tests/commerce_api/pages/test_render.py",
                 "test_a_card_is_never_shown_by_more_than_four_digits",
@@ -199,6 +219,11 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/test_velocity.py", "test_a_counter_names_no_address_no_digit_and_no_fingerprint"),
+            *tests(
+                "tests/vault_zone/delegation/test_idempotency.py",
+                "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
+            ),
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
         ),

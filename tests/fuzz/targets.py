@@ -16,6 +16,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -145,9 +146,7 @@ def card_fields(given: bytes) -> None:
 def sealed(given: bytes) -> None:
     """Sealed bytes open only if nothing of them was changed, and what opens was sealed."""
     for candidate in (given, _SEALED[: len(given)] + given, bytes(a ^ b for a, b in zip(_SEALED, given, strict=False))):
-        opened = refuses(
-            lambda candidate=candidate: unseal(_KEY, candidate, _FIELDS), candidate, SealBroken, takes_cards=False
-        )  # type: ignore[misc]
+        opened = refuses(partial(unseal, _KEY, candidate, _FIELDS), candidate, SealBroken, takes_cards=False)
         must_hold((opened is None) == (candidate != _SEALED), "altered bytes opened, or good ones did not")
 
 

@@ -77,6 +77,7 @@ PLANTED: dict[str, tuple[Callable[[bytes], None], type[Exception]]] = {
 }
 
 
+@requirement("3.4.1")
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds(fault: str) -> None:
     parser, found = PLANTED[fault]

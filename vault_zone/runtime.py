@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -18,7 +18,7 @@ from vault_zone.charge import ChargeEngine
 from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -30,6 +30,9 @@ from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
+from vault_zone.velocity import sweep_counters
+from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
+from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
@@ -51,16 +54,19 @@ class Zone:
     engine: ChargeEngine
     forwards: ForwardEngine
     refused_webhooks: Tally
+    limits: VelocityPolicy = field(default_factory=VelocityPolicy)
 
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises SettingsRefused, KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
-    provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
+    provider = open_provider(settings.keys, settings.environment)
     async with AsyncExitStack() as stack:
+        stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)
@@ -98,7 +104,9 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock))
+                yield Zone(
+                    settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock), limits
+                )
             finally:
                 for task in background:
                     task.cancel()
@@ -116,6 +124,7 @@ async def _housekeep(
             await engine.resolve_unknown()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
+            await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

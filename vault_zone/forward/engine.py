@@ -189,7 +189,8 @@ class ForwardEngine:
     async def _begin(self, asked: ForwardRequest, checked: _Checked, known: "Row[Any] | None", actor: str) -> _Intent:
         """Writes the intent of a first or a further attempt, and gives the filled body."""
         mac_key = await self._keys.ready(asked.merchant, Purpose.IDEMPOTENCY)
-        code = self._codes.take(asked.grant) if checked.prepared.template.needs_code else None  # (4)
+        held = self._codes.take(asked.grant) if checked.prepared.template.needs_code else None  # (4)
+        code = held if isinstance(held, Cvc) else None  # a network token's cryptogram is no security code
         forward_id = new_id("fwd") if known is None else str(known.id)
         self._in_flight.add(forward_id)
 
@@ -220,8 +221,8 @@ class ForwardEngine:
             intent = await self._keys.change(work)
         except BaseException:
             self._in_flight.discard(forward_id)
-            if code is not None:
-                self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
+            if held is not None:
+                self._codes.hold(asked.grant, held)  # nothing was begun, so the same call may be made again
             raise
         if checked.destination.moves_money:
             self._codes.forget(asked.grant)  # PCI DSS 3.3.1: what an authorization did not need goes with it

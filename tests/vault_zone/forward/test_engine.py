@@ -16,6 +16,7 @@ from tests.vault_zone.forward.destination import Seen, http
 from tests.vault_zone.forward.world import API_KEY, ForwardWorld, entry, forward_world, usual_body
 from tests.vault_zone.world import VISA, Crash
 from tokenization.wire_forward import Forward, ForwardState
+from vault_zone.card import Cryptogram
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.key_rows import Purpose
 from vault_zone.models import card_grant, forward
@@ -145,6 +146,17 @@ async def test_a_security_code_that_is_gone_stops_the_request_and_takes_no_use(w
     assert await world.refusal(grant) is ZoneError.SECURITY_CODE_GONE
     assert not world.there.seen
     assert await uses_left(world, grant) == 1
+
+
+async def test_a_network_tokens_cryptogram_is_not_sent_as_a_code_and_is_kept_for_its_charge(
+    world: ForwardWorld,
+) -> None:
+    grant = await world.zone.captured_grant()
+    world.zone.codes.take(grant)
+    world.zone.codes.hold(grant, Cryptogram.parse("AgAAAAAAAIR8CQrXcIhbQAAAAAA=", "05"))
+    assert await world.refusal(grant) is ZoneError.SECURITY_CODE_GONE
+    assert not world.there.seen
+    assert isinstance(world.zone.codes.take(grant), Cryptogram)
 
 
 async def test_money_is_not_moved_without_the_code_that_the_grant_asks_for(world: ForwardWorld) -> None:

@@ -44,7 +44,9 @@ REQUIREMENTS: Final = (
                 "test_no_answer_of_the_api_has_a_field_for_a_card_number",
             ),
             "tests/vault_zone/test_capture.py",
-            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+            *tests(
+                "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
+            ),
         ),
         code=("vault_zone/vault.py::open_card", "vault_zone/access.py::Verb"),
         duties=(operator("gives nobody a login to the zone's database without need"),),

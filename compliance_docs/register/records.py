@@ -33,7 +33,9 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
-            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+            *tests(
+                "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
+            ),
             *tests("tests/vault_zone/test_charge.py"),
         ),
         code=("vault_zone/charge.py::ChargeEngine", "vault_zone/vault.py::open_card", "audit/event.py::EventType"),

@@ -13,7 +13,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.2.3",
         ours="A current network diagram shows every connection between the card environment and anything else.",
-        control="The diagram is generated from the data flows; a test fails when the code opens or accepts a connection "
+        control="The diagram is generated from the data flows; a test fails when the code opens or accepts a "
+        "connection "
         "that no flow names.",
         owner=Owner.AUDITOR,
         status=Status.PARTLY,
@@ -30,7 +31,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.2.4",
         ours="A current data-flow diagram shows every flow of account data across systems and networks.",
-        control="Flows and stores are data; diagram and table are generated from them, and a test holds them against the "
+        control="Flows and stores are data; diagram and table are generated from them, and a test holds them "
+        "against the "
         "databases' tables and the lifetimes in the code.",
         owner=Owner.AUDITOR,
         status=Status.IMPLEMENTED,
@@ -47,7 +49,8 @@ REQUIREMENTS: Final = (
         number="1.2.5",
         ours="Every service, protocol and port that is allowed is identified, approved and has a business need.",
         control="Two listeners in the zone, one in commerce, one for MCP; each is a flow with its purpose. The zone's "
-        "public listener offers the card page, its assets, the processor's webhooks and a health word, no API description.",
+        "public listener offers the card page, its assets, the processor's webhooks and a health word, no "
+        "API description.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=tests(
@@ -65,8 +68,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.1",
         ours="Only necessary traffic comes into the card environment.",
-        control="The internal listener demands a client certificate of the zone's own authority before a byte of HTTP is "
-        "read; bodies are bounded in size and time on both listeners. In the deployment commerce and zone share one network, "
+        control="The internal listener demands a client certificate of the zone's own authority before a byte of "
+        "HTTP is "
+        "read; bodies are bounded in size and time on both listeners. In the deployment commerce and zone "
+        "share one network, "
         "and the internal port is published nowhere.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -78,12 +83,31 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.2",
         ours="Only necessary traffic leaves the card environment.",
-        control="The zone connects to its database and to one processor address, given at start; it follows no redirect and "
-        "heeds no proxy of the environment. It imports no model SDK and no commerce code. Of its networks in "
+        control="The zone connects to its database, to one processor address given at start, and to the "
+        "destinations of a list "
+        "that is signed and numbered, never to an address that a caller names; it follows no redirect, "
+        "heeds no proxy of the "
+        "environment, and in production no name that points inside a network. It imports no model SDK and "
+        "no commerce code. Of its networks in "
         "the deployment one leads out.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py", "test_a_list_that_is_not_the_signed_one_forwards_nothing"
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py",
+                "test_an_older_list_and_another_of_the_same_number_are_refused",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_in_production_a_name_that_points_inside_is_not_followed",
+            ),
             *tests(
                 "tests/compliance_docs/test_flows.py",
                 "test_every_file_that_connects_or_listens_is_named_by_a_flow",
@@ -92,16 +116,25 @@ REQUIREMENTS: Final = (
             "tests/architecture/test_boundaries.py",
             "tests/architecture/test_deploy.py",
         ),
-        code=("vault_zone/processors/sandbox.py::SandboxProcessor", "deploy/compose.yaml"),
+        code=(
+            "vault_zone/forward/allowlist.py::SignedList",
+            "vault_zone/forward/sending.py::Sender",
+            "vault_zone/processors/sandbox.py::SandboxProcessor",
+            "deploy/compose.yaml",
+        ),
         deferral=_AS_WRITTEN,
         duties=(
-            operator("allows egress from the zone to the processor and the database only, and logs what is denied"),
+            operator(
+                "allows egress from the zone to the processor, the listed destinations and the database "
+                "only, and logs what is denied"
+            ),
         ),
     ),
     Requirement(
         number="1.4.2",
         ours="From untrusted networks only what is meant for the public can be reached.",
-        control="The public listener serves what is behind a one-time link and nothing that lists or searches; the internal "
+        control="The public listener serves what is behind a one-time link and nothing that lists or searches; "
+        "the internal "
         "API is a separate listener on its own address.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -113,7 +146,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.4.4",
         ours="What stores card data cannot be reached from an untrusted network.",
-        control="Card data lies in the zone's own database, with credentials that commerce does not have; production demands "
+        control="Card data lies in the zone's own database, with credentials that commerce does not have; "
+        "production demands "
         "PostgreSQL. In the deployment its database stands in an internal network that only the zone shares.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -128,9 +162,12 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.1",
         ours="Systems are set up by a written, hardened standard.",
-        control="Settings are read once, checked as a whole before anything starts, and refused with every problem named; "
-        "the process forbids core dumps and being attached to, locks its memory where it may, drops what it does not know "
-        "of its environment, and reports what the system refused. Containers are read-only, without capabilities, not root.",
+        control="Settings are read once, checked as a whole before anything starts, and refused with every "
+        "problem named; "
+        "the process forbids core dumps and being attached to, locks its memory where it may, drops what "
+        "it does not know "
+        "of its environment, and reports what the system refused. Containers are read-only, without "
+        "capabilities, not root.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=("tests/architecture/test_deploy.py", "tests/vault_zone/test_process.py"),
@@ -148,7 +185,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.2",
         ours="Nothing runs on accounts or passwords that came with the product.",
-        control="No secret has a default: keys, certificates and API keys are made at set-up from the operating system's "
+        control="No secret has a default: keys, certificates and API keys are made at set-up from the operating "
+        "system's "
         "randomness; keys made for development are refused in production, and so is the sandbox processor.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -167,7 +205,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.4",
         ours="Only what is needed is switched on.",
-        control="A deployable's wheel holds its packages and dependencies and no more; API documentation pages, access logs "
+        control="A deployable's wheel holds its packages and dependencies and no more; API documentation pages, "
+        "access logs "
         "and server banners are off.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -178,8 +217,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.6",
         ours="Security settings are such that misuse is prevented.",
-        control="Security-relevant settings are constants in the code with their reason beside them; what an operator can "
-        "set cannot switch off TLS between the sides, the card guard or the record. Variables that would open the process "
+        control="Security-relevant settings are constants in the code with their reason beside them; what an "
+        "operator can "
+        "set cannot switch off TLS between the sides, the card guard or the record. Variables that would "
+        "open the process "
         "are refused in production; a client's own word for its address is believed from named proxies alone.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
@@ -204,11 +245,13 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1",
         ours="Card data on open networks travels under strong cryptography, with certificates that are checked.",
-        control="In production the card page's address and the processor's must be https, and certificates are verified; "
+        control="In production the card page's address and the processor's must be https, and certificates are "
+        "verified; "
         "between the sides TLS 1.3 with certificates on both ends. Pages over https carry HSTS.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_for_another_name_gets_nothing"),
             "tests/vault_zone/hazmat/test_vault_transit.py",
             *tests(
                 "tests/vault_zone/pages/test_render.py",
@@ -220,7 +263,11 @@ REQUIREMENTS: Final = (
                 "test_the_handshake_takes_certificates_of_the_zones_authority_only",
             ),
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/serve.py::internal_config"),
+        code=(
+            "vault_zone/forward/sending.py::Sender",
+            "vault_zone/settings.py::ZoneSettings.read",
+            "vault_zone/serve.py::internal_config",
+        ),
         deferral="The zone does not end the shopper's TLS itself: the terminator in front of the card page sees cards in "
         "clear and belongs to the card environment. No test runs the zone in production settings yet.",
         duties=(
@@ -231,9 +278,14 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1.1",
         ours="The keys and certificates that protect card data in transit are inventoried.",
-        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days.",
+        control="Identities between the sides are issued by one command, one file pair for each service, for 90 "
+        "days. The list of forward "
+        "destinations names the authority that each is verified by, where it is not the system's.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
+        shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_of_another_authority_gets_nothing"),
+        ),
         code=("vault_zone/hazmat/pki.py::issue_identity",),
         deferral="Issuing an identity is not recorded in the log yet, so no inventory can be generated, and there is no "
         "revocation: an identity ends by its date or with its authority.",
@@ -242,8 +294,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.2",
         ours="No unprotected card number is sent by chat, mail or other messaging.",
-        control="Conversation channels take and give no card data: text that looks like a card number is refused before it "
-        "is logged, stored or passed on, also when split over several messages; the shopper is led to the card page by a "
+        control="Conversation channels take and give no card data: text that looks like a card number is refused "
+        "before it "
+        "is logged, stored or passed on, also when split over several messages; the shopper is led to the "
+        "card page by a "
         "link. No tool and no API field exists for a card.",
         owner=Owner.COMMERCE,
         status=Status.IMPLEMENTED,

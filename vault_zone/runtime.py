@@ -19,6 +19,7 @@ from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
+from vault_zone.idempotency import sweep_answers
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -124,6 +125,7 @@ async def _housekeep(
             await engine.resolve_unknown()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
+            await database.change(sweep_answers)
             await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back

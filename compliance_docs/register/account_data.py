@@ -48,11 +48,11 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_engine.py", "test_a_code_is_used_once_and_not_held_afterwards"),
             *tests(
                 "tests/vault_zone/forward/test_engine.py",
                 "test_a_security_code_that_is_gone_stops_the_request_and_takes_no_use",
             ),
-            *tests("tests/vault_zone/forward/test_engine.py", "test_a_code_is_used_once_and_not_held_afterwards"),
             *tests(
                 "tests/vault_zone/delegation/test_idempotency.py",
                 "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
@@ -151,6 +151,9 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/fuzz/test_corpus.py", "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds"
+            ),
+            *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",
                 "test_whatever_the_encoding_and_the_shape_of_the_answer_the_number_never_comes_back",
             ),
@@ -213,11 +216,11 @@ REQUIREMENTS: Final = (
         shown_by=(
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",
-                "test_whatever_the_encoding_and_the_shape_of_the_answer_the_number_never_comes_back",
+                "test_no_more_of_the_number_is_told_than_truncation_may_leave",
             ),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",
-                "test_no_more_of_the_number_is_told_than_truncation_may_leave",
+                "test_whatever_the_encoding_and_the_shape_of_the_answer_the_number_never_comes_back",
             ),
             *tests("tests/vault_zone/forward/test_engine.py", "test_neither_card_nor_code_nor_body_is_in_the_database"),
             *tests("tests/vault_zone/test_capture_crash.py"),

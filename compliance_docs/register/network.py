@@ -94,19 +94,19 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             *tests(
-                "tests/vault_zone/forward/test_allowlist.py", "test_a_list_that_is_not_the_signed_one_forwards_nothing"
-            ),
-            *tests(
-                "tests/vault_zone/forward/test_allowlist.py",
-                "test_an_older_list_and_another_of_the_same_number_are_refused",
+                "tests/vault_zone/forward/test_sending.py",
+                "test_in_production_a_name_that_points_inside_is_not_followed",
             ),
             *tests(
                 "tests/vault_zone/forward/test_sending.py",
                 "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
             ),
             *tests(
-                "tests/vault_zone/forward/test_sending.py",
-                "test_in_production_a_name_that_points_inside_is_not_followed",
+                "tests/vault_zone/forward/test_allowlist.py",
+                "test_an_older_list_and_another_of_the_same_number_are_refused",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py", "test_a_list_that_is_not_the_signed_one_forwards_nothing"
             ),
             *tests(
                 "tests/compliance_docs/test_flows.py",

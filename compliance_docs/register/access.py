@@ -8,8 +8,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.5",
         ours="Application and system accounts have the least rights they need, and are limited to what needs them.",
-        control="A caller of the zone is the service its certificate names; a table says which verbs each may "
-        "use. No verb "
+        control="A caller of the zone is the service its certificate names; a table says which verbs each may use. No verb "
         "reads a card. Each side has its own database and credentials.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -22,9 +21,9 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_access.py",
         ),
         code=(
-            "vault_zone/forward/engine.py::ForwardEngine",
             "vault_zone/access.py::PERMISSIONS",
             "vault_zone/access.py::require",
+            "vault_zone/forward/engine.py::ForwardEngine",
             "commerce_api/cli/databases.py",
         ),
         duties=(operator("gives the database roles no more than the sides' own databases"),),
@@ -41,9 +40,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.6",
         ours="People query stored card data through programs only, by role; only administrators directly.",
-        control="No program queries stored cards for anybody: a card is opened in memory for its charge, or for a "
-        "request to an allow-listed destination, by those two engines. The database holds it sealed, so a "
-        "direct query shows brand and last four.",
+        control="No program queries stored cards for anybody: a card is opened in memory for its charge, or for a request "
+        "to an allow-listed destination, by those two engines. The database holds it sealed, so a direct query shows brand "
+        "and last four.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -62,8 +61,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.3.3",
         ours="Access is denied unless it was granted.",
-        control="A caller that is not in the table, or asks for a verb that is not in its row, is refused; a "
-        "grant that is not "
+        control="A caller that is not in the table, or asks for a verb that is not in its row, is refused; a grant that is not "
         "for this merchant, checkout and currency is refused in the same words as one that does not exist.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -82,8 +80,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="8.6.1",
         ours="Accounts of programs are not used by people, save in exceptions that are approved and traceable.",
-        control="Services prove themselves by certificate, agents by a key of their brand; neither opens a "
-        "session for a "
+        control="Services prove themselves by certificate, agents by a key of their brand; neither opens a session for a "
         "person, and the record names the service or agent that acted.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -99,8 +96,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="8.6.2",
         ours="Passwords and keys of programs stand in no script, source or configuration file.",
-        control="Secrets are files of mode 0600, made at set-up and outside the repository; there is no default "
-        "for any, and "
+        control="Secrets are files of mode 0600, made at set-up and outside the repository; there is no default for any, and "
         "no option takes one as its value.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
@@ -119,10 +115,8 @@ REQUIREMENTS: Final = (
     ),
     Requirement(
         number="8.6.3",
-        ours="Secrets of programs are protected from misuse: long enough, and changed at set intervals and on "
-        "suspicion.",
-        control="Secrets are 256 random bits. Certificates end after 90 days and are renewed by one command; a "
-        "brand's agent "
+        ours="Secrets of programs are protected from misuse: long enough, and changed at set intervals and on suspicion.",
+        control="Secrets are 256 random bits. Certificates end after 90 days and are renewed by one command; a brand's agent "
         "key carries a version.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,

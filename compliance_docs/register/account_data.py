@@ -9,8 +9,7 @@ REQUIREMENTS: Final = (
         number="3.2.1",
         ours="Account data is kept only as long as there is a reason, then made unrecoverable; what is held before "
         "authorisation counts too.",
-        control="A card is opened for one day after capture, the time in which the processor may ask; a security "
-        "code lives "
+        control="A card is opened for one day after capture, the time in which the processor may ask; a security code lives "
         "ten minutes at most in memory. Commerce keeps brand, last four and tokens only.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
@@ -42,8 +41,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.3.1",
         ours="Nothing that authenticates a card is kept once it is authorised, encrypted or not.",
-        control="The record that is sealed has no place for a code. A code waits in memory, is taken out before "
-        "the charge "
+        control="The record that is sealed has no place for a code. A code waits in memory, is taken out before the charge "
         "is sent, and is gone whatever comes of it; a process that ends takes its codes with it.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -90,8 +88,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.3.1.2",
         ours="The card verification code is not kept after authorisation.",
-        control="A code is a type of its own that cannot be printed, copied, pickled or serialised; no table has "
-        "a column "
+        control="A code is a type of its own that cannot be printed, copied, pickled or serialised; no table has a column "
         "for it, no page shows it again, and the sandbox processor keeps none.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -127,8 +124,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.3.2",
         ours="What authenticates a card and waits for authorisation is encrypted strongly.",
-        control="A waiting code is sealed with AES-256-GCM under a key that exists only in the process, bound to "
-        "its grant. "
+        control="A waiting code is sealed with AES-256-GCM under a key that exists only in the process, bound to its grant. "
         "The process forbids core dumps and being read by others of its user, and locks its memory where it may.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -142,11 +138,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.4.1",
         ours="A card number is masked when shown; beyond its first digits and last four only who needs to sees it.",
-        control="Nobody sees more than network and last four, on pages, in answers, in the record and to agents: "
-        "there is "
-        "no view, verb or role that shows a number. Of a destination's answer allowed fields come back, "
-        "and none of them if the "
-        "number is anywhere in it.",
+        control="Nobody sees more than network and last four, on pages, in answers, in the record and to agents: there is "
+        "no view, verb or role that shows a number. Of a destination's answer allowed fields come back, and none of them if "
+        "the number is anywhere in it.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -208,8 +202,7 @@ REQUIREMENTS: Final = (
         number="3.5.1",
         ours="A stored card number cannot be read, wherever it is stored.",
         control="A card is sealed with AES-256-GCM under its merchant's data key, bound to token, merchant and key id; "
-        "outside stand brand and last four. The token is random and not derived from the card. Logs are "
-        "redacted on the "
+        "outside stand brand and last four. The token is random and not derived from the card. Logs are redacted on the "
         "way out, whatever wrote them.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -245,10 +238,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.5.1.1",
         ours="A hash that stands for a card number is keyed, over the whole number, and its key is managed.",
-        control="A fingerprint is an HMAC-SHA-256 of the whole number under a data key of its own for each "
-        "merchant, and again "
-        "under a key that never leaves the provider, which sees no number. It is for the zone alone and "
-        "goes with the card.",
+        control="A fingerprint is an HMAC-SHA-256 of the whole number under a data key of its own for each merchant, and again "
+        "under a key that never leaves the provider, which sees no number. It is for the zone alone and goes with the card.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

@@ -13,8 +13,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.2.3",
         ours="A current network diagram shows every connection between the card environment and anything else.",
-        control="The diagram is generated from the data flows; a test fails when the code opens or accepts a "
-        "connection "
+        control="The diagram is generated from the data flows; a test fails when the code opens or accepts a connection "
         "that no flow names.",
         owner=Owner.AUDITOR,
         status=Status.PARTLY,
@@ -31,8 +30,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.2.4",
         ours="A current data-flow diagram shows every flow of account data across systems and networks.",
-        control="Flows and stores are data; diagram and table are generated from them, and a test holds them "
-        "against the "
+        control="Flows and stores are data; diagram and table are generated from them, and a test holds them against the "
         "databases' tables and the lifetimes in the code.",
         owner=Owner.AUDITOR,
         status=Status.IMPLEMENTED,
@@ -49,8 +47,7 @@ REQUIREMENTS: Final = (
         number="1.2.5",
         ours="Every service, protocol and port that is allowed is identified, approved and has a business need.",
         control="Two listeners in the zone, one in commerce, one for MCP; each is a flow with its purpose. The zone's "
-        "public listener offers the card page, its assets, the processor's webhooks and a health word, no "
-        "API description.",
+        "public listener offers the card page, its assets, the processor's webhooks and a health word, no API description.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=tests(
@@ -68,10 +65,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.1",
         ours="Only necessary traffic comes into the card environment.",
-        control="The internal listener demands a client certificate of the zone's own authority before a byte of "
-        "HTTP is "
-        "read; bodies are bounded in size and time on both listeners. In the deployment commerce and zone "
-        "share one network, "
+        control="The internal listener demands a client certificate of the zone's own authority before a byte of HTTP is "
+        "read; bodies are bounded in size and time on both listeners. In the deployment commerce and zone share one network, "
         "and the internal port is published nowhere.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -83,13 +78,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.2",
         ours="Only necessary traffic leaves the card environment.",
-        control="The zone connects to its database, to one processor address given at start, and to the "
-        "destinations of a list "
-        "that is signed and numbered, never to an address that a caller names; it follows no redirect, "
-        "heeds no proxy of the "
-        "environment, and in production no name that points inside a network. It imports no model SDK and "
-        "no commerce code. Of its networks in "
-        "the deployment one leads out.",
+        control="The zone connects to its database, to one processor address given at start, and to the destinations of a list "
+        "that is signed and numbered, never to an address that a caller names. It follows no redirect, heeds no proxy of the "
+        "environment and, in production, forwards to no name that points inside a network. It imports no model SDK and no "
+        "commerce code. Of its networks in the deployment one leads out.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
@@ -124,17 +116,13 @@ REQUIREMENTS: Final = (
         ),
         deferral=_AS_WRITTEN,
         duties=(
-            operator(
-                "allows egress from the zone to the processor, the listed destinations and the database "
-                "only, and logs what is denied"
-            ),
+            operator("allows egress to processor, listed destinations and database only, and logs what is denied"),
         ),
     ),
     Requirement(
         number="1.4.2",
         ours="From untrusted networks only what is meant for the public can be reached.",
-        control="The public listener serves what is behind a one-time link and nothing that lists or searches; "
-        "the internal "
+        control="The public listener serves what is behind a one-time link and nothing that lists or searches; the internal "
         "API is a separate listener on its own address.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -146,8 +134,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.4.4",
         ours="What stores card data cannot be reached from an untrusted network.",
-        control="Card data lies in the zone's own database, with credentials that commerce does not have; "
-        "production demands "
+        control="Card data lies in the zone's own database, with credentials that commerce does not have; production demands "
         "PostgreSQL. In the deployment its database stands in an internal network that only the zone shares.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -162,12 +149,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.1",
         ours="Systems are set up by a written, hardened standard.",
-        control="Settings are read once, checked as a whole before anything starts, and refused with every "
-        "problem named; "
-        "the process forbids core dumps and being attached to, locks its memory where it may, drops what "
-        "it does not know "
-        "of its environment, and reports what the system refused. Containers are read-only, without "
-        "capabilities, not root.",
+        control="Settings are read once, checked as a whole before anything starts, and refused with every problem named; "
+        "the process forbids core dumps and being attached to, locks its memory where it may, drops what it does not know "
+        "of its environment, and reports what the system refused. Containers are read-only, without capabilities, not root.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=("tests/architecture/test_deploy.py", "tests/vault_zone/test_process.py"),
@@ -185,8 +169,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.2",
         ours="Nothing runs on accounts or passwords that came with the product.",
-        control="No secret has a default: keys, certificates and API keys are made at set-up from the operating "
-        "system's "
+        control="No secret has a default: keys, certificates and API keys are made at set-up from the operating system's "
         "randomness; keys made for development are refused in production, and so is the sandbox processor.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -205,8 +188,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.4",
         ours="Only what is needed is switched on.",
-        control="A deployable's wheel holds its packages and dependencies and no more; API documentation pages, "
-        "access logs "
+        control="A deployable's wheel holds its packages and dependencies and no more; API documentation pages, access logs "
         "and server banners are off.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -217,10 +199,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="2.2.6",
         ours="Security settings are such that misuse is prevented.",
-        control="Security-relevant settings are constants in the code with their reason beside them; what an "
-        "operator can "
-        "set cannot switch off TLS between the sides, the card guard or the record. Variables that would "
-        "open the process "
+        control="Security-relevant settings are constants in the code with their reason beside them; what an operator can "
+        "set cannot switch off TLS between the sides, the card guard or the record. Variables that would open the process "
         "are refused in production; a client's own word for its address is believed from named proxies alone.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
@@ -245,8 +225,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1",
         ours="Card data on open networks travels under strong cryptography, with certificates that are checked.",
-        control="In production the card page's address and the processor's must be https, and certificates are "
-        "verified; "
+        control="In production the card page's address and the processor's must be https, and certificates are verified; "
         "between the sides TLS 1.3 with certificates on both ends. Pages over https carry HSTS.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
@@ -263,11 +242,7 @@ REQUIREMENTS: Final = (
                 "test_the_handshake_takes_certificates_of_the_zones_authority_only",
             ),
         ),
-        code=(
-            "vault_zone/forward/sending.py::Sender",
-            "vault_zone/settings.py::ZoneSettings.read",
-            "vault_zone/serve.py::internal_config",
-        ),
+        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/serve.py::internal_config"),
         deferral="The zone does not end the shopper's TLS itself: the terminator in front of the card page sees cards in "
         "clear and belongs to the card environment. No test runs the zone in production settings yet.",
         duties=(
@@ -278,9 +253,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1.1",
         ours="The keys and certificates that protect card data in transit are inventoried.",
-        control="Identities between the sides are issued by one command, one file pair for each service, for 90 "
-        "days. The list of forward "
-        "destinations names the authority that each is verified by, where it is not the system's.",
+        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days. "
+        "The list of forward destinations names the authority of each, where it is not the system's.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
@@ -294,10 +268,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.2",
         ours="No unprotected card number is sent by chat, mail or other messaging.",
-        control="Conversation channels take and give no card data: text that looks like a card number is refused "
-        "before it "
-        "is logged, stored or passed on, also when split over several messages; the shopper is led to the "
-        "card page by a "
+        control="Conversation channels take and give no card data: text that looks like a card number is refused before it "
+        "is logged, stored or passed on, also when split over several messages; the shopper is led to the card page by a "
         "link. No tool and no API field exists for a card.",
         owner=Owner.COMMERCE,
         status=Status.IMPLEMENTED,

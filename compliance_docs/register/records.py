@@ -10,8 +10,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1",
         ours="Every component in scope keeps an audit log that is on.",
-        control="A change of state that records no event is rolled back, so recording cannot be switched off; "
-        "rows of feeds "
+        control="A change of state that records no event is rolled back, so recording cannot be switched off; rows of feeds "
         "and the log's own places are the housekeeping that is excepted. Zone and commerce each keep a log.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -29,9 +28,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1.1",
         ours="Every individual access to card data is logged.",
-        control="Capture, token, grant and its use, and the intent of a charge or a forwarded request are events "
-        "in the transaction that they "
-        "belong to; a card is opened only within the transaction that records that intent.",
+        control="Capture, token, grant and its use, and the intent of a charge or of a forwarded request are events in the "
+        "transaction that they belong to; a card is opened only within the transaction that records that intent.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
@@ -44,12 +42,7 @@ REQUIREMENTS: Final = (
             ),
             *tests("tests/vault_zone/test_charge.py"),
         ),
-        code=(
-            "vault_zone/forward/records.py::record_intent",
-            "vault_zone/charge.py::ChargeEngine",
-            "vault_zone/vault.py::open_card",
-            "audit/event.py::EventType",
-        ),
+        code=("vault_zone/charge.py::ChargeEngine", "vault_zone/vault.py::open_card", "audit/event.py::EventType"),
         deferral="The event for opening a card under a key (key.used_for_unseal) is defined and not yet written: the charge's "
         "intent stands for it.",
     ),
@@ -79,9 +72,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1.4",
         ours="Invalid attempts at access are logged.",
-        control="Callers that may not make a call, refused cards, requests to forward a card that were refused, "
-        "webhooks that do not verify and card-like text that was "
-        "refused are events of failure.",
+        control="Callers that may not make a call, refused cards, refused requests to forward a card, webhooks that do not "
+        "verify and card-like text that was refused are events of failure.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
@@ -135,8 +127,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.2",
         ours="Each entry says who, what kind, when, success or failure, from where, and about what.",
-        control="The six facts are required fields: an event without one is refused before anything is written. "
-        "Whom an agent "
+        control="The six facts are required fields: an event without one is refused before anything is written. Whom an agent "
         "acts for is a field of its own. Free text has no place.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
@@ -151,8 +142,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.3.1",
         ours="Logs are read only by those whose work needs it.",
-        control="Logs are files and rows of their own; the auditor's wheel reads them without any code that "
-        "serves cards, and "
+        control="Logs are files and rows of their own; the auditor's wheel reads them without any code that serves cards, and "
         "its container has them read-only, without network or keys.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -164,8 +154,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.3.2",
         ours="No individual can change log files.",
-        control="Entries are leaves of a signed tree: a change cannot be prevented by software on the same host, "
-        "but not a "
+        control="Entries are leaves of a signed tree: a change cannot be prevented by software on the same host, but not a "
         "byte changes without the next verification naming it.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
@@ -183,8 +172,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.3.3",
         ours="Logs are copied promptly to a central place that is hard to change.",
-        control="A log is a directory of files that only grows; any copying tool carries it, and the copy "
-        "verifies by itself.",
+        control="A log is a directory of files that only grows; any copying tool carries it, and the copy verifies by itself.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
         shown_by=tests("tests/audit/test_verify.py", "test_a_log_can_be_verified_while_it_is_written"),
@@ -194,8 +182,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.3.4",
         ours="Change detection on logs raises an alert when existing entries change.",
-        control="One command re-hashes every entry, names what was altered and ends with a status for a monitor; "
-        "a checkpoint "
+        control="One command re-hashes every entry, names what was altered and ends with a status for a monitor; a checkpoint "
         "kept elsewhere shows that history only grew. Verifiers of others agree.",
         owner=Owner.AUDITOR,
         status=Status.PARTLY,
@@ -295,8 +282,7 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.7.3",
         ours="After such a failure the function is restored, and duration, cause and remedy are recorded.",
-        control="Log and charges recover by themselves at the next start; what was under way becomes unknown and "
-        "is settled "
+        control="Log and charges recover by themselves at the next start; what was under way becomes unknown and is settled "
         "by the processor's record.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,

@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 import queue
 import random
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from audit.store import insert_event, insert_events
 
 T = TypeVar("T")
 
+WAL_PAUSE_SECONDS = 0.05  # between tries to set the journal of a file that another process is setting up
 BUSY_TIMEOUT_SECONDS = 10  # another process of the same side may hold the write lock while it syncs
 GROUP_LIMIT = 64  # units of work that share one commit: past this the commit's cost no longer shows
 RETRY_LIMIT = 25  # serialization failures in a row before the caller is told to come back
@@ -224,6 +227,23 @@ def _as_busy(failure: Exception) -> Exception:
     return DatabaseBusy() if locked else failure
 
 
+def switch_to_wal(connection: Any, pause: Callable[[float], None] = time.sleep) -> None:
+    """Sets the journal to WAL, which stays in the file. Raises sqlite3.OperationalError after BUSY_TIMEOUT_SECONDS.
+
+    SQLite does not wait for others here, whatever its busy timeout: processes that open a new file together would fail.
+    """
+    attempts = int(BUSY_TIMEOUT_SECONDS / WAL_PAUSE_SECONDS)
+    for left in reversed(range(attempts)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as failure:
+            if left == 0 or "locked" not in str(failure):
+                raise
+            pause(WAL_PAUSE_SECONDS)
+        else:
+            return
+
+
 def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
@@ -235,7 +255,7 @@ def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engin
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-        connection.execute("PRAGMA journal_mode=WAL")
+        switch_to_wal(connection)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 

@@ -1,13 +1,15 @@
 """A change and its event commit together; many share a commit and do not disturb each other. On both databases."""
 
 import asyncio
+import sqlite3
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select, update
 
 from audit.event import Event, EventRefused, EventType
 from audit.store import audit_event, metadata
-from audit.transaction import Database, Transaction, Unrecorded
+from audit.transaction import BUSY_TIMEOUT_SECONDS, Database, Transaction, Unrecorded, switch_to_wal
 from commerce_api.migrations import upgrade
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,31 @@ async def test_processes_that_start_together_migrate_one_after_the_other(databas
     await asyncio.gather(*(database.migrate(upgrade) for database in databases))
     for database in databases:
         await database.close()
+
+
+def test_a_file_that_another_process_is_setting_up_is_waited_for(tmp_path: Path) -> None:
+    path, pauses = tmp_path / "new.sqlite3", list[float]()
+    first, second = (sqlite3.connect(path, isolation_level=None, timeout=0) for _ in range(2))
+    first.execute("BEGIN EXCLUSIVE")
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            first.execute("COMMIT")
+
+    switch_to_wal(second, pause)
+    assert len(pauses) == 3
+    assert second.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    first.close()
+    second.close()
+
+
+def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
+    path, pauses = tmp_path / "new.sqlite3", list[float]()
+    first, second = (sqlite3.connect(path, isolation_level=None, timeout=0) for _ in range(2))
+    first.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError):
+        switch_to_wal(second, pauses.append)
+    assert 0 < sum(pauses) <= BUSY_TIMEOUT_SECONDS
+    first.close()
+    second.close()

@@ -93,6 +93,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_scrubbing.py", "test_a_caller_who_has_codes_repeated_learns_nothing"),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py", "test_a_value_that_holds_the_security_code_is_withheld"
             ),
@@ -207,6 +208,9 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_scrubbing.py", "test_a_caller_who_has_guesses_repeated_learns_nothing"
+            ),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",
                 "test_no_more_of_the_number_is_told_than_truncation_may_leave",

@@ -265,7 +265,7 @@ def _scrub(reply: Reply, parts: Parts, prepared: Prepared) -> Scrubbed:
     """(7) What may be told of the reply."""
     if reply.delivery is not Delivery.ANSWERED:
         return Scrubbed({})
-    scrubber = Scrubber(parts, prepared.secrets)
+    scrubber = Scrubber(parts, prepared.secrets, prepared.own)
     return scrubber.scrub(reply.head, reply.body, prepared.destination.response, reply.problem)
 
 

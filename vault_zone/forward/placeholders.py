@@ -77,6 +77,13 @@ class Template:
         """Whether the request carries the security code."""
         return CODE in self.used
 
+    def texts(self) -> Iterator[str]:
+        """Every text and number that the caller wrote into the body, names of members included."""
+        for steps, leaf in _leaves(self._body):
+            yield from (step for step in steps if isinstance(step, str))
+            if leaf is not None and not isinstance(leaf, bool):
+                yield str(leaf)
+
     def amount(self) -> Money | None:
         """What the request moves, from the fields that the entry names. Raises ZoneRefusal: FORWARD_AMOUNT_REFUSED."""
         if self._destination.amount_at is None or self._destination.currency_at is None:

@@ -104,7 +104,9 @@ def apply_outcome(tx: Transaction, forward_id: str, reply: Reply, scrubbed: Scru
     data: dict[str, str | int | bool] = {"token": row.token, "attempt": row.attempts}
     if reply.status:
         data["status"] = reply.status
-    if reason:
+    if scrubbed.echoed:
+        data["reason"] = "card_echoed"  # for who looks after the zone; the caller is told by what it gets alone
+    elif reason:
         data["reason"] = reason
     tx.record(_event(_EVENT_OF[state], forward_id, row.merchant, f"destination:{row.destination}", data))
 

@@ -24,6 +24,7 @@ class Prepared:
     headers: tuple[tuple[str, str], ...] = field(repr=False)  # the processor's key is among them
     secrets: tuple[str, ...] = field(repr=False)  # what of the headers must not come back in an answer
     template: Template = field(repr=False)
+    own: tuple[str, ...] = field(repr=False)  # every text that the caller wrote
 
     def filled(self, body: bytes, reference: str) -> Outgoing:
         """The request with its filled body; ``reference`` is the same on every attempt."""
@@ -44,9 +45,9 @@ def prepare(asked: ForwardRequest, destination: Destination, secrets: Path) -> P
         **{one.name: one.prefix + secret[one.name] for one in destination.secret_headers},
     }
     path = _path(asked.parameters, destination)
-    return Prepared(
-        destination, path, tuple(headers.items()), tuple(secret.values()), Template(asked.body, destination)
-    )
+    template = Template(asked.body, destination)
+    own = (*template.texts(), *asked.headers.values(), *asked.parameters.values())
+    return Prepared(destination, path, tuple(headers.items()), tuple(secret.values()), template, own)
 
 
 def _callers_headers(asked: dict[str, str], destination: Destination) -> dict[str, str]:

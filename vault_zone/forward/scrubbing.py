@@ -2,20 +2,22 @@
 
 What must hold:
  1. Only scalar values at allowed pointers are told; names of members come from the list, never from the answer.
- 2. If the card's number is anywhere in the answer (status line, headers, body, told or not, in any encoding), nothing of the
-    body is told: a destination that gives it back once is not trusted with the rest.
- 3. A told value that is the security code, or holds it as a word, or a secret of the zone's, or is card-like text of any
-    card, is withheld.
+ 2. A told value that is or holds the number in any encoding, the security code, a secret of the zone's, or card-like text of
+    any card is withheld.
+ 3. What is told depends on told values alone, and never on what the caller wrote itself: a value that repeats the caller's
+    words is withheld whatever they say. Else a caller could have guesses repeated to it and learn which of them is the card.
  4. The told values together show no more of the number than truncation may leave (PCI DSS 3.5.1; PCI SSC FAQ 1091).
  5. An answer that is not JSON, is compressed, is too long or cannot be searched in its bounds is withheld whole.
+ 6. That the number is anywhere in the answer (status line, headers, body, told or not) is for the zone's record, not for the
+    caller; the search for it goes to its end whatever it finds.
 """
 
 import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -28,27 +30,35 @@ Scalar = str | int | bool | None
 
 TEXT_CHARS_MAXIMUM = 2_000
 FIELDS_MAXIMUM = 100
+_OWN_CHARS_MINIMUM = 3  # a security code has three digits
+_OWN_CHARS_LONG = 16  # a digest or an encoded number without any digit is at least that long
 _INTEGER_MAXIMUM = 2**53  # RFC 8259, section 6: beyond it peers disagree about the value
 _EXPONENT_MAXIMUM = 40  # a whole number that long is no card; 1e999999 must not be written out
 
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:
-    """What is told: values by pointer, the pointers withheld, and why nothing of the body was told ("" when it was)."""
+    """What is told: values by pointer, the pointers withheld, and why nothing of the body was told ("" when it was).
+
+    ``echoed``: the number is somewhere in the answer (6). Not for the caller.
+    """
 
     fields: dict[str, Scalar]
     withheld: tuple[str, ...] = ()
     reason: str = ""
+    echoed: bool = False
 
 
 class Scrubber:
     """Scrubs the answer to one request that carried one card. Shows nothing of it (I1)."""
 
-    __slots__ = ("_parts", "_secrets", "_traces")
+    __slots__ = ("_own", "_parts", "_secrets", "_traces")
 
-    def __init__(self, parts: Parts, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, parts: Parts, secrets: tuple[str, ...] = (), own: Iterable[str] = ()) -> None:
+        """``secrets`` are the zone's own, which went in headers; ``own`` is every text that the caller wrote."""
         self._parts = parts
-        self._secrets = secrets  # of the zone's own, which went in headers
+        self._secrets = secrets
+        self._own = frozenset(form for text in own for form in _forms_of_own(text))
         self._traces = Traces(parts.get(NUMBER))
 
     def __repr__(self) -> str:
@@ -62,22 +72,16 @@ class Scrubber:
             return Scrubbed({}, reason="not_searchable")  # (5)
 
     def _scrubbed(self, head: str, body: bytes | None, allowed: tuple[str, ...], problem: str) -> Scrubbed:
-        if self._traces.are_in(head):
-            return Scrubbed({}, reason="card_echoed")  # (2)
+        echoes = [self._traces.are_in(text) for text in (head, *([] if body is None else _readings(body)))]  # (6)
         if body is None:
-            return Scrubbed({}, reason=problem or "not_read")  # (5)
-        if any(self._traces.are_in(text) for text in _readings(body)):
-            return Scrubbed({}, reason="card_echoed")  # (2)
-        if not allowed:
-            return Scrubbed({})
+            return Scrubbed({}, reason=problem or "not_read", echoed=any(echoes))  # (5)
         try:
             document = json.loads(body, parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_Members)
             written, names = list(_written(document)), list(_names(document))
         except (ValueError, RecursionError, _TooDeep, InvalidOperation):
-            return Scrubbed({}, reason="not_json")  # (5)
-        if self._is_put_together(written) or self._is_put_together(names):
-            return Scrubbed({}, reason="card_echoed")  # (2)
-        return self._told(_plain(document), allowed)
+            return Scrubbed({}, reason="not_json" if allowed else "", echoed=any(echoes))  # (5)
+        echoes += [self._is_put_together(written), self._is_put_together(names)]
+        return replace(self._told(_plain(document), allowed), echoed=any(echoes))
 
     def _told(self, document: Any, allowed: tuple[str, ...]) -> Scrubbed:
         fields: dict[str, Scalar] = {}
@@ -86,7 +90,7 @@ class Scrubber:
             for place, value in found_at(document, pointer):
                 if len(fields) + len(withheld) >= FIELDS_MAXIMUM:
                     return Scrubbed({}, reason="too_many_fields")
-                if _is_scalar(value) and not self._is_sensitive(value):
+                if _is_scalar(value) and not self._repeats_caller(value) and not self._is_sensitive(value):
                     fields[place] = value  # type: ignore[assignment]  # _is_scalar() says so
                 else:
                     withheld.append(place)
@@ -94,8 +98,17 @@ class Scrubber:
         if self._is_put_together(texts) or self._traces.shown_by(texts) > _digits_allowed(len(self._parts.get(NUMBER))):
             return Scrubbed({}, reason="card_echoed")  # (4)
         if contains_card_in_json(list(fields.values())):
-            return Scrubbed({}, reason="card_like")  # (3)
+            return Scrubbed({}, reason="card_like")  # (2)
         return Scrubbed(fields, tuple(withheld))
+
+    def _repeats_caller(self, value: object) -> bool:
+        """(3) Whether the value holds a text of the caller's, or is part of one, in some encoding, in either direction."""
+        if not self._own:
+            return False
+        forms = _forms_of(_text(value))
+        return any(
+            mine in form or form in mine for form in forms if len(form) >= _OWN_CHARS_MINIMUM for mine in self._own
+        )
 
     def _is_put_together(self, texts: list[str]) -> bool:
         """Whether the number comes of values read in a row, in the order of the answer or any other that is at hand."""
@@ -104,9 +117,9 @@ class Scrubber:
         return any(self._traces.are_in("".join(order)) for order in orders)
 
     def _is_sensitive(self, value: object) -> bool:
-        """(3) Whether a value that would be told is or holds the code, or looks like a card of whomever."""
+        """(2) Whether a value that would be told is or holds number or code, or looks like a card of whomever."""
         text = _text(value)
-        return self._holds_code(text) or self._holds_secret(text) or contains_card(text)
+        return self._traces.are_in(text) or self._holds_code(text) or self._holds_secret(text) or contains_card(text)
 
     def _holds_code(self, text: str) -> bool:
         code = self._parts.optional(CODE)
@@ -118,6 +131,31 @@ class Scrubber:
 
     def _holds_secret(self, text: str) -> bool:
         return any(secret in view for secret in self._secrets for view in _texts(text))
+
+
+def _forms_of(text: str) -> set[str]:
+    """A text as it stands and undone of its encodings, in small letters, forwards and backwards."""
+    views = {*_texts(text), _as_text(text)}
+    views |= {read for view in views if (read := _as_utf8(view))}
+    small = {view.casefold() for view in views}
+    return small | {view[::-1] for view in small}
+
+
+def _as_utf8(text: str) -> str:
+    """A text that was undone byte by byte, read as UTF-8; "" where it is none."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return ""
+
+
+def _forms_of_own(text: str) -> set[str]:
+    """Those of a caller's text that may say something of a card: with a digit in any form, or long; else it says nothing."""
+    if len(text) < _OWN_CHARS_MINIMUM:
+        return set()
+    forms = _forms_of(text)
+    says = len(text) >= _OWN_CHARS_LONG or any(digits_of(form) for form in forms)
+    return {form for form in forms if len(form) >= _OWN_CHARS_MINIMUM} if says else set()
 
 
 def _texts(text: str) -> Iterator[str]:

@@ -48,7 +48,9 @@ class Traces:
 
     def are_in(self, text: str) -> bool:
         """Whether the number is in the text, in any view of it (1). Raises TooManyViews (3)."""
-        return any(self._in_view(view, is_text) for view, is_text in views_of(text))
+        # Every view is looked at, whatever is found: how long the search takes must not tell the outcome.
+        found = [self._in_view(view, is_text) for view, is_text in views_of(text)]
+        return True in found
 
     def shown_by(self, fragments: list[str]) -> int:
         """How many of the number's digits these texts show together, counting runs of three and more, each once."""

@@ -38,6 +38,9 @@ class ZoneError(Enum):
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )
     KEYS_UNAVAILABLE = _Kind(503, "The key provider does not answer. Nothing was done; try again.")
+    SECOND_PERSON_NEEDED = _Kind(409, "Who asked for this cannot approve it. Another operator of that role has to.")
+    OPERATION_NOT_OPEN = _Kind(409, "This operation was decided, or its hour is over. List the operations to see.")
+    ACT_NOT_AVAILABLE = _Kind(409, "This zone has nothing that carries out this act, so it cannot be asked for.")
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

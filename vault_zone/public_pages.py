@@ -11,6 +11,7 @@ from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
+from vault_zone.callers import ZoneIn
 from vault_zone.capture import (
     LinkRefusal,
     LinkRefused,
@@ -22,7 +23,6 @@ from vault_zone.capture import (
 )
 from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.internal_api import ZoneIn
 from vault_zone.keyring import ORIGIN
 from vault_zone.pages.render import (
     AssetUnknown,

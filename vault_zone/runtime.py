@@ -1,9 +1,9 @@
 """The running zone: what its two listeners share, built once at start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,10 +14,13 @@ from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
+from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
+from vault_zone.executors import EXECUTORS
 from vault_zone.hazmat.keys import LocalKeys
 from vault_zone.keyring import ORIGIN, KeyRing
 from vault_zone.migrations import upgrade
+from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.security_codes import SecurityCodes
@@ -43,15 +46,18 @@ class Zone:
     sequencer: Sequencer
     engine: ChargeEngine
     refused_webhooks: Tally
+    access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
+    executors: Mapping[Act, Executor] = field(default_factory=lambda: EXECUTORS)
 
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
     provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    access = Admission.open(settings.tls, clock())
     async with AsyncExitStack() as stack:
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
@@ -70,15 +76,19 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         keys, codes = KeyRing(provider), SecurityCodes(monotonic_seconds)
         engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
+        await access.record(database)
         await sequencer.sequence()
         await engine.recover()
+        zone = Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), access)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
                 tasks.create_task(_housekeep(database, engine, codes)),
+                tasks.create_task(access.watch(database, clock)),
+                tasks.create_task(keep_sweeping(zone)),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock))
+                yield zone
             finally:
                 for task in background:
                     task.cancel()

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from tokenization.clock import as_datetime, as_text, now_milliseconds
 from vault_zone.access_file import AccessFile, Entry, check_entry
@@ -51,7 +52,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def inventory(access: AccessFile, now_ms: int) -> list[dict[str, object]]:
+def inventory(access: AccessFile, now_ms: int) -> list[dict[str, Any]]:
     """Every identity with what it may do and every certificate issued to it, also ended and revoked ones (4.2.1.1)."""
     return [
         {
@@ -77,7 +78,7 @@ def inventory(access: AccessFile, now_ms: int) -> list[dict[str, object]]:
     ]
 
 
-def _until(row: dict[str, object], now_ms: int) -> str:
+def _until(row: dict[str, Any], now_ms: int) -> str:
     certificates = row["certificates"]
     live = [one for one in certificates if one["seconds_left"] and not one["revoked_at"]]
     if not live:

@@ -106,7 +106,7 @@ class ZoneClient:
         if not answer.content and answer.is_success:
             return None
         try:
-            content = answer.json() if len(answer.content) <= ANSWER_BYTES_MAXIMUM else None
+            content: Any = answer.json() if len(answer.content) <= ANSWER_BYTES_MAXIMUM else None
             if answer.is_success and content is not None:
                 return content
             error = content["error"]

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := vault_zone commerce_api mcp_server offer_engine tokenization audit compliance_docs
 CODE := $(PACKAGES) examples benchmarks tests deploy deployables.py
 
-.PHONY: demo test check install needs format lint types contracts security docs clean lock bench
+.PHONY: demo test check install needs format lint types contracts security docs clean lock bench sbom wheels fuzz
 
 demo: install ## one purchase through everything, then the search for the card
 	@$(BIN)/python -m examples.demo $(DEMO)
@@ -45,9 +45,23 @@ docs:
 bench: install ## ratios against named baselines, with this machine's commit latency
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.audit_log
+	$(BIN)/python -m benchmarks.keys
 
-lock: install ## write the lock files anew from pyproject.toml
+lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials
 	PYTHON=$(BIN)/python deploy/lock.sh
+	$(MAKE) sbom
+
+sbom: install ## the zone's bills of materials (CycloneDX) from its locks
+	$(BIN)/python deploy/bills.py
+
+wheels: install ## each deployable's wheel in dist/, with its SHA-256: the same bytes from the same checkout
+	@rm -rf dist
+	@for deployable in zone commerce auditor; do CORDON_DEPLOYABLE=$$deployable $(BIN)/python -m uv build --quiet --wheel \
+	  --no-build-isolation --python $(BIN)/python --out-dir dist .; done
+	@cd dist && sha256sum *.whl
+
+fuzz: install ## SECONDS=60 for each parser that meets card data, guided by coverage
+	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
 
 clean:
 	rm -rf .venv .cordon .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

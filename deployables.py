@@ -17,6 +17,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BASE_VERSION = "0.1.0"
 SHIPPED_SUFFIXES = {".py", ".typed", ".html", ".css", ".js", ".mako", ".json", ".md", ".svg", ".csv"}
+FILES_DATED = "1580601600"  # seconds since 1970: the date of every file in a wheel, hatchling's own choice
 DEPLOYABLE = os.environ.get("CORDON_DEPLOYABLE", "")
 
 
@@ -38,6 +39,7 @@ class DeployableHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
+        os.environ["SOURCE_DATE_EPOCH"] = FILES_DATED  # whatever the builder's says: one checkout, one wheel
         root = Path(self.root)
         for package in sorted({name for deployable in chosen(self.root) for name in deployable["packages"]}):
             for path in sorted((root / package).rglob("*")):

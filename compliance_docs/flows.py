@@ -125,7 +125,12 @@ FLOWS: Final = (
         data=Data.SECURITY_CODE,
         channel="HTTPS, one form",
         protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); link claimed by one browser",
-        code=("vault_zone/serve.py", "vault_zone/public_pages.py", "vault_zone/capture_form.py"),
+        code=(
+            "vault_zone/serve.py",
+            "vault_zone/listeners.py",
+            "vault_zone/public_pages.py",
+            "vault_zone/capture_form.py",
+        ),
     ),
     Flow(
         source="zone",
@@ -146,6 +151,7 @@ FLOWS: Final = (
         code=(
             "commerce_api/vault_client.py",
             "vault_zone/serve.py",
+            "vault_zone/listeners.py",
             "vault_zone/internal_api.py",
             "vault_zone/access.py",
         ),
@@ -311,7 +317,7 @@ STORES: Final = (
         data=Data.KEYS,
         protection="AES-256-GCM under the root key, bound to merchant, purpose and key",
         retention="as long as a record needs them; kept",
-        tables=("zone.data_key",),
+        tables=("zone.data_key", "zone.rekeying"),
         code=("vault_zone/keyring.py",),
     ),
     Store(
@@ -333,6 +339,26 @@ STORES: Final = (
         seconds=900,
         tables=("zone.card_grant",),
         code=("vault_zone/grants.py",),
+    ),
+    Store(
+        where="zone's database: saved cards' consents",
+        side=Side.ZONE,
+        holds="which shopper agreed to have which card saved, in which words, until when",
+        data=Data.REFERENCE,
+        protection="shopper and token by opaque ids",
+        retention="kept",
+        tables=("zone.consent",),
+        code=("vault_zone/models.py",),
+    ),
+    Store(
+        where="zone's database: limits and repeated requests",
+        side=Side.ZONE,
+        holds="how often a link, network or card was tried; answers already given, by the caller's key",
+        data=Data.REFERENCE,
+        protection="subjects and requests as keyed digests; no body is kept",
+        retention="until their window or their time is over",
+        tables=("zone.velocity_counter", "zone.idempotency"),
+        code=("vault_zone/models.py",),
     ),
     Store(
         where="zone's database: sessions and charges",

@@ -12,11 +12,11 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, operations_api, public_pages
+from vault_zone import internal_api, keys_api, operations_api, public_pages
 from vault_zone.access import AccessRefused
 from vault_zone.errors import ZoneError, ZoneRefusal
-from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.keyring import ORIGIN
+from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
+from vault_zone.key_rows import ORIGIN
 from vault_zone.runtime import Zone
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
@@ -35,6 +35,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.zone = zone
     app.include_router(internal_api.router)
+    app.include_router(keys_api.router)
     app.include_router(operations_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)
@@ -93,6 +94,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(KeyUnavailable)
     async def keys(_: Request, __: KeyUnavailable) -> JSONResponse:
         return _answer(ZoneError.KEYS_UNAVAILABLE)
+
+    @app.exception_handler(KeyDestroyed)
+    async def destroyed(_: Request, __: KeyDestroyed) -> JSONResponse:
+        return _answer(ZoneError.KEYS_DESTROYED)
 
     @app.exception_handler(DatabaseBusy)
     async def busy(_: Request, __: DatabaseBusy) -> JSONResponse:

@@ -24,9 +24,11 @@ from tokenization.ids import digest, new_id, new_secret
 from tokenization.money import Money
 from tokenization.wire import CaptureSession, CaptureState, CardSummary, OpenCaptureSession
 from vault_zone.card import Card
+from vault_zone.fingerprint import Fingerprint
 from vault_zone.grants import create_grant
-from vault_zone.keyring import ORIGIN, KeyRing
-from vault_zone.models import capture_session, card_record, merchant
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import KeyRing
+from vault_zone.models import capture_session, merchant
 from vault_zone.vault import store_card
 
 MAXIMUM_TRIES = 10  # refused submissions on one link; more looks like card testing
@@ -141,10 +143,18 @@ def claimed_link(connection: Connection, secret: str, claim: str | None, now_ms:
     return _open_link(row)
 
 
-def capture_card(tx: Transaction, keys: KeyRing, *, secret: str, claim: str | None, card: Card) -> tuple[OpenLink, str]:
+def capture_card(
+    tx: Transaction,
+    keys: KeyRing,
+    *,
+    secret: str,
+    claim: str | None,
+    card: Card,
+    fingerprint: Fingerprint | None = None,
+) -> tuple[OpenLink, str]:
     """Takes the card: seals it, makes token and grant, ends the session (3). Returns the session and the grant.
 
-    Raises LinkRefused, KeyUnavailable.
+    Raises LinkRefused, KeyMissing, KeyDestroyed: run by KeyRing.change().
     """
     link = claimed_link(tx.connection, secret, claim, tx.now_ms)
     token = store_card(
@@ -154,6 +164,7 @@ def capture_card(tx: Transaction, keys: KeyRing, *, secret: str, claim: str | No
         card=card,
         expires_ms=tx.now_ms + RECORD_LIFETIME_SECONDS * 1000,
         actor=SHOPPER,
+        fingerprint=fingerprint,
     )
     grant = create_grant(  # (5)
         tx,
@@ -167,7 +178,7 @@ def capture_card(tx: Transaction, keys: KeyRing, *, secret: str, claim: str | No
     taken = tx.execute(
         update(capture_session)
         .where(capture_session.c.id == link.session, capture_session.c.state == CaptureState.CLAIMED)
-        .values(state=CaptureState.CAPTURED, token=token, grant_id=grant)
+        .values(state=CaptureState.CAPTURED, token=token, grant_id=grant, brand=card.pan.brand, last4=card.pan.last4)
     )
     if taken.rowcount != 1:
         raise LinkRefused(LinkRefusal.USED, link.cancel_url)
@@ -210,9 +221,7 @@ def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...])
 def read_session(connection: Connection, session: str, merchant_id: str, now_ms: int) -> CaptureSession | None:
     """The session as commerce may see it, or None when this merchant has none of that id."""
     row = connection.execute(
-        select(capture_session, card_record.c.brand, card_record.c.last4)
-        .outerjoin(card_record, card_record.c.token == capture_session.c.token)
-        .where(capture_session.c.id == session, capture_session.c.merchant == merchant_id)
+        select(capture_session).where(capture_session.c.id == session, capture_session.c.merchant == merchant_id)
     ).first()
     if row is None:
         return None

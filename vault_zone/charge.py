@@ -32,7 +32,8 @@ from tokenization.wire import FINAL_CHARGE_STATES, CardSummary, Charge, ChargeRe
 from vault_zone.card import Card, Cvc
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
-from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import KeyRing
 from vault_zone.models import charge, webhook_inbox
 from vault_zone.processors.port import Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
 from vault_zone.security_codes import SecurityCodes
@@ -99,19 +100,20 @@ class ChargeEngine:
                 return _same_charge(known, asked)
             if not self._log_is_writable():  # (1)
                 raise ZoneRefusal(ZoneError.AUDIT_UNAVAILABLE)
-            code = self._codes.take(asked.grant)  # (5) before the intent: without the code nothing is begun
-            if code is None:
-                raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE)
+            code = self._codes.take(asked.grant)  # (5)
             charge_id = new_id("chg")
             self._in_flight.add(charge_id)
             try:
-                intent = await self._database.change(lambda tx: self._intend(tx, asked, actor, charge_id))  # (3)
+                intent = await self._keys.change(  # (3)
+                    lambda tx: self._intend(tx, asked, actor, charge_id, has_code=code is not None)
+                )
             except IntegrityError:
                 self._in_flight.discard(charge_id)
                 return await self._lost_the_race(asked)  # (2) (4)
             except BaseException:
                 self._in_flight.discard(charge_id)
-                self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
+                if code is not None:
+                    self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
                 raise
         # Dying here leaves `pending`: recover() makes it `unknown`, and the processor is asked whether it knows the charge.
         try:
@@ -184,11 +186,19 @@ class ChargeEngine:
         except IntegrityError:
             return  # it is in the inbox: applied before
 
-    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str, charge_id: str) -> _Intent:
+    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str, charge_id: str, *, has_code: bool) -> _Intent:
         amount = Money(asked.amount_minor, asked.currency)
         row = consume_grant(
-            tx, grant=asked.grant, merchant=asked.merchant, checkout=asked.checkout, amount=amount, actor=actor
+            tx,
+            grant=asked.grant,
+            merchant=asked.merchant,
+            checkout=asked.checkout,
+            amount=amount,
+            actor=actor,
+            processor=self._processor.name,
         )
+        if row.needs_code and not has_code:  # (5) without the code nothing is begun
+            raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE)
         try:
             card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
         except CardGone:
@@ -230,7 +240,7 @@ class ChargeEngine:
         return _Intent(charge_id, card)
 
     @staticmethod
-    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc) -> ProcessorCharge:
+    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | None) -> ProcessorCharge:
         return ProcessorCharge(
             reference=intent.charge,
             merchant=asked.merchant,

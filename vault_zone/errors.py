@@ -41,6 +41,12 @@ class ZoneError(Enum):
     SECOND_PERSON_NEEDED = _Kind(409, "Who asked for this cannot approve it. Another operator of that role has to.")
     OPERATION_NOT_OPEN = _Kind(409, "This operation was decided, or its hour is over. List the operations to see.")
     ACT_NOT_AVAILABLE = _Kind(409, "This zone has nothing that carries out this act, so it cannot be asked for.")
+    KEY_IN_USE = _Kind(
+        409, "Cards are sealed under this key, or it is active. Rotate and re-key first, then destroy it."
+    )
+    KEYS_DESTROYED = _Kind(
+        410, "This merchant's keys were destroyed, and every card under them is gone. No new card is taken for it."
+    )
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
-from vault_zone.keyring import ORIGIN
+from vault_zone.key_rows import ORIGIN
 from vault_zone.models import card_grant
 from vault_zone.operations import Act, Executor, Operation, finish
 

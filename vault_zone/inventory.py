@@ -14,7 +14,7 @@ from tokenization.clock import as_text
 from vault_zone.access_file import AccessFile, Certificate, Entry
 from vault_zone.hazmat.pki import Issued
 from vault_zone.identity import serial_letters
-from vault_zone.keyring import ORIGIN
+from vault_zone.key_rows import ORIGIN
 from vault_zone.models import access_identity, issued_certificate
 
 ACTOR = "service:vault_zone"

@@ -30,7 +30,7 @@ from tokenization.logs import cause_of
 from vault_zone.access import EVERY_MERCHANT, AccessRefused, Permitted, require
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.identity import Identity
-from vault_zone.keyring import ORIGIN
+from vault_zone.key_rows import ORIGIN
 from vault_zone.models import operation
 from vault_zone.roles import Verb
 

@@ -22,8 +22,9 @@ from vault_zone.capture import (
     count_refused_card,
 )
 from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
+from vault_zone.fingerprint import fingerprint_of
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.keyring import ORIGIN
+from vault_zone.key_rows import ORIGIN
 from vault_zone.pages.render import (
     AssetUnknown,
     CardPageView,
@@ -91,8 +92,9 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = No
             broken = tuple(f"{field.value}:{code.value}" for field, code in captured.codes.items())
             await zone.database.change(lambda tx: count_refused_card(tx, link, broken))
             return _card_page(zone, link, secret, captured, fields, status=422)
-        link, grant = await zone.database.change(
-            lambda tx: capture_card(tx, zone.keys, secret=secret, claim=claim, card=captured.card)
+        mark = await fingerprint_of(zone.keys, link.merchant, captured.card.pan)
+        link, grant = await zone.keys.change(
+            lambda tx: capture_card(tx, zone.keys, secret=secret, claim=claim, card=captured.card, fingerprint=mark)
         )
     except LinkRefused as refused:
         return _refusal_page(zone, refused)

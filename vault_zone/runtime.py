@@ -17,12 +17,15 @@ from tokenization.logs import cause_of
 from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
 from vault_zone.executors import EXECUTORS
-from vault_zone.hazmat.keys import LocalKeys
-from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.hazmat.opening import open_provider
+from vault_zone.key_life import finish_destructions
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
 from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
+from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
 from vault_zone.tally import Tally
@@ -56,9 +59,10 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 
     Raises KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
-    provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    provider = open_provider(settings.keys, settings.environment)
     access = Admission.open(settings.tls, clock())
     async with AsyncExitStack() as stack:
+        stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)
@@ -73,17 +77,19 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
         )
         stack.push_async_callback(processor.close)
-        keys, codes = KeyRing(provider), SecurityCodes(monotonic_seconds)
+        keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
         engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await access.record(database)
         await sequencer.sequence()
         await engine.recover()
+        rekeyer = Rekeyer(database, keys)
         zone = Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), access)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes)),
+                tasks.create_task(_housekeep(database, engine, codes, keys)),
+                tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
             ]
@@ -95,7 +101,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes) -> None:
+async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
@@ -103,6 +109,7 @@ async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCo
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
             await database.change(erase_expired)
+            await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))
 

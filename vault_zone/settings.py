@@ -1,7 +1,8 @@
 """The zone's settings: frozen, read once at start, no default for a secret (I9). Secrets are files, never arguments."""
 
+import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class ZoneSettings:
     internal_port: int
     processor_url: str
     charge_timeout_seconds: float
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @property
     def is_https(self) -> bool:
@@ -38,14 +40,14 @@ class ZoneSettings:
         return self.capture_url.startswith("https://")
 
     @property
-    def root_key_file(self) -> Path:
-        """The local key provider's file."""
-        return self.data / "keys" / "root.key"
+    def keys(self) -> Path:
+        """The key provider's directory: which one it is, its keystore, the files with its secrets."""
+        return self.data / "keys"
 
     @property
     def log_key_file(self) -> Path:
         """The private key that signs the audit log's checkpoints."""
-        return self.data / "keys" / "log.key"
+        return self.keys / "log.key"
 
     @property
     def log_directory(self) -> Path:
@@ -60,12 +62,12 @@ class ZoneSettings:
     @property
     def processor_api_key_file(self) -> Path:
         """The bearer key for the processor."""
-        return self.data / "keys" / "processor-api.key"
+        return self.keys / "processor-api.key"
 
     @property
     def processor_webhook_file(self) -> Path:
         """The secret with which the processor signs its webhooks."""
-        return self.data / "keys" / "processor-webhook.key"
+        return self.keys / "processor-webhook.key"
 
     @classmethod
     def read(
@@ -80,11 +82,12 @@ class ZoneSettings:
         internal_port: int,
         processor_url: str,
         charge_timeout_seconds: float,
+        trusted_proxies: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> "ZoneSettings":
         """Checks everything before anything starts. Raises SettingsRefused with every problem at once."""
         environment = environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
-        problems = []
+        problems: list[str] = []
         if environment not in (DEVELOPMENT, PRODUCTION):
             problems.append("CORDON_ENVIRONMENT must be development or production")
         shown_url = capture_url or f"http://{capture_host}:{capture_port}"
@@ -105,9 +108,9 @@ class ZoneSettings:
             internal_port=internal_port,
             processor_url=processor_url,
             charge_timeout_seconds=charge_timeout_seconds,
+            trusted_proxies=_networks(trusted_proxies, problems),
         )
         needed = (
-            settings.root_key_file,
             settings.log_key_file,
             settings.processor_api_key_file,
             settings.tls / "zone.crt",
@@ -118,3 +121,18 @@ class ZoneSettings:
         if problems:
             raise SettingsRefused(problems)
         return settings
+
+
+def _networks(texts: Sequence[str], problems: list[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Addresses and networks in CIDR notation; a problem for each that cannot be read or is everybody."""
+    networks = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            problems.append("--trusted-proxy must be an address or a network, such as 10.0.0.7 or 10.0.0.0/24")
+            continue
+        if network.prefixlen == 0:
+            problems.append("--trusted-proxy must not trust every address there is: name the proxy's own")
+        networks.append(network)
+    return tuple(networks)

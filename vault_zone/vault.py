@@ -8,16 +8,19 @@ What holds for a record:
 """
 
 import json
+from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.token import new_token
 from vault_zone.card import Card, CardholderName, Expiry, Exposure, Pan, PostalCode
-from vault_zone.hazmat.seal import FORMAT, seal, unseal
-from vault_zone.keyring import ORIGIN, KeyRing
+from vault_zone.fingerprint import Fingerprint
+from vault_zone.hazmat.seal import PADDED, seal, unseal
+from vault_zone.key_rows import ORIGIN
+from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
 
 CARD = "card"
@@ -29,23 +32,39 @@ class CardGone(Exception):
 
 
 def store_card(
-    tx: Transaction, keys: KeyRing, *, merchant: str, card: Card, expires_ms: int, actor: str, source: str = "page"
+    tx: Transaction,
+    keys: KeyRing,
+    *,
+    merchant: str,
+    card: Card,
+    expires_ms: int,
+    actor: str,
+    source: str = "page",
+    shopper: str | None = None,
+    fingerprint: Fingerprint | None = None,
 ) -> str:
-    """Seals the card in this transaction and returns its token. Raises KeyUnavailable."""
+    """Seals the card in this transaction and returns its token. Raises KeyMissing, KeyDestroyed: run by KeyRing.change().
+
+    ``source``: page, fields, wallet, acp or ucp. ``fingerprint`` is had before, from KeyRing.fingerprint(). ``shopper`` is
+    given for a card that its holder agreed to have saved.
+    """
     token = new_token()
     key_id, key = keys.sealing_key(tx, merchant)
-    sealed = seal(key, _plaintext(card), _bound_to(token, merchant, key_id))  # (2)
+    sealed = seal(key, _plaintext(card), bound_to(token, merchant, key_id, PADDED), PADDED)  # (2)
     tx.execute(
         card_record.insert().values(
             token=token,
             merchant=merchant,
             key_id=key_id,  # (3)
-            format=FORMAT,
+            format=PADDED,
             sealed=sealed,  # (1)
             kind=CARD,
             source=source,
             brand=card.pan.brand,
             last4=card.pan.last4,
+            shopper=shopper,
+            fingerprint=fingerprint.digest if fingerprint else None,
+            fingerprint_key_id=fingerprint.key_id if fingerprint else None,
             created_ms=tx.now_ms,
             expires_ms=expires_ms,
         )
@@ -65,7 +84,7 @@ def store_card(
 
 
 def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: str, now_ms: int) -> Card:
-    """The card, in memory, for the processor. Raises CardGone, KeyUnavailable, SealBroken (an altered row)."""
+    """The card, in memory, for the processor. Raises CardGone, KeyMissing, KeyDestroyed, SealBroken (an altered row)."""
     row = connection.execute(
         select(card_record).where(
             card_record.c.token == token,
@@ -76,13 +95,23 @@ def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: st
     if row is None:
         raise CardGone
     key = keys.opening_key(connection, row.key_id, merchant)
-    content = json.loads(unseal(key, bytes(row.sealed), _bound_to(token, merchant, row.key_id)))
+    content = json.loads(unsealed(key, row))
     return Card(
         pan=Pan.parse(content["number"]),
         expiry=Expiry(content["month"], content["year"]),
         name=CardholderName(content["name"]) if content["name"] else None,
         postal_code=PostalCode(content["postal_code"]) if content["postal_code"] else None,
     )
+
+
+def unsealed(key: bytes, row: "Row[Any]") -> bytes:
+    """What a record's sealed bytes hold, for this module and for re-keying. Raises SealBroken."""
+    return unseal(key, bytes(row.sealed), bound_to(row.token, row.merchant, row.key_id, row.format))
+
+
+def pan_of(content: bytes) -> Pan:
+    """The number in a record's content."""
+    return Pan.parse(json.loads(content)["number"])
 
 
 def erase_expired(tx: Transaction) -> int:
@@ -120,5 +149,6 @@ def _plaintext(card: Card) -> bytes:
     ).encode()
 
 
-def _bound_to(token: str, merchant: str, key_id: str) -> tuple[str, ...]:
-    return ("card", str(FORMAT), token, merchant, key_id)
+def bound_to(token: str, merchant: str, key_id: str, form: int) -> tuple[str, ...]:
+    """The fields that a record's sealed bytes belong to (2)."""
+    return ("card", str(form), token, merchant, key_id)

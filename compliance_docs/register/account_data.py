@@ -100,10 +100,13 @@ REQUIREMENTS: Final = (
         number="3.3.2",
         ours="What authenticates a card and waits for authorisation is encrypted strongly.",
         control="A waiting code is sealed with AES-256-GCM under a key that exists only in the process, bound to its grant. "
-        "The process forbids core dumps and being read by others of its user.",
+        "The process forbids core dumps and being read by others of its user, and locks its memory where it may.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
-        shown_by=tests("tests/vault_zone/test_security_codes.py", "test_what_is_held_is_sealed_and_shows_nothing"),
+        shown_by=(
+            *tests("tests/vault_zone/test_security_codes.py", "test_what_is_held_is_sealed_and_shows_nothing"),
+            "tests/vault_zone/test_process.py",
+        ),
         code=("vault_zone/security_codes.py::SecurityCodes.hold", "vault_zone/hazmat/process.py::harden_process"),
         duties=(operator("runs the zone where memory is not swapped to disk in clear"),),
     ),
@@ -133,6 +136,8 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/test_public_pages.py",
                 "test_a_card_is_taken_and_the_shopper_goes_back_with_nothing_of_it",
             ),
+            *tests("tests/vault_zone/test_listeners.py", "test_what_is_no_http_is_answered_with_a_fixed_text"),
+            *tests("tests/vault_zone/test_last_words.py", "test_no_value_is_in_what_is_said"),
         ),
         code=(
             "tokenization/wire.py::CardSummary",
@@ -182,13 +187,15 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.5.1.1",
         ours="A hash that stands for a card number is keyed, over the whole number, and its key is managed.",
-        control="No hash of a card number is made or kept.",
+        control="A fingerprint is an HMAC-SHA-256 of the whole number under a data key of its own for each merchant, and again "
+        "under a key that never leaves the provider, which sees no number. It is for the zone alone and goes with the card.",
         owner=Owner.ZONE,
-        status=Status.DEFERRED,
-        shown_by=tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
-        code=("vault_zone/models.py::card_record",),
-        deferral="It begins to matter with fingerprints, which are not built: they will be HMACs under a key of their own, "
-        "for each merchant, and never shown to who captures.",
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/test_keyring.py"),
+            *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
+        ),
+        code=("vault_zone/fingerprint.py",),
     ),
     Requirement(
         number="3.5.1.2",

@@ -129,13 +129,16 @@ REQUIREMENTS: Final = (
         number="2.2.1",
         ours="Systems are set up by a written, hardened standard.",
         control="Settings are read once, checked as a whole before anything starts, and refused with every problem named; "
-        "the process forbids core dumps and being attached to. Containers are read-only, without capabilities, not root.",
+        "the process forbids core dumps and being attached to, locks its memory where it may, drops what it does not know "
+        "of its environment, and reports what the system refused. Containers are read-only, without capabilities, not root.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/architecture/test_deploy.py",),
+        shown_by=("tests/architecture/test_deploy.py", "tests/vault_zone/test_process.py"),
         code=(
             "vault_zone/settings.py::ZoneSettings.read",
             "vault_zone/hazmat/process.py::harden_process",
+            "vault_zone/environment.py::lock_environment",
+            "vault_zone/cli/harden.py",
             "deploy/compose.yaml",
         ),
         deferral="Hardening of hosts and of the database is outside the software, and no test starts the zone with broken "
@@ -156,9 +159,9 @@ REQUIREMENTS: Final = (
                 "test_it_does_not_start_on_a_secret_that_is_none",
                 "test_it_does_not_start_in_production",
             ),
-            "tests/vault_zone/test_keys.py",
+            "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/hazmat/keys.py::LocalKeys.open", "vault_zone/cli/setup.py", "commerce_api/cli/init.py"),
+        code=("vault_zone/hazmat/local.py::LocalKeys.open", "vault_zone/cli/setup.py", "commerce_api/cli/init.py"),
         duties=(operator("changes the defaults of database, host and cloud"),),
     ),
     Requirement(
@@ -176,10 +179,17 @@ REQUIREMENTS: Final = (
         number="2.2.6",
         ours="Security settings are such that misuse is prevented.",
         control="Security-relevant settings are constants in the code with their reason beside them; what an operator can "
-        "set cannot switch off TLS between the sides, the card guard or the record.",
+        "set cannot switch off TLS between the sides, the card guard or the record. Variables that would open the process "
+        "are refused in production; a client's own word for its address is believed from named proxies alone.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
-        code=("vault_zone/settings.py::ZoneSettings", "vault_zone/serve.py::internal_config"),
+        shown_by=("tests/vault_zone/test_environment.py", "tests/vault_zone/test_addresses.py"),
+        code=(
+            "vault_zone/settings.py::ZoneSettings",
+            "vault_zone/serve.py::internal_config",
+            "vault_zone/environment.py::refused_variables",
+            "vault_zone/addresses.py::origin_of",
+        ),
         deferral="No test tries every setting to show that none of them weakens a guard.",
     ),
     Requirement(

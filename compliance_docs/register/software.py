@@ -21,7 +21,8 @@ REQUIREMENTS: Final = (
         number="6.2.4",
         ours="The usual attacks on software are prevented by how it is written.",
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
-        "nothing, states move by a table that the database checks again, and charges carry an idempotency key.",
+        "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
+        "connections, time and size before the code sees a request; a failure is told by kind and place.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -43,21 +44,48 @@ REQUIREMENTS: Final = (
             ),
             *tests("tests/commerce_api/catalogue/test_feed.py", "test_any_bytes_end_in_rows_or_in_a_named_fault"),
             *tests("tests/vault_zone/test_charge.py"),
+            "tests/vault_zone/test_listeners.py",
+            "tests/vault_zone/test_connections.py",
+            "tests/vault_zone/test_last_words.py",
         ),
-        code=("tokenization/edge.py", "vault_zone/errors.py::ZoneError", "vault_zone/states.py::move"),
+        code=(
+            "tokenization/edge.py",
+            "vault_zone/errors.py::ZoneError",
+            "vault_zone/states.py::move",
+            "vault_zone/listeners.py::BoundedProtocol",
+            "vault_zone/connections.py::Gate",
+            "vault_zone/last_words.py::quieten",
+        ),
     ),
     Requirement(
         number="6.3.2",
         ours="Own software and the components in it are inventoried, and the inventory is used to find vulnerabilities.",
         control="Each deployable has a lock file with the version and hash of every component; installation refuses anything "
-        "else, and a wheel asks for its own components only.",
+        "else, and a wheel asks for its own components only. For the zone and its extras there is a bill of materials in "
+        "CycloneDX 1.6 with licences, hashes and what needs what, each direct dependency has its reason, and a wheel has the "
+        "same bytes wherever it is built.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/architecture/test_locks.py", "tests/architecture/test_deployables.py"),
-        code=("deploy/locks/zone.txt", "deploy/locks/commerce.txt", "deploy/locks/auditor.txt", "deploy/install.sh"),
-        deferral="No bill of materials in an exchange format is built, and no decisions about known vulnerabilities are kept "
-        "beside it: the inventory is there, its use is not shown.",
-        duties=(operator("matches the lock files against published vulnerabilities and records each decision"),),
+        shown_by=(
+            "tests/architecture/test_locks.py",
+            "tests/architecture/test_deployables.py",
+            "tests/architecture/test_sbom.py",
+            "tests/architecture/test_reproducible.py",
+        ),
+        code=(
+            "deploy/locks/zone.txt",
+            "deploy/locks/commerce.txt",
+            "deploy/locks/auditor.txt",
+            "deploy/install.sh",
+            "deploy/sbom/zone.cdx.json",
+            "deploy/bills.py",
+            "docs/zone-dependencies.md",
+        ),
+        deferral="Commerce and the auditor's tools have locks and no bill of materials, and no decisions about known "
+        "vulnerabilities are kept beside them: the inventory is there, its use is not shown.",
+        duties=(
+            operator("matches the bills of materials against published vulnerabilities and records each decision"),
+        ),
     ),
     Requirement(
         number="6.3.3",
@@ -126,9 +154,9 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             *tests("tests/vault_zone/processors/sandbox_server/test_serve.py", "test_it_does_not_start_in_production"),
-            "tests/vault_zone/test_keys.py",
+            "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/local.py::LocalKeys.open"),
         deferral="Separate networks, accounts and people are the installation's.",
         duties=(operator("runs test and production on separate networks with separate access"),),
     ),
@@ -176,7 +204,7 @@ REQUIREMENTS: Final = (
                 "test_the_sandbox_shows_itself_and_production_does_not",
             ),
         ),
-        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/local.py::LocalKeys.open"),
         duties=(operator("starts production on an empty database"),),
     ),
 )

@@ -127,7 +127,7 @@ def test_files_that_flows_and_stores_name_exist() -> None:
 def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     sandbox_itself = "vault_zone/processors/sandbox_server/"
     own = {path for path in connecting_files("vault_zone") if not path.startswith(sandbox_itself)}
-    assert own == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py"}
+    assert own == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py", "vault_zone/listeners.py"}
 
 
 @requirement("1.2.4", "3.6.1.4", "12.5.1", "12.5.2")
@@ -157,8 +157,8 @@ def test_no_column_is_named_for_a_code_a_track_or_a_number() -> None:
         for column in table.columns
         if any(word in column.name.split("_") for word in FORBIDDEN_COLUMNS)
     }
-    # A request's fingerprint, for idempotency: of its body, which holds no card (I2).
-    assert columns == {"idempotency.fingerprint"}
+    # Keyed digests: of a request in either side's idempotency, and of a card inside the zone (PCI DSS 3.5.1.1).
+    assert columns == {"idempotency.fingerprint", "card_record.fingerprint", "card_record.fingerprint_key_id"}
 
 
 @requirement("3.3.1.1", "3.3.1.3")
@@ -211,7 +211,7 @@ def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
         for path in (ROOT / "vault_zone").rglob("*.py")
         if _imports(path, "vault_zone.card", "Exposure")
     }
-    assert exposing == {"vault.py", "security_codes.py", "processors/sandbox.py"}
+    assert exposing == {"vault.py", "security_codes.py", "fingerprint.py", "rekeying.py", "processors/sandbox.py"}
 
 
 def test_every_place_takes_part_and_every_flow_joins_two_known_places() -> None:

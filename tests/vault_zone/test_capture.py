@@ -38,7 +38,7 @@ async def claimed(world: World, secret: str, claim: str | None = None) -> str:
 
 
 async def captured(world: World, secret: str, claim: str | None) -> str:
-    _, grant = await world.database.change(
+    _, grant = await world.keys.change(
         lambda tx: capture_card(tx, world.keys, secret=secret, claim=claim, card=a_card())
     )
     return grant

@@ -88,7 +88,15 @@ async def test_one_use_taken_by_many_at_once_is_taken_once(database_url: str) ->
         grant = await world.captured_grant()
 
         def use(tx: Transaction) -> bool:
-            consume_grant(tx, grant=grant, merchant=MERCHANT, checkout="chk_a", amount=usd(1), actor="service:commerce")
+            consume_grant(
+                tx,
+                grant=grant,
+                merchant=MERCHANT,
+                checkout="chk_a",
+                amount=usd(1),
+                actor="service:commerce",
+                processor="fake",
+            )
             return True
 
         answers = await asyncio.gather(*(world.database.change(use) for _ in range(8)), return_exceptions=True)

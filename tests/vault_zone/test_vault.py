@@ -8,30 +8,35 @@ from tests.requirement import requirement
 from tests.vault_zone.world import AMEX, MERCHANT, World, a_card, zone_world
 from vault_zone.capture import _know_merchant
 from vault_zone.card import Exposure
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.hazmat.seal import SealBroken, new_key
+from vault_zone.hazmat.seal import SealBroken
 from vault_zone.keyring import KeyRing
-from vault_zone.models import card_record, data_key
+from vault_zone.models import card_record
 from vault_zone.vault import CardGone, erase_expired, open_card, store_card
 
 pytestmark = pytest.mark.anyio
 
 
+def another_ring(world: World) -> KeyRing:
+    """The keys of another root over the same database."""
+    return KeyRing(LocalKeys.in_memory(), world.database, world.clock)
+
+
 async def stored(world: World, number: str = "4242424242424242", merchant: str = MERCHANT) -> str:
+    await world.database.maintain(lambda tx: _know_merchant(tx, merchant, merchant))
+
     def work(tx: Transaction) -> str:
-        _know_merchant(tx, merchant, merchant)
         return store_card(
             tx, world.keys, merchant=merchant, card=a_card(number), expires_ms=tx.now_ms + 60_000, actor="shopper"
         )
 
-    return await world.database.change(work)
+    return await world.keys.change(work)
 
 
 async def opened(world: World, token: str, merchant: str = MERCHANT, keys: KeyRing | None = None) -> str:
-    card = await world.database.read(
-        lambda c: open_card(c, keys or world.keys, token=token, merchant=merchant, now_ms=world.clock.now_ms)
-    )
+    ring = keys or world.keys
+    card = await ring.read(lambda c: open_card(c, ring, token=token, merchant=merchant, now_ms=world.clock.now_ms))
     return card.pan.expose(Exposure.PROCESSOR)
 
 
@@ -106,41 +111,4 @@ async def test_another_root_key_opens_nothing_and_says_only_unavailable(database
     async with zone_world(database_url) as world:
         token = await stored(world)
         with pytest.raises(KeyUnavailable):
-            await opened(world, token, keys=KeyRing(LocalKeys(new_key(), "root_test")))
-
-
-async def test_each_merchant_has_a_key_of_its_own_and_every_use_is_counted(database_url: str) -> None:
-    async with zone_world(database_url) as world:
-        for _ in range(3):
-            await stored(world)
-        await stored(world, merchant="another-shop")
-        rows = await world.database.read(lambda c: c.execute(select(data_key.c.merchant, data_key.c.uses)).all())
-        assert sorted((row.merchant, row.uses) for row in rows) == [("another-shop", 1), (MERCHANT, 3)]
-
-
-async def test_a_used_up_key_retires_still_opens_and_never_seals_again(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vault_zone.keyring.MAXIMUM_USES", 2)
-    async with zone_world(database_url) as world:
-        tokens = [await stored(world) for _ in range(5)]
-        rows = await world.database.read(
-            lambda c: c.execute(
-                select(data_key.c.epoch, data_key.c.state, data_key.c.uses).order_by(data_key.c.epoch)
-            ).all()
-        )
-        assert [tuple(row) for row in rows] == [(1, "retired", 2), (2, "retired", 2), (3, "active", 1)]
-        assert [await opened(world, token) for token in tokens] == ["4242424242424242"] * 5
-
-
-async def test_a_key_made_in_a_transaction_that_failed_is_not_used_later(database_url: str) -> None:
-    async with zone_world(database_url) as world:
-
-        def work(tx: Transaction) -> None:
-            _know_merchant(tx, MERCHANT, MERCHANT)
-            store_card(tx, world.keys, merchant=MERCHANT, card=a_card(), expires_ms=tx.now_ms + 1, actor="shopper")
-            raise RuntimeError
-
-        with pytest.raises(RuntimeError):
-            await world.database.change(work)
-        assert await opened(world, await stored(world)) == "4242424242424242"
+            await opened(world, token, keys=another_ring(world))

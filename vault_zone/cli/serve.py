@@ -5,8 +5,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from vault_zone.hazmat.process import harden_process
+import structlog
+
+from vault_zone.cli.harden import harden
 from vault_zone.settings import ZoneSettings
+
+log = structlog.get_logger("vault_zone")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,6 +25,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     serve.add_argument("--internal-port", type=int, default=8702)
     serve.add_argument("--processor-url", required=True)
     serve.add_argument("--charge-timeout-seconds", type=float, default=10.0)
+    serve.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="an address or network (CIDR) whose X-Forwarded-For is believed; may be given again",
+    )
     serve.set_defaults(run=_serve)
 
 
@@ -35,8 +46,11 @@ def _serve(arguments: argparse.Namespace) -> int:
         internal_port=arguments.internal_port,
         processor_url=arguments.processor_url,
         charge_timeout_seconds=arguments.charge_timeout_seconds,
+        trusted_proxies=arguments.trusted_proxy,
     )
-    harden_process()
+    measures, _ = harden(settings.environment)
+    for measure in measures:
+        log.info("hardened", measure=measure.name, outcome=measure.outcome.value)
     from vault_zone.serve import serve
 
     asyncio.run(serve(settings))

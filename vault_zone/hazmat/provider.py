@@ -45,6 +45,7 @@ class KeyProvider(Protocol):
     """
 
     name: str
+    is_remote: bool  # a call leaves the process, so callers on an event loop use a thread
 
     def generate(self, context: KeyContext) -> DataKey:
         """A fresh data key; makes the merchant's wrapping key when it is the first. Raises KeyUnavailable."""

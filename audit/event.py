@@ -310,7 +310,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
         "Certificates and permissions were read anew", "count serial expires_at reason"
     ),
     EventType.RECORDS_EXPIRED: _means("Records past their time were deleted", "kind erased expired count reason"),
-    EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol verb"),
+    EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol count"),
     EventType.ACCESS_CHANGED: _means("What an identity may do was set", "identity role count reason"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
+from vault_zone import key_life
 from vault_zone.key_rows import ORIGIN
 from vault_zone.models import card_grant
 from vault_zone.operations import Act, Executor, Operation, finish
@@ -44,4 +45,26 @@ async def revoke_grants(zone: "Zone", approved: Operation) -> None:
     await zone.database.change(work)
 
 
-EXECUTORS: Final[Mapping[Act, Executor]] = {Act.REVOKE_GRANTS: revoke_grants}
+async def retire_key(zone: "Zone", approved: Operation) -> None:
+    """Ends a key's sealing, in one transaction."""
+    key, merchant = approved.subject or "", approved.merchant or ""
+
+    def work(tx: Transaction) -> None:
+        key_life.retire(tx, key, merchant, approved.requested_by)
+        finish(tx, approved)
+
+    await zone.database.change(work)
+    zone.keys.forget_merchant(merchant)
+
+
+async def destroy_keys(zone: "Zone", approved: Operation) -> None:
+    """Destroys every key of the merchant. It reaches beyond the database, and is made to be repeated (key_life.py)."""
+    await key_life.destroy_merchant(zone.keys, zone.database, approved.merchant or "", approved.requested_by)
+    await zone.database.change(lambda tx: finish(tx, approved))
+
+
+EXECUTORS: Final[Mapping[Act, Executor]] = {
+    Act.REVOKE_GRANTS: revoke_grants,
+    Act.RETIRE_KEY: retire_key,
+    Act.DESTROY_KEYS: destroy_keys,
+}

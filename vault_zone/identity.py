@@ -65,7 +65,7 @@ def peer_of(certificate: Mapping[str, object] | None) -> Peer | None:
         return None
     kind, _, name = uris[0].removeprefix(URN).partition(":")
     serial, ends = certificate.get("serialNumber"), certificate.get("notAfter")
-    if kind not in Kind or not isinstance(serial, str) or not isinstance(ends, str):
+    if kind not in tuple(Kind) or not isinstance(serial, str) or not isinstance(ends, str):
         return None
     try:
         return Peer(Identity.parse(f"{kind}:{name}"), serial, ssl.cert_time_to_seconds(ends) * 1000)

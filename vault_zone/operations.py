@@ -8,7 +8,7 @@ What holds for an operation:
  3. Every move goes from the state it is allowed from, in one transaction with its event; whoever comes second finds it moved.
  4. An approved operation is carried out once. The executor calls ``finish`` in the transaction of its last effect: effect,
     state and event commit together, and a second run is refused there and rolls back. Killed anywhere between approval and
-    that commit, the zone takes it up again.
+    that commit, the zone takes it up again. Effects that reach beyond the database are such as can be repeated without harm.
  5. An act that this zone has no executor for cannot be asked for.
 """
 

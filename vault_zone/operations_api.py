@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tokenization.wire import Identifier, Wire
 from vault_zone import operations
@@ -30,8 +30,7 @@ class RequestOperation(Wire):
 class OperationView(BaseModel):
     """An operation as operators see it."""
 
-    model_config = ConfigDict(from_attributes=True)
-    id: str
+    operation: str
     act: Act
     merchant: str | None
     subject: str | None
@@ -112,4 +111,5 @@ async def _visible(zone: Zone, caller: Permitted, operation: str) -> Operation:
 
 
 def _view(one: Operation) -> OperationView:
-    return OperationView.model_validate(asdict(one))
+    fields = asdict(one)
+    return OperationView(operation=fields.pop("id"), **fields)

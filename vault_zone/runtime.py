@@ -30,6 +30,9 @@ from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
+from vault_zone.velocity import sweep_counters
+from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
+from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
@@ -49,6 +52,7 @@ class Zone:
     sequencer: Sequencer
     engine: ChargeEngine
     refused_webhooks: Tally
+    limits: VelocityPolicy = field(default_factory=VelocityPolicy)
     access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
     executors: Mapping[Act, Executor] = field(default_factory=lambda: EXECUTORS)
 
@@ -57,8 +61,10 @@ class Zone:
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises SettingsRefused, KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it
+    cannot be reached.
     """
+    limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
     provider = open_provider(settings.keys, settings.environment)
     access = Admission.open(settings.tls, clock())
     async with AsyncExitStack() as stack:
@@ -84,7 +90,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await sequencer.sequence()
         await engine.recover()
         rekeyer = Rekeyer(database, keys)
-        zone = Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), access)
+        zone = Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), limits, access)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
@@ -109,6 +115,7 @@ async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCo
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
             await database.change(erase_expired)
+            await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

@@ -61,10 +61,12 @@ def zone_of(
     *,
     policy: AccessPolicy | None = None,
     executors: Mapping[Act, Executor] | None = None,
+    access: Admission | None = None,
+    data: Path = Path(),
 ) -> Zone:
     """The running zone that the endpoints see."""
     settings = settings or ZoneSettings(
-        data=Path(),
+        data=data,
         environment="development",
         database_url=world.database.url,
         capture_host="127.0.0.1",
@@ -85,7 +87,7 @@ def zone_of(
         cast(Any, FakeSequencer()),
         world.engine,
         Tally(world.clock),
-        access=Admission(Admitted(policy or everybody())),
+        access=access or Admission(Admitted(policy or everybody())),
         executors=executors or EXECUTORS,
     )
 

@@ -54,6 +54,6 @@ def _line(one: dict[str, Any]) -> str:
     decided = f", decided by {one['decided_by']}" if one["decided_by"] else f", until {as_text(one['expires_ms'])}"
     reason = f" ({one['reason']})" if one["reason"] else ""
     return (
-        f"{one['id']} {one['state']}{reason}: {one['act']}{subject} of {one['merchant'] or 'every merchant'}, "
+        f"{one['operation']} {one['state']}{reason}: {one['act']}{subject} of {one['merchant'] or 'every merchant'}, "
         f"asked by {one['requested_by']}{decided}\n"
     )

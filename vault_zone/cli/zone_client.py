@@ -91,8 +91,8 @@ class ZoneClient:
             )
         except httpx.TimeoutException:
             raise CommandRefused(
-                f"the zone at {self._url} did not answer in {timeout_seconds:g} s: see whether it runs, "
-                "then look before you ask again"
+                f"the zone at {self._url} did not answer in {timeout_seconds:g} s: see whether it runs, and look before "
+                "you ask again"
             ) from None
         except httpx.HTTPError as failure:
             raise CommandRefused(self._unreachable(failure)) from None
@@ -106,8 +106,8 @@ class ZoneClient:
         if not answer.content and answer.is_success:
             return None
         try:
-            content: Any = answer.json() if len(answer.content) <= ANSWER_BYTES_MAXIMUM else None
-            if answer.is_success and content is not None:
+            content = answer.json() if len(answer.content) <= ANSWER_BYTES_MAXIMUM else {}
+            if answer.is_success:
                 return content
             error = content["error"]
             code, message = str(error["code"]), str(error["message"])

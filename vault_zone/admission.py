@@ -64,17 +64,20 @@ class ReloadingContext(ssl.SSLContext):
 class Admission:
     """The state that listener and routes ask, and the watch that keeps it current."""
 
-    def __init__(self, state: Admitted | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self, state: Admitted | None = None, directory: Path | None = None, seen: tuple[object, ...] = ()
+    ) -> None:
         """Without a state nobody may do anything."""
         self.state = state or Admitted()
         self._directory = directory
-        self._seen: tuple[object, ...] = _signature(directory)
+        self._seen = seen
         self._wake = asyncio.Event()
 
     @classmethod
     def open(cls, directory: Path, now_ms: int) -> "Admission":
         """Reads the zone's TLS directory. Raises AdmissionRefused."""
-        return cls(read_admitted(directory, now_ms), directory)
+        seen = _signature(directory)  # first: what changes while it is read is looked at again
+        return cls(read_admitted(directory, now_ms), directory, seen)
 
     def caller(self, peer: Peer | None, now_ms: int) -> Caller:
         """What the peer of a connection may do at this moment."""
@@ -195,5 +198,5 @@ def _signature(directory: Path | None) -> tuple[object, ...]:
         except OSError:
             signature.append((name, None))
         else:
-            signature.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
+            signature.append((name, found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode))
     return tuple(signature)

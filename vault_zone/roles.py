@@ -25,6 +25,7 @@ class Verb(StrEnum):
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
     FORWARD = "forward"
+    READ_FORWARD = "read_forward"
     LIST_GRANTS = "list_grants"
     REVOKE_GRANT = "revoke_grant"
     SAVE_CARD = "save_card"
@@ -63,7 +64,7 @@ ROLES: Final[Mapping[str, Role]] = {
         Kind.SERVICE,
         _FOR_ALL
         | {
-            *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD),
+            *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD, Verb.READ_FORWARD),
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
         },
     ),

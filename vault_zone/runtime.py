@@ -17,7 +17,11 @@ from tokenization.logs import cause_of
 from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
 from vault_zone.executors import EXECUTORS
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
+from vault_zone.idempotency import sweep_answers
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -27,7 +31,7 @@ from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
-from vault_zone.settings import ZoneSettings
+from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
 from vault_zone.velocity import sweep_counters
@@ -36,6 +40,7 @@ from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
+FORWARD_RECOVER_SECONDS = 120  # as above: twice the longest that a destination's entry may allow
 log = structlog.get_logger("vault_zone")
 
 
@@ -51,6 +56,7 @@ class Zone:
     processor: Processor
     sequencer: Sequencer
     engine: ChargeEngine
+    forwards: ForwardEngine
     refused_webhooks: Tally
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
     access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
@@ -89,12 +95,35 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await access.record(database)
         await sequencer.sequence()
         await engine.recover()
+        forwards = ForwardEngine(
+            database,
+            keys,
+            codes,
+            SignedList(settings.forward_directory),
+            Sender(settings.forward_directory, only_public=settings.environment == PRODUCTION),
+            clock=clock,
+            log_is_writable=sequencer.is_writable,
+        )
+        await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
         rekeyer = Rekeyer(database, keys)
-        zone = Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), limits, access)
+        zone = Zone(
+            settings,
+            clock,
+            database,
+            keys,
+            codes,
+            processor,
+            sequencer,
+            engine,
+            forwards,
+            Tally(clock),
+            limits,
+            access,
+        )
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes, keys)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes, keys)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
@@ -107,14 +136,18 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing) -> None:
+async def _housekeep(
+    database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes, keys: KeyRing
+) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
+            await database.change(sweep_answers)
             await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back

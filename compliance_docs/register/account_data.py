@@ -160,9 +160,8 @@ REQUIREMENTS: Final = (
             *tests("tests/vault_zone/test_listeners.py", "test_what_is_no_http_is_answered_with_a_fixed_text"),
             *tests("tests/vault_zone/test_last_words.py", "test_no_value_is_in_what_is_said"),
             *tests(
-                "tests/fuzz/test_corpus.py",
+                "tests/vault_zone/fuzz/test_corpus.py",
                 "test_every_seed_and_saved_input_is_answered_soon_and_silently",
-                "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds",
             ),
         ),
         code=(

@@ -51,7 +51,7 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_listeners.py",
             "tests/vault_zone/test_connections.py",
             "tests/vault_zone/test_last_words.py",
-            "tests/fuzz/test_corpus.py",
+            "tests/vault_zone/fuzz/test_corpus.py",
         ),
         code=(
             "tokenization/edge.py",

@@ -13,6 +13,9 @@ from vault_zone.admission import Admission, Admitted
 from vault_zone.app import internal_app
 from vault_zone.callers import PEER
 from vault_zone.executors import EXECUTORS
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.identity import Identity, Peer
 from vault_zone.operations import Act, Executor
 from vault_zone.roles import ROLES
@@ -48,6 +51,19 @@ def peer(text: str, *, serial: str = "0A", expires_ms: int = FAR_MS) -> Peer:
     return Peer(Identity.parse(text), serial, expires_ms)
 
 
+def forward_engine(world: World, directory: Path = Path("nowhere")) -> ForwardEngine:
+    """Forwards through the list in a directory; where there is none, nowhere."""
+    return ForwardEngine(
+        world.database,
+        world.keys,
+        world.codes,
+        SignedList(directory),
+        Sender(directory, only_public=False),
+        clock=world.clock,
+        log_is_writable=lambda: world.log_writable[0],
+    )
+
+
 class FakeSequencer:
     """A log that can be written."""
 
@@ -63,6 +79,7 @@ def zone_of(
     executors: Mapping[Act, Executor] | None = None,
     access: Admission | None = None,
     data: Path = Path(),
+    forwards: ForwardEngine | None = None,
 ) -> Zone:
     """The running zone that the endpoints see."""
     settings = settings or ZoneSettings(
@@ -86,6 +103,7 @@ def zone_of(
         world.processor,
         cast(Any, FakeSequencer()),
         world.engine,
+        forwards or forward_engine(world),
         Tally(world.clock),
         access=access or Admission(Admitted(policy or everybody())),
         executors=executors or EXECUTORS,

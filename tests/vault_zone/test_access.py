@@ -17,6 +17,7 @@ from sqlalchemy import select
 from audit.store import audit_event
 from tests.requirement import requirement
 from tests.vault_zone.callers import ask, everybody, peer, policy_of, zone_of
+from tests.vault_zone.forward.world import forward_request
 from tests.vault_zone.world import ACTOR, MERCHANT, World, capture_request, charge_request, zone_world
 from vault_zone.access import EVERY_MERCHANT, AccessPolicy, AccessRefused, Caller, Permission, require
 from vault_zone.admission import Admission, Admitted
@@ -33,6 +34,7 @@ UNKNOWN = "never-seen"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/capture-sessions"): capture_request(merchant="MERCHANT".lower()).model_dump(mode="json"),
     ("POST", "/v1/charges"): charge_request("grt_x", merchant="merchant").model_dump(mode="json"),
+    ("POST", "/v1/forwards"): forward_request("grt_x").model_dump(mode="json"),
     ("POST", "/v1/operations"): {"act": "revoke_grants", "merchant": "merchant"},
 }
 CALLERS: tuple[str | Peer | None, ...] = (

@@ -185,7 +185,7 @@ async def test_the_list_alone_keeps_a_certificate_out_of_the_handshake(data: Pat
         assert await health(data, url, data / "commerce" / "commerce") == REFUSED
 
 
-@requirement("7.2.5")
+@requirement("7.2.5", "10.2.1.5")
 async def test_a_permission_taken_away_bites_on_an_open_connection(data: Path, world: World) -> None:
     issue_to(data, "commerce")
     there = f"/v1/merchants/{MERCHANT}/charges/pay_x"
@@ -332,7 +332,7 @@ async def test_files_that_did_not_change_are_not_read_again(data: Path, world: W
     assert await zone.access.look(world.database, world.clock)
 
 
-@requirement("4.2.1.1", "8.2.4")
+@requirement("4.2.1.1", "8.2.4", "10.2.1.5")
 async def test_what_the_files_tell_is_recorded_once_however_often_it_is_read(data: Path, database_url: str) -> None:
     async with zone_world(database_url) as world:
         issue_to(data, "commerce", merchants=(MERCHANT,))

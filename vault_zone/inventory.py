@@ -83,7 +83,7 @@ def _permitted(tx: Transaction, name: str, entry: Entry, *, is_new: bool) -> Non
         tx.execute(
             update(access_identity).where(access_identity.c.identity == name).values(changed_ms=tx.now_ms, **values)
         )
-    reason = "every_merchant" if "*" in entry.merchants else "listed_merchants"
+    reason = "every_merchant" if "*" in entry.merchants else "listed_merchants" if entry.merchants else "no_merchant"
     data: dict[str, str | int | bool] = {"identity": name, "count": len(entry.merchants), "reason": reason}
     _record(tx, EventType.ACCESS_CHANGED, name, data | {"role": entry.role or "none"})
 

@@ -14,7 +14,7 @@ What holds for an operation:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -151,7 +151,17 @@ def approve(tx: Transaction, wanted: Operation, actor: str) -> Operation:
 
 def record_own_approval(tx: Transaction, wanted: Operation, actor: str) -> None:
     """That who asked tried to approve as well is on record."""
-    _record(tx, replace(wanted, reason=ZoneError.SECOND_PERSON_NEEDED.code), actor, EventType.OPERATION_APPROVED)
+    tx.record(
+        Event(
+            type=EventType.ACCESS_REFUSED,
+            outcome="failure",
+            actor=actor,
+            origin=ORIGIN,
+            resource=wanted.id,
+            merchant=wanted.merchant or "",
+            data={"reason": ZoneError.SECOND_PERSON_NEEDED.code},
+        )
+    )
 
 
 def refuse(tx: Transaction, wanted: Operation, actor: str) -> Operation:
@@ -279,7 +289,7 @@ def _move(
     return moved
 
 
-def _record(tx: Transaction, one: Operation, actor: str, failed: EventType | None = None) -> None:
+def _record(tx: Transaction, one: Operation, actor: str) -> None:
     data: dict[str, str | int | bool] = {"operation": one.id, "act": one.act, "expires_at": as_text(one.expires_ms)}
     if one.reason:
         data["reason"] = one.reason
@@ -289,8 +299,8 @@ def _record(tx: Transaction, one: Operation, actor: str, failed: EventType | Non
         data["decided_by"] = one.decided_by
     tx.record(
         Event(
-            type=failed or _EVENT_OF[one.state],
-            outcome="success" if one.state in _SUCCESSES and failed is None else "failure",
+            type=_EVENT_OF[one.state],
+            outcome="success" if one.state in _SUCCESSES else "failure",
             actor=actor,
             origin=ORIGIN,
             resource=one.id,

@@ -29,6 +29,8 @@ from vault_zone.access_file import read_access, write_access
 from vault_zone.admission import Admission, AdmissionRefused, read_admitted
 from vault_zone.app import internal_app
 from vault_zone.cli import main
+from vault_zone.cli.refused import CommandRefused
+from vault_zone.cli.zone_client import ZoneClient
 from vault_zone.hazmat.pki import create_authority, open_authority, read_certificate
 from vault_zone.hazmat.revocation import read_revocations, write_revocations
 from vault_zone.identity import Identity
@@ -175,6 +177,23 @@ async def test_a_revoked_identity_is_refused_in_new_handshakes_and_on_its_open_c
         assert await health(data, url, mine) == REFUSED
         assert await health(data, url, data / "monitor" / "monitor") == 200
     assert [entry["resource"] for entry in await events(world, "identity.revoked")] == ["service:commerce"]
+
+
+async def test_a_command_with_a_revoked_certificate_is_told_that_and_not_that_nobody_answers(
+    data: Path, world: World
+) -> None:
+    issue_to(data, "operator:auditor")
+    async with running(data, world) as (zone, url):
+
+        def listed() -> Any:
+            with ZoneClient(url, data / "auditor" / "auditor") as speaker:
+                return speaker.call("GET", "/v1/operations")
+
+        assert await asyncio.to_thread(listed) == {"operations": []}
+        assert main(["access", "revoke", "operator:auditor", "--data", str(data)]) == 0
+        await zone.access.look(world.database, world.clock)
+        with pytest.raises(CommandRefused, match="it has ended, was revoked"):
+            await asyncio.to_thread(listed)
 
 
 @requirement("8.6.3")

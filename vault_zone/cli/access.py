@@ -122,5 +122,5 @@ def _revoke(arguments: argparse.Namespace) -> int:
         changed = Entry(role=None, merchants=(), certificates=tuple(revoked))
         authority = arguments.authority or arguments.data / "authority"
         write_all(directory, authority, access.with_entry(identity, changed), as_datetime(now_ms))
-    sys.stdout.write(f"{identity} is revoked, with {count} certificates that held\n")
+    sys.stdout.write(f"{identity} is revoked, with {count} certificate{'s' if count != 1 else ''} that held\n")
     return 0

@@ -84,7 +84,7 @@ FAULTS = [
 
 
 @pytest.mark.anyio
-@requirement("1.3.2", "6.5.1")
+@requirement("1.3.2")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_list_that_is_not_the_signed_one_forwards_nothing(
     world: ForwardWorld, fault: Callable[[ForwardWorld], None]

@@ -156,6 +156,7 @@ class EventType(StrEnum):
     CERTIFICATES_RELOADED = "certificates.reloaded"
     RECORDS_EXPIRED = "records.expired"
     ACCESS_REFUSED = "access.refused"
+    ACCESS_CHANGED = "access.changed"
     CARD_TEXT_REFUSED = "card_text.refused"
     IDENTITY_ISSUED = "identity.issued"
     MIGRATION_APPLIED = "migration.applied"
@@ -314,11 +315,14 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.RECORDS_EXPIRED: _means("Records past their time were deleted", "kind erased expired count reason"),
     EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol count"),
+    EventType.ACCESS_CHANGED: _means("What an identity may do was set", "identity role count reason"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",
         "channel side route method protocol kind rule findings length checkout session reason",
     ),
-    EventType.IDENTITY_ISSUED: _means("An identity was issued", "identity kind role side name expires_at algorithm"),
+    EventType.IDENTITY_ISSUED: _means(
+        "An identity was issued", "identity kind role side name serial expires_at algorithm"
+    ),
     EventType.MIGRATION_APPLIED: _means("The database's form was changed", "migration previous from to side count"),
 }
 

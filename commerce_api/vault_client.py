@@ -1,17 +1,25 @@
 """The only way to the zone: mutual TLS, a timeout on every call, tokens and money in, states out. No call gives a card."""
 
+import asyncio
+import contextlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import structlog
 from pydantic import BaseModel, ValidationError
 
+from tokenization.clock import monotonic_seconds
+from tokenization.logs import cause_of
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, ErrorBody, OpenCaptureSession
 
 CALL_TIMEOUT_SECONDS = 5.0
 CHARGE_TIMEOUT_SECONDS = 25.0  # the zone waits up to 10 s for the processor, and looks once more before it answers
 CONNECT_TIMEOUT_SECONDS = 2.0
+LOOK_SECONDS = 5.0  # how often, at most, the certificate's files are looked at
+log = structlog.get_logger("commerce_api")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -28,19 +36,28 @@ class VaultRefused(Exception):
 
 
 class VaultClient:
-    """Commerce's calls to the zone."""
+    """Commerce's calls to the zone.
 
-    def __init__(self, base_url: str, tls: Path, service: str = "commerce") -> None:
+    Certificates are short-lived, so the files are looked at before a call, every few seconds at most: new ones are taken for
+    new connections, and calls under way end on the old. Files that do not serve leave the old ones in use.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tls: Path,
+        service: str = "commerce",
+        now_seconds: Callable[[], float] = monotonic_seconds,
+    ) -> None:
         """``tls`` holds ``ca.crt`` and the service's key and certificate, as `vault-zone identity` writes them."""
-        context = ssl.create_default_context(cafile=str(tls / "ca.crt"))
-        context.load_cert_chain(tls / f"{service}.crt", tls / f"{service}.key")
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            verify=context,
-            timeout=httpx.Timeout(CALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-            trust_env=False,
-        )
+        self._base_url = base_url
+        self._files = (tls / "ca.crt", tls / f"{service}.crt", tls / f"{service}.key")
+        self._now_seconds = now_seconds
+        self._seen = _signature(self._files)
+        self._looked_seconds = now_seconds()
+        self._client = self._connect()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def open_capture(self, asked: OpenCaptureSession) -> CaptureSession:
         """A fresh one-time link. Raises VaultUnavailable, VaultRefused."""
@@ -65,7 +82,40 @@ class VaultClient:
 
     async def close(self) -> None:
         """Closes the connections."""
+        self._closing.set()
+        await asyncio.gather(*self._leaving)
         await self._client.aclose()
+
+    def _connect(self) -> httpx.AsyncClient:
+        authority, certificate, key = self._files
+        context = ssl.create_default_context(cafile=str(authority))
+        context.load_cert_chain(certificate, key)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return httpx.AsyncClient(
+            base_url=self._base_url,
+            verify=context,
+            timeout=httpx.Timeout(CALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            trust_env=False,
+        )
+
+    def _renewed(self) -> httpx.AsyncClient:
+        """The client for a call, with the certificates of now."""
+        now_seconds = self._now_seconds()
+        if now_seconds - self._looked_seconds < LOOK_SECONDS:
+            return self._client
+        self._looked_seconds = now_seconds
+        if (seen := _signature(self._files)) == self._seen:
+            return self._client
+        try:
+            client = self._connect()
+        except (ssl.SSLError, OSError) as failure:  # also while only one of two files has been replaced
+            log.warning("certificates_not_taken", cause=cause_of(failure))
+            return self._client
+        old, self._client, self._seen = self._client, client, seen
+        leaving = asyncio.create_task(_leave(old, self._closing))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        return client
 
     async def _call(
         self,
@@ -77,7 +127,7 @@ class VaultClient:
     ) -> _Model:
         content = asked.model_dump_json().encode() if asked is not None else None
         try:
-            response = await self._client.request(
+            response = await self._renewed().request(
                 method,
                 path,
                 content=content,
@@ -95,3 +145,15 @@ class VaultClient:
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise VaultUnavailable
         raise VaultRefused(code)
+
+
+def _signature(files: tuple[Path, ...]) -> tuple[object, ...]:
+    """What changes when one of the files does; a file that is missing for a moment counts as a change."""
+    return tuple(path.stat().st_mtime_ns if path.exists() else None for path in files)
+
+
+async def _leave(client: httpx.AsyncClient, closing: asyncio.Event) -> None:
+    """Closes a client once the last call that may be under way on it has ended, or everything ends."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closing.wait(), CHARGE_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS)
+    await client.aclose()

@@ -137,11 +137,11 @@ FLOWS: Final = (
     Flow(
         source="operator",
         target="zone",
-        what="acts on keys: ids, counts and states; never a key, never a card",
+        what="acts on keys, and asks for or approves dangerous acts: ids, counts and states; never a key, never a card",
         data=Data.REFERENCE,
         channel="HTTPS, JSON",
         protection="TLS 1.3 with certificates of the zone's authority on both ends; verbs by identity",
-        code=("vault_zone/cli/zone_client.py", "vault_zone/keys_api.py"),
+        code=("vault_zone/cli/zone_client.py", "vault_zone/keys_api.py", "vault_zone/operations_api.py"),
     ),
     Flow(
         source="platform",
@@ -357,7 +357,7 @@ STORES: Final = (
         holds="root key, log key, processor's secrets, TLS keys, the authority",
         data=Data.KEYS,
         protection="owner-only files; looser ones are refused for root key and log key",
-        retention="until replaced; identities 90 days",
+        retention="until replaced; identities a day, 90 days at most",
         code=("vault_zone/settings.py", "vault_zone/hazmat/pki.py"),
     ),
     Store(
@@ -418,6 +418,16 @@ STORES: Final = (
         code=("vault_zone/forward/records.py", "vault_zone/forward/allowlist.py"),
     ),
     Store(
+        where="zone's database: access and operations",
+        side=Side.ZONE,
+        holds="what is on record of identities and certificates; dangerous acts with who asked and who approved",
+        data=Data.PUBLIC,
+        protection="names of services and operators; no key, no card",
+        retention="kept",
+        tables=("zone.access_identity", "zone.issued_certificate", "zone.operation"),
+        code=("vault_zone/inventory.py", "vault_zone/operations.py"),
+    ),
+    Store(
         where="zone's record",
         side=Side.ZONE,
         holds="events in the database, and the log of tiles",
@@ -474,7 +484,7 @@ STORES: Final = (
         holds="offer key, agents' key, MCP state key, log key, its certificate for the zone",
         data=Data.KEYS,
         protection="owner-only files; none of them opens a card",
-        retention="until replaced; the certificate 90 days",
+        retention="until replaced; the certificate a day, 90 days at most",
         code=("commerce_api/settings.py", "commerce_api/cli/init.py"),
     ),
     Store(

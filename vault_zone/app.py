@@ -12,7 +12,8 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, keys_api, public_pages
+from vault_zone import internal_api, keys_api, operations_api, public_pages
+from vault_zone.access import AccessRefused
 from vault_zone.delegation import acp
 from vault_zone.delegation.desk import Desk
 from vault_zone.errors import ZoneError, ZoneRefusal
@@ -27,14 +28,22 @@ log = structlog.get_logger("vault_zone")
 
 
 def internal_app(zone: Zone) -> App:
-    """For commerce: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
-    app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None)
+    """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
+    guarded = Contained(internal_http(zone))
+    return CardGuard(guarded, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+
+
+def internal_http(zone: Zone) -> FastAPI:
+    """The routes of the internal API, each with its verb (callers.py), without the guard before them."""
+    app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.zone = zone
     app.include_router(internal_api.router)
     app.include_router(forward_api.router)
     app.include_router(keys_api.router)
+    app.include_router(operations_api.router)
+    app.include_router(internal_api.description)
     install_error_handlers(app)
-    return CardGuard(Contained(app), maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    return app
 
 
 def public_app(zone: Zone) -> App:
@@ -48,17 +57,23 @@ def public_app(zone: Zone) -> App:
     return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
 
 
-async def record_refused_access(request: Request) -> None:
-    """An attempt by somebody who may not is on record (PCI DSS 10.2.1.4): which route, not who they said they were."""
+async def record_refused_access(request: Request, refused: AccessRefused) -> None:
+    """An attempt by somebody who may not is on record (PCI DSS 10.2.1.4): who the certificate says, which route, and why."""
     zone: Zone = request.app.state.zone
     route = getattr(request.scope.get("route"), "path", "unknown")
+    caller = refused.caller
+    data: dict[str, str | int | bool] = {
+        "route": route.replace("{", "(").replace("}", ")"),
+        "method": request.method.lower(),
+        "reason": refused.reason,
+    }
     event = Event(
         type=EventType.ACCESS_REFUSED,
         outcome="failure",
-        actor="caller:unknown",
+        actor=caller.actor,
         origin=ORIGIN,
         resource="api:internal",
-        data={"route": route.replace("{", "(").replace("}", ")"), "method": request.method.lower()},
+        data=data | ({"role": caller.permission.role} if caller.permission else {}),
     )
     await zone.database.change(lambda tx: tx.record(event))
 
@@ -68,8 +83,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ZoneRefusal)
     async def refused(request: Request, refusal: ZoneRefusal) -> JSONResponse:
-        if refusal.kind is ZoneError.CALLER_UNKNOWN:
-            await record_refused_access(request)
+        if isinstance(refusal, AccessRefused):
+            await record_refused_access(request, refusal)
         return _answer(refusal.kind)
 
     @app.exception_handler(RequestValidationError)

@@ -61,6 +61,9 @@ class ZoneError(Enum):
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )
     KEYS_UNAVAILABLE = _Kind(503, "The key provider does not answer. Nothing was done; try again.")
+    SECOND_PERSON_NEEDED = _Kind(409, "Who asked for this cannot approve it. Another operator of that role has to.")
+    OPERATION_NOT_OPEN = _Kind(409, "This operation was decided, or its hour is over. List the operations to see.")
+    ACT_NOT_AVAILABLE = _Kind(409, "This zone has nothing that carries out this act, so it cannot be asked for.")
     KEY_IN_USE = _Kind(
         409, "Cards are sealed under this key, or it is active. Rotate and re-key first, then destroy it."
     )

@@ -1,17 +1,19 @@
 """What commerce may ask of the zone, over mutual TLS: a capture link, a session's state, a charge. Never a card."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
 
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
-from vault_zone.access import Verb, require
+from vault_zone.access import Permitted
+from vault_zone.callers import ZoneIn, asks
 from vault_zone.capture import is_return_address, open_session, read_session
 from vault_zone.errors import ZoneError, ZoneRefusal
-from vault_zone.runtime import Zone
+from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")
+description = APIRouter(include_in_schema=False)
 
 
 class Health(BaseModel):
@@ -21,28 +23,15 @@ class Health(BaseModel):
     log_writable: bool
     processor: str
     sandbox: bool
-
-
-def zone_of(request: Request) -> Zone:
-    """The running zone."""
-    zone: Zone = request.app.state.zone
-    return zone
-
-
-def caller_of(request: Request) -> str | None:
-    """The service whose certificate the connection presented. Set by the TLS-aware protocol in serve.py."""
-    service: str | None = request.scope.get("extensions", {}).get("cordon.peer")
-    return service
-
-
-ZoneIn = Annotated[Zone, Depends(zone_of)]
-CallerIn = Annotated[str | None, Depends(caller_of)]
+    certificate_seconds: int | None  # until new connections are taken no more: own certificate or revocation list ends
 
 
 @router.post("/capture-sessions", status_code=201)
-async def post_capture_session(asked: OpenCaptureSession, zone: ZoneIn, caller: CallerIn) -> CaptureSession:
+async def post_capture_session(
+    asked: OpenCaptureSession, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.OPEN_CAPTURE)]
+) -> CaptureSession:
     """Makes a one-time capture link for a checkout; an earlier link that took no card stops working."""
-    actor = require(caller, Verb.OPEN_CAPTURE)
+    actor = caller.acting_for(asked.merchant)
     if not (is_return_address(asked.return_url) and is_return_address(asked.cancel_url)):
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
     session, secret = await zone.database.change(lambda tx: open_session(tx, asked, actor))
@@ -50,9 +39,10 @@ async def post_capture_session(asked: OpenCaptureSession, zone: ZoneIn, caller: 
 
 
 @router.get("/merchants/{merchant}/capture-sessions/{session}")
-async def get_capture_session(merchant: str, session: str, zone: ZoneIn, caller: CallerIn) -> CaptureSession:
+async def get_capture_session(
+    merchant: str, session: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_CAPTURE)]
+) -> CaptureSession:
     """Where a capture session stands, with its token and grant once a card was captured."""
-    require(caller, Verb.READ_CAPTURE)
     now_ms = zone.clock()
     found = await zone.database.read(lambda connection: read_session(connection, session, merchant, now_ms))
     if found is None:
@@ -61,15 +51,16 @@ async def get_capture_session(merchant: str, session: str, zone: ZoneIn, caller:
 
 
 @router.post("/charges")
-async def post_charge(asked: ChargeRequest, zone: ZoneIn, caller: CallerIn) -> Charge:
+async def post_charge(asked: ChargeRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.CHARGE)]) -> Charge:
     """Charges a grant, at most once for its payment id."""
-    return await zone.engine.charge(asked, require(caller, Verb.CHARGE))
+    return await zone.engine.charge(asked, caller.acting_for(asked.merchant))
 
 
 @router.get("/merchants/{merchant}/charges/{payment}")
-async def get_charge(merchant: str, payment: str, zone: ZoneIn, caller: CallerIn) -> Charge:
+async def get_charge(
+    merchant: str, payment: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_CHARGE)]
+) -> Charge:
     """Where the charge of a payment id stands."""
-    require(caller, Verb.READ_CHARGE)
     found = await zone.engine.find(merchant, payment)
     if found is None:
         raise ZoneRefusal(ZoneError.NOT_FOUND)
@@ -77,12 +68,19 @@ async def get_charge(merchant: str, payment: str, zone: ZoneIn, caller: CallerIn
 
 
 @router.get("/health")
-async def get_health(zone: ZoneIn, caller: CallerIn) -> Health:
+async def get_health(zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_HEALTH)]) -> Health:
     """Whether charges would be taken now."""
-    require(caller, Verb.READ_HEALTH)
     return Health(
         status="ok" if zone.sequencer.is_writable() else "audit_unavailable",
         log_writable=zone.sequencer.is_writable(),
         processor=zone.processor.name,
         sandbox=zone.processor.is_sandbox,
+        certificate_seconds=zone.access.certificate_seconds(zone.clock()),
     )
+
+
+@description.get("/openapi.json")
+async def get_description(request: Request, caller: Annotated[Permitted, asks(Verb.READ_API)]) -> dict[str, Any]:
+    """What this API offers, as OpenAPI."""
+    app: FastAPI = request.app
+    return app.openapi()

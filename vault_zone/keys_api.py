@@ -8,10 +8,11 @@ from pydantic import Field
 
 from tokenization.wire import Identifier, Wire
 from vault_zone import key_life, rekeying
-from vault_zone.access import Verb, require
-from vault_zone.internal_api import CallerIn, ZoneIn
+from vault_zone.access import Permitted
+from vault_zone.callers import ZoneIn, asks
 from vault_zone.key_rows import Purpose
 from vault_zone.rekeying import Rekeying, RekeyingState
+from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")
 
@@ -72,51 +73,57 @@ class RekeyingView(Wire):
 
 
 @router.get("/merchants/{merchant}/keys")
-async def get_keys(merchant: str, zone: ZoneIn, caller: CallerIn) -> KeyList:
+async def get_keys(merchant: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.LIST_KEYS)]) -> KeyList:
     """The merchant's data keys."""
-    require(caller, Verb.LIST_KEYS)
     found = await zone.database.read(lambda connection: key_life.list_keys(connection, [merchant]))
     return KeyList(keys=tuple(KeyView(**info._asdict()) for info in found))
 
 
 @router.post("/merchants/{merchant}/keys/rotate")
-async def post_rotate(merchant: str, asked: RotateKey, zone: ZoneIn, caller: CallerIn) -> Rotated:
+async def post_rotate(
+    merchant: str, asked: RotateKey, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.ROTATE_KEY)]
+) -> Rotated:
     """Begins a new epoch of a purpose, or a new version of the wrapping key."""
-    actor = require(caller, Verb.ROTATE_KEY)
+    actor = caller.acting_for(merchant)
     if asked.purpose == "wrapping":
         return Rotated(rewrapped=await key_life.rotate_wrapping(zone.keys, zone.database, merchant, actor))
     return Rotated(key_id=await key_life.rotate(zone.keys, merchant, Purpose(asked.purpose), actor))
 
 
 @router.post("/merchants/{merchant}/keys/{key}/retire")
-async def post_retire(merchant: str, key: str, zone: ZoneIn, caller: CallerIn) -> KeyEnded:
+async def post_retire(
+    merchant: str, key: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.RETIRE_KEY)]
+) -> KeyEnded:
     """Ends a key's sealing; what it sealed still opens."""
-    actor = require(caller, Verb.RETIRE_KEY)
+    actor = caller.acting_for(merchant)
     changed = await zone.database.change(lambda tx: key_life.retire(tx, key, merchant, actor))
     zone.keys.forget_merchant(merchant)
     return KeyEnded(key_id=key, changed=changed)
 
 
 @router.post("/merchants/{merchant}/keys/{key}/destroy")
-async def post_destroy(merchant: str, key: str, zone: ZoneIn, caller: CallerIn) -> KeyEnded:
+async def post_destroy(
+    merchant: str, key: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.RETIRE_KEY)]
+) -> KeyEnded:
     """Destroys one retired key that nothing is sealed under. A whole merchant's keys are an operation of two persons."""
-    actor = require(caller, Verb.RETIRE_KEY)
+    actor = caller.acting_for(merchant)
     await zone.database.change(lambda tx: key_life.destroy_key(tx, key, merchant, actor))
     zone.keys.forget(key)
     return KeyEnded(key_id=key, changed=True)
 
 
 @router.post("/merchants/{merchant}/rekeyings", status_code=202)
-async def post_rekeying(merchant: str, zone: ZoneIn, caller: CallerIn) -> RekeyingView:
+async def post_rekeying(merchant: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.REKEY)]) -> RekeyingView:
     """Begins to seal the merchant's cards anew under its active key, or tells of the run that is under way."""
-    actor = require(caller, Verb.REKEY)
+    actor = caller.acting_for(merchant)
     return _view(await zone.database.change(lambda tx: rekeying.start(tx, merchant, actor)))
 
 
 @router.get("/merchants/{merchant}/rekeyings/{run}")
-async def get_rekeying(merchant: str, run: str, zone: ZoneIn, caller: CallerIn) -> RekeyingView:
+async def get_rekeying(
+    merchant: str, run: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.REKEY)]
+) -> RekeyingView:
     """How far a run is."""
-    require(caller, Verb.REKEY)
     return _view(await zone.database.read(lambda connection: rekeying.find(connection, run, merchant)))
 
 

@@ -244,6 +244,46 @@ rekeying = Table(
     Index("ix_rekeying_state", "state"),
 )
 
+access_identity = Table(
+    "access_identity",  # what is on record of access.json
+    metadata,
+    Column("identity", String(50), primary_key=True),
+    Column("role", String(20), nullable=True),
+    Column("merchants", Text, nullable=False),  # JSON, sorted
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+issued_certificate = Table(
+    "issued_certificate",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("identity", String(50), nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=True),
+)
+
+operation = Table(
+    "operation",  # a dangerous act that one operator asked for and another has to approve
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("act", String(30), nullable=False),
+    Column("merchant", String(64), nullable=True),  # null: it concerns every merchant
+    Column("subject", String(80), nullable=True),  # what it is to be done to
+    Column("state", String(10), nullable=False),
+    Column("reason", String(40), nullable=True),
+    Column("requested_by", String(50), nullable=False),
+    Column("decided_by", String(50), nullable=True),
+    Column("requested_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("decided_ms", BigInteger, nullable=True),
+    Column("ended_ms", BigInteger, nullable=True),
+    CheckConstraint(
+        "decided_by IS NULL OR state = 'refused' OR decided_by <> requested_by", name="ck_operation_second"
+    ),
+    Index("ix_operation_state", "state"),
+)
+
 forward_list = Table(
     "forward_list",
     metadata,

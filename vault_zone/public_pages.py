@@ -12,6 +12,7 @@ from audit.transaction import DatabaseBusy, Transaction
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
 from vault_zone.addresses import client_address
+from vault_zone.callers import ZoneIn
 from vault_zone.capture import (
     LinkRefusal,
     LinkRefused,
@@ -25,7 +26,6 @@ from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form,
 from vault_zone.card import Card
 from vault_zone.card_testing import Submission, TryLater, begin_submission, defence_of, refuse_over_limit
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.internal_api import ZoneIn
 from vault_zone.key_rows import ORIGIN
 from vault_zone.pages.render import (
     AssetUnknown,

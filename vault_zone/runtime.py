@@ -1,7 +1,7 @@
 """The running zone: what its two listeners share, built once at start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,9 @@ from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
+from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
+from vault_zone.executors import EXECUTORS
 from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
@@ -24,6 +26,7 @@ from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
+from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
@@ -56,16 +59,20 @@ class Zone:
     forwards: ForwardEngine
     refused_webhooks: Tally
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
+    access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
+    executors: Mapping[Act, Executor] = field(default_factory=lambda: EXECUTORS)
 
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises SettingsRefused, KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises SettingsRefused, KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it
+    cannot be reached.
     """
     limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
     provider = open_provider(settings.keys, settings.environment)
+    access = Admission.open(settings.tls, clock())
     async with AsyncExitStack() as stack:
         stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
@@ -85,6 +92,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
         engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
+        await access.record(database)
         await sequencer.sequence()
         await engine.recover()
         forwards = ForwardEngine(
@@ -98,16 +106,30 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         )
         await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
         rekeyer = Rekeyer(database, keys)
+        zone = Zone(
+            settings,
+            clock,
+            database,
+            keys,
+            codes,
+            processor,
+            sequencer,
+            engine,
+            forwards,
+            Tally(clock),
+            limits,
+            access,
+        )
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
                 tasks.create_task(_housekeep(database, engine, forwards, codes, keys)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
+                tasks.create_task(access.watch(database, clock)),
+                tasks.create_task(keep_sweeping(zone)),
             ]
             try:
-                yield Zone(
-                    settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock), limits
-                )
+                yield zone
             finally:
                 for task in background:
                     task.cancel()

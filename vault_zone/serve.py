@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import uvicorn
 
-from vault_zone.access import service_of
+from vault_zone.admission import Admission
 from vault_zone.app import internal_app, public_app
+from vault_zone.callers import PEER
 from vault_zone.connections import Limits
+from vault_zone.identity import peer_of
 from vault_zone.last_words import quieten_loop
 from vault_zone.listeners import BoundedProtocol, Listener, bounded
 from vault_zone.runtime import running_zone
@@ -23,14 +25,14 @@ INTERNAL_LIMITS = Limits(connections=256, connections_of_one_address=256)  # com
 
 
 class PeerNamingProtocol(BoundedProtocol):
-    """Puts the service that the client's verified certificate names into the request's scope."""
+    """Puts what the client's verified certificate says into the request's scope: whose it is, which, and until when."""
 
     def on_message_begin(self) -> None:
         """Called by the parser when a request starts; the handshake is long over."""
         super().on_message_begin()
         connection: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         certificate = connection.getpeercert() if connection else None
-        self.scope["extensions"] = {"cordon.peer": service_of(certificate)}  # type: ignore[dict-item]  # our own extension
+        self.scope["extensions"] = {PEER: peer_of(certificate)}  # type: ignore[dict-item]  # our own extension
 
 
 class _Server(Listener):
@@ -42,24 +44,16 @@ class _Server(Listener):
         yield
 
 
-def internal_config(app: Any, settings: ZoneSettings) -> uvicorn.Config:
-    """Mutual TLS 1.3: who has no certificate of the zone's authority gets no further than the handshake."""
-    config = uvicorn.Config(
+def internal_config(app: Any, settings: ZoneSettings, access: Admission) -> uvicorn.Config:
+    """Mutual TLS 1.3: who has no certificate of the zone's authority, or a revoked one, gets no further than the handshake."""
+    return uvicorn.Config(
         app,
         host=settings.internal_host,
         port=settings.internal_port,
         http=cast(Any, bounded(PeerNamingProtocol, INTERNAL_LIMITS)),
-        ssl_keyfile=settings.tls / "zone.key",
-        ssl_certfile=settings.tls / "zone.crt",
-        ssl_ca_certs=str(settings.tls / "ca.crt"),
-        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        ssl_context_factory=lambda _, __: access.server_context(),
         **_common(INTERNAL_LIMITS),
     )
-    config.load()
-    if config.ssl is None:
-        raise RuntimeError("the internal listener must not start without TLS")
-    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
-    return config
 
 
 def public_config(app: Any, settings: ZoneSettings) -> uvicorn.Config:
@@ -86,19 +80,19 @@ def _common(limits: Limits) -> dict[str, Any]:
 
 
 async def serve(settings: ZoneSettings) -> None:
-    """Runs the zone until SIGTERM or SIGINT, then lets requests in hand finish."""
+    """Runs the zone until SIGTERM or SIGINT, then lets requests in hand finish. SIGHUP: reads access anew."""
     quieten_loop(asyncio.get_running_loop())
     async with running_zone(settings) as zone:
         servers = [
-            _Server(internal_config(internal_app(zone), settings)),
+            _Server(internal_config(internal_app(zone), settings, zone.access)),
             _Server(public_config(public_app(zone), settings)),
         ]
-        async with _stopping(servers):
+        async with _signals(servers, zone.access):
             await asyncio.gather(*(server.serve() for server in servers))
 
 
 @contextlib.asynccontextmanager
-async def _stopping(servers: list[_Server]) -> AsyncIterator[None]:
+async def _signals(servers: list[_Server], access: Admission) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -107,4 +101,5 @@ async def _stopping(servers: list[_Server]) -> AsyncIterator[None]:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
+    loop.add_signal_handler(signal.SIGHUP, access.wake)
     yield

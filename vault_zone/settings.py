@@ -119,6 +119,7 @@ class ZoneSettings:
             settings.log_key_file,
             settings.processor_api_key_file,
             settings.tls / "zone.crt",
+            settings.tls / "access.json",
         )
         init = f"run `vault-zone init --data {data}` first"
         problems += [f"{path} is missing: {init}" for path in needed if not path.is_file()]

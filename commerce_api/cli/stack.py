@@ -31,6 +31,8 @@ POLL_SECONDS = 0.05
 RESTARTS_MAXIMUM = 5  # in RESTART_WINDOW_SECONDS; more means that starting again does not help
 RESTART_WINDOW_SECONDS = 60
 LOG_TAIL_LINES = 5
+RENEW_AFTER_SECONDS = 8 * 3600  # of the 24 hours that a certificate holds
+RENEWAL_LOOK_SECONDS = 600
 # A developer tries a few published test cards from one machine all day: what counts as card testing elsewhere.
 DEVELOPMENT_LIMITS = {
     "*": {
@@ -91,8 +93,9 @@ class Stack:
             (zone / "limits.json").write_text(json.dumps(DEVELOPMENT_LIMITS, indent=2) + "\n", encoding="utf-8")
         if not (commerce / "keys").exists():
             make_commerce_keys(commerce)
-        if not (commerce / "tls").exists():
+        if not (commerce / "tls").exists() or not (zone / "tls" / "access.json").exists():
             self.issue_identity("commerce", commerce / "tls")
+        self._renew_identities()
         (self.data / "logs").mkdir(exist_ok=True, mode=0o700)
         self.set_programs()
 
@@ -101,6 +104,14 @@ class Stack:
         host_arguments = ["--host", host] if host else []
         zone = str(self.data / "zone")
         self._run_once("vault_zone", "identity", service, "--data", zone, "--out", str(directory), *host_arguments)
+
+    def _renew_identities(self) -> None:
+        """Has certificates renewed that were issued a while ago; both sides take them up while they run."""
+        zone, commerce = self.data / "zone", self.data / "commerce"
+        for name, directory in (("zone", zone / "tls"), ("commerce", commerce / "tls")):
+            age_seconds = time.time() - (directory / f"{name}.crt").stat().st_mtime
+            if age_seconds > RENEW_AFTER_SECONDS:
+                self._run_once("vault_zone", "identity", "renew", name, "--data", str(zone), "--out", str(directory))
 
     def set_programs(self) -> None:
         """Writes down how each program is started, with the addresses as they are now."""
@@ -116,8 +127,12 @@ class Stack:
 
     def keep_running(self, should_stop: Callable[[], bool], on_restart: Callable[[str], None]) -> None:
         """Starts a program again that died, until told to stop. Raises CommandRefused when that does not help."""
+        next_look = time.monotonic() + RENEWAL_LOOK_SECONDS
         while not should_stop():
             time.sleep(POLL_SECONDS)
+            if time.monotonic() > next_look:
+                next_look = time.monotonic() + RENEWAL_LOOK_SECONDS
+                self._renew_identities()
             for program in self.programs:
                 if program.process is not None and program.process.poll() is not None and not should_stop():
                     self._restart(program, on_restart)

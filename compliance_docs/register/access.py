@@ -8,8 +8,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.5",
         ours="Application and system accounts have the least rights they need, and are limited to what needs them.",
-        control="A caller of the zone is the service its certificate names; a table says which verbs each may use. No verb "
-        "reads a card. Each side has its own database and credentials.",
+        control="A caller of the zone is the identity its certificate names: a service, an operator or a custodian. It has "
+        "one role for the merchants that are listed for it; a table says which verbs a role has, and every route is "
+        "one verb. No verb reads a card. Each side has its own database and credentials.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -19,11 +20,14 @@ REQUIREMENTS: Final = (
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
             ),
             "tests/vault_zone/test_access.py",
+            *tests("tests/vault_zone/test_operations.py"),
+            *tests("tests/vault_zone/test_admission.py", "test_a_permission_taken_away_bites_on_an_open_connection"),
         ),
         code=(
-            "vault_zone/access.py::PERMISSIONS",
+            "vault_zone/roles.py::ROLES",
             "vault_zone/access.py::require",
             "vault_zone/forward/engine.py::ForwardEngine",
+            "vault_zone/callers.py::Asks",
             "commerce_api/cli/databases.py",
         ),
         duties=(operator("gives the database roles no more than the sides' own databases"),),
@@ -31,10 +35,11 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.5.1",
         ours="The rights of application and system accounts are reviewed at set intervals.",
-        control="The whole of the rights is one table in one file.",
+        control="The whole of the rights is a table of roles in one file, and one list of who has which role for which "
+        "merchants, which a command prints.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
-        code=("vault_zone/access.py::PERMISSIONS",),
+        code=("vault_zone/roles.py::ROLES", "vault_zone/cli/access.py::inventory"),
         duties=(operator("reviews the table, the certificates issued and the database roles, and signs"),),
     ),
     Requirement(
@@ -55,37 +60,75 @@ REQUIREMENTS: Final = (
                 "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
             ),
         ),
-        code=("vault_zone/vault.py::open_card", "vault_zone/access.py::Verb"),
+        code=("vault_zone/vault.py::open_card", "vault_zone/roles.py::Verb"),
         duties=(operator("gives nobody a login to the zone's database without need"),),
     ),
     Requirement(
         number="7.3.3",
         ours="Access is denied unless it was granted.",
-        control="A caller that is not in the table, or asks for a verb that is not in its row, is refused; a grant that is not "
-        "for this merchant, checkout and currency is refused in the same words as one that does not exist.",
+        control="A caller that is not in the policy, asks for a verb that its role does not have, or for a merchant that "
+        "is not listed for it, is refused in the same words, whether or not the merchant exists; each request is "
+        "judged anew, also on an open connection. Without a policy nobody may do anything. A grant that is not for "
+        "this merchant, checkout and currency is refused in the same words as one that does not exist.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
-        shown_by=("tests/vault_zone/test_access.py", *tests("tests/vault_zone/test_grants.py")),
-        code=("vault_zone/access.py::require", "vault_zone/grants.py::consume_grant"),
+        shown_by=(
+            "tests/vault_zone/test_access.py",
+            *tests("tests/vault_zone/test_grants.py"),
+            *tests("tests/vault_zone/test_operations.py"),
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_files_that_do_not_serve_leave_the_old_state_and_are_recorded",
+            ),
+        ),
+        code=(
+            "vault_zone/access.py::require",
+            "vault_zone/admission.py::Admission",
+            "vault_zone/grants.py::consume_grant",
+        ),
+    ),
+    Requirement(
+        number="8.2.4",
+        ours="Identities are added, changed and removed only as authorised, and each such act can be traced.",
+        control="Issuing, changing and revoking an identity is a command beside the authority's key; the zone records each "
+        "once, when it reads the files, with who was issued what until when.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=tests(
+            "tests/vault_zone/test_admission.py",
+            "test_what_the_files_tell_is_recorded_once_however_often_it_is_read",
+        ),
+        code=("vault_zone/cli/identity.py", "vault_zone/cli/access.py", "vault_zone/inventory.py::record_inventory"),
+        deferral="Who ran the command is not known to it: the authority may lie on a machine without a network, so approval "
+        "and its author are the operator's record.",
+        duties=(operator("approves identities and keeps who asked and who issued"),),
     ),
     Requirement(
         number="8.4.2",
         ours="Every person's access to the card environment takes more than one factor.",
-        control="The zone has no login for people: no console, no administration over the network.",
+        control="The zone has no login for people: an operator acts by command, with a key file and a certificate of a "
+        "day, and a dangerous act takes a second operator.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
-        code=("vault_zone/internal_api.py",),
+        code=("vault_zone/cli/zone_client.py", "vault_zone/operations.py"),
         duties=(operator("demands several factors for any access to the zone's hosts, database and key service"),),
     ),
     Requirement(
         number="8.6.1",
         ours="Accounts of programs are not used by people, save in exceptions that are approved and traceable.",
         control="Services prove themselves by certificate, agents by a key of their brand; neither opens a session for a "
-        "person, and the record names the service or agent that acted.",
+        "person, and the record names the service or agent that acted. People have certificates of another kind, which "
+        "no service's role is for.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_access.py",),
-        code=("vault_zone/access.py::service_of", "commerce_api/brands.py::is_agent_key"),
+        shown_by=(
+            "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_a_certificate_is_taken_only_if_everything_about_it_is_right",
+            ),
+        ),
+        code=("vault_zone/identity.py::peer_of", "commerce_api/brands.py::is_agent_key"),
         deferral="A key file can be picked up by a person with access to the host; the software cannot tell who holds it. "
         "All agents of a brand share its one key.",
         duties=(
@@ -96,8 +139,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="8.6.2",
         ours="Passwords and keys of programs stand in no script, source or configuration file.",
-        control="Secrets are files of mode 0600, made at set-up and outside the repository; there is no default for any, and "
-        "no option takes one as its value.",
+        control="Secrets are files of mode 0600, made at set-up and outside the repository; there is no default for any, "
+        "and no option takes one as its value.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
@@ -116,12 +159,31 @@ REQUIREMENTS: Final = (
     Requirement(
         number="8.6.3",
         ours="Secrets of programs are protected from misuse: long enough, and changed at set intervals and on suspicion.",
-        control="Secrets are 256 random bits. Certificates end after 90 days and are renewed by one command; a brand's agent "
-        "key carries a version.",
+        control="Secrets are 256 random bits. Certificates end after a day, are renewed by one command and taken up "
+        "without a restart; a revoked one is refused in the handshake and on its open connections. A brand's agent key "
+        "carries a version.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/hazmat/test_local.py", "tests/vault_zone/test_access.py"),
-        code=("vault_zone/hazmat/pki.py::IDENTITY_DAYS", "tokenization/ids.py::new_secret", "commerce_api/brands.py"),
+        shown_by=(
+            "tests/vault_zone/hazmat/test_local.py",
+            "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_a_revoked_identity_is_refused_in_new_handshakes_and_on_its_open_connection",
+                "test_the_list_alone_keeps_a_certificate_out_of_the_handshake",
+            ),
+            *tests(
+                "tests/vault_zone/cli/test_access.py",
+                "test_renewing_keeps_name_role_and_life_and_makes_a_new_key",
+                "test_a_revoked_identity_is_in_the_list_has_no_role_and_is_not_renewed",
+            ),
+        ),
+        code=(
+            "vault_zone/hazmat/pki.py::IDENTITY_HOURS",
+            "vault_zone/hazmat/revocation.py",
+            "tokenization/ids.py::new_secret",
+            "commerce_api/brands.py",
+        ),
         deferral="No command raises a brand's key version or changes the processor's secrets while the zone runs.",
         duties=(operator("sets the intervals by a risk analysis and renews in time"),),
     ),

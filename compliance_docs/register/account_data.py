@@ -194,7 +194,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=("tests/vault_zone/test_access.py",),
-        code=("vault_zone/access.py::Verb",),
+        code=("vault_zone/roles.py::Verb",),
         deferral="Whoever can read the zone's memory or both its database and its key file can get at cards; keeping people "
         "from there is the operator's.",
         duties=(operator("lets nobody work interactively on the zone's hosts without need, and records it"),),

@@ -219,7 +219,7 @@ REQUIREMENTS: Final = (
         control="There is no administrative interface over a network: administration is the command line on the host.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
-        code=("vault_zone/cli/setup.py", "vault_zone/access.py::Verb"),
+        code=("vault_zone/cli/setup.py", "vault_zone/roles.py::Verb"),
         duties=(operator("uses SSH or an equivalent for access to the zone's hosts"),),
     ),
     Requirement(
@@ -238,11 +238,14 @@ REQUIREMENTS: Final = (
                 "test_links_that_are_not_secure_are_refused",
             ),
             *tests(
-                "tests/vault_zone/test_access.py",
-                "test_the_handshake_takes_certificates_of_the_zones_authority_only",
+                "tests/vault_zone/test_admission.py",
+                "test_a_certificate_is_taken_only_if_everything_about_it_is_right",
+                "test_nothing_older_than_tls_1_3_is_spoken",
+                "test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on",
+                "test_commerce_takes_up_a_renewed_certificate_without_a_restart",
             ),
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/serve.py::internal_config"),
+        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/admission.py::read_admitted"),
         deferral="The zone does not end the shopper's TLS itself: the terminator in front of the card page sees cards in "
         "clear and belongs to the card environment. No test runs the zone in production settings yet.",
         duties=(
@@ -253,17 +256,23 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1.1",
         ours="The keys and certificates that protect card data in transit are inventoried.",
-        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days. "
-        "The list of forward destinations names the authority of each, where it is not the system's.",
+        control="Every certificate that the authority issues stands in one file with its identity, use, serial and end, and a "
+        "command prints it, also as JSON. The zone records each that is issued or revoked. The list of forward destinations "
+        "names the authority of each, where it is not the system's.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_what_the_files_tell_is_recorded_once_however_often_it_is_read",
+            ),
             *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_of_another_authority_gets_nothing"),
+            *tests("tests/vault_zone/cli/test_access.py", "test_the_inventory_lists_every_certificate_with_its_end"),
         ),
-        code=("vault_zone/hazmat/pki.py::issue_identity",),
-        deferral="Issuing an identity is not recorded in the log yet, so no inventory can be generated, and there is no "
-        "revocation: an identity ends by its date or with its authority.",
-        duties=(operator("keeps the list of certificates, the public one included"),),
+        code=("vault_zone/cli/access.py::inventory", "vault_zone/access_file.py", "vault_zone/inventory.py"),
+        deferral="The certificate of the public address and those of processors are not the zone's to issue, and do not stand "
+        "in it.",
+        duties=(operator("keeps the list of certificates that others issue, the public one included"),),
     ),
     Requirement(
         number="4.2.2",

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.requirement import requirement
+from tests.vault_zone.authority import issue_to, make_zone_files, zone_over
+from tests.vault_zone.callers import zone_of
 from tests.vault_zone.listening import DONE, GET, Running, allow_many_files, listening, until
-from tests.vault_zone.test_access import NOW, zone_of
 from tests.vault_zone.world import ACTOR, capture_request, zone_world
 from tokenization.edge import BodyLimit, Receive, Scope, Send
 from vault_zone.app import internal_app, public_app
 from vault_zone.capture import open_session
 from vault_zone.connections import Limits
-from vault_zone.hazmat.pki import create_authority, issue_identity
 from vault_zone.listeners import BoundedProtocol, Listener, bounded
 from vault_zone.serve import PUBLIC_LIMITS, internal_config, public_config
 
@@ -281,16 +281,15 @@ class BriskListener(Listener):
 @requirement("6.2.4")
 async def test_six_hundred_sockets_that_never_greet_do_not_keep_commerce_out(tmp_path: Path) -> None:
     allow_many_files()
-    create_authority(tmp_path / "ca", NOW)
-    issue_identity(tmp_path / "ca", tmp_path / "tls", "zone", NOW, hosts=("127.0.0.1",))
-    issue_identity(tmp_path / "ca", tmp_path / "mine", "commerce", NOW)
+    make_zone_files(tmp_path)
+    issue_to(tmp_path, "commerce")
     async with zone_world(f"sqlite:///{tmp_path / 'zone.sqlite3'}") as world:
-        zone = zone_of(world)
-        config = internal_config(internal_app(zone), replace(zone.settings, data=tmp_path))
+        zone = zone_over(world, tmp_path)
+        config = internal_config(internal_app(zone), zone.settings, zone.access)
         async with listening(config, BriskListener) as listener:
             crowd = [await listener.open() for _ in range(600)]
             context = ssl.create_default_context(cafile=str(tmp_path / "tls" / "ca.crt"))
-            context.load_cert_chain(tmp_path / "mine" / "commerce.crt", tmp_path / "mine" / "commerce.key")
+            context.load_cert_chain(tmp_path / "commerce" / "commerce.crt", tmp_path / "commerce" / "commerce.key")
             reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=context)
             writer.write(b"GET /v1/health HTTP/1.1\r\nhost: zone\r\nconnection: close\r\n\r\n")
             said = await reader.read()

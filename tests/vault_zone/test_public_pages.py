@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.vault_zone.callers import zone_of
 from tests.vault_zone.puzzles import unanswered
-from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.world import ACTOR, AMEX, VISA, World, capture_request, charge_request, zone_world
 from vault_zone.app import public_app
 from vault_zone.capture import MAXIMUM_TRIES, open_session

@@ -9,7 +9,8 @@ import structlog
 
 from audit.sequencer import SequencerRunning
 from tokenization import logs
-from vault_zone.cli import forward, harden, keys, platforms, serve, setup
+from vault_zone.admission import AdmissionRefused
+from vault_zone.cli import access, forward, harden, identity, keys, operations, platforms, serve, setup
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.hazmat.files import KeyRefused
 from vault_zone.settings import SettingsRefused
@@ -24,7 +25,7 @@ class Group(Protocol):
         """Adds the group's commands."""
 
 
-GROUPS: tuple[Group, ...] = (forward, harden, keys, platforms, serve, setup)
+GROUPS: tuple[Group, ...] = (access, forward, harden, identity, keys, operations, platforms, serve, setup)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         return run(parsed)
     except (CommandRefused, SettingsRefused) as refused:
         problems = refused.problems
-    except (KeyRefused, SequencerRunning) as refused:
+    except (KeyRefused, SequencerRunning, AdmissionRefused) as refused:
         problems = [str(refused) or type(refused).__name__]
     for problem in problems:
         sys.stderr.write(f"vault-zone: {problem}\n")

@@ -1,4 +1,4 @@
-"""``vault-zone init`` and ``identity``: what a new zone needs before it can be served."""
+"""``vault-zone init``: what a new zone needs before it can be served."""
 
 import argparse
 import os
@@ -9,9 +9,12 @@ from pathlib import Path
 from audit.note import Signer
 from tokenization.clock import as_datetime, now_milliseconds
 from tokenization.ids import new_id, new_secret
+from vault_zone.cli.identity import ZONE, issue
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.hazmat.local import LocalKeys
-from vault_zone.hazmat.pki import create_authority, issue_identity
+from vault_zone.hazmat.pki import create_authority
+from vault_zone.identity import Identity
+from vault_zone.roles import Kind
 from vault_zone.settings import DEVELOPMENT
 
 
@@ -20,12 +23,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     init = commands.add_parser("init", help="make keys, certificates and the log for a new zone")
     init.add_argument("--data", type=Path, required=True, metavar="DIR")
     init.set_defaults(run=_init)
-    identity = commands.add_parser("identity", help="issue a client certificate for a service that may call the zone")
-    identity.add_argument("service", help="the service's name, for example commerce")
-    identity.add_argument("--data", type=Path, required=True, metavar="DIR", help="the zone's data directory")
-    identity.add_argument("--out", type=Path, required=True, metavar="DIR", help="where its key and certificate go")
-    identity.add_argument("--host", action="append", default=[], help="a name or address it listens on, if it does")
-    identity.set_defaults(run=_identity)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -40,20 +37,14 @@ def _init(arguments: argparse.Namespace) -> int:
     _write_secret(keys / "processor-api.key", new_secret("sbk"))
     _write_secret(keys / "processor-webhook.key", secrets.token_hex(32))
     create_authority(data / "authority", now)
-    issue_identity(data / "authority", data / "tls", "zone", now, hosts=("127.0.0.1", "::1", "localhost"))
+    hosts = ("127.0.0.1", "::1", "localhost")
+    issue(data, data / "tls", Identity(Kind.SERVICE, ZONE), authority=data / "authority", hosts=hosts)
     sys.stdout.write(f"zone made in {data} for {environment}: keys, log, certificate authority\n")
     if environment != DEVELOPMENT:
         sys.stdout.write(
             f"no root key was made: hold the key ceremony next, `vault-zone ceremony --data {data}`, or name a key service or "
             f"hardware module in {keys / 'provider.json'} (docs/keys.md)\n"
         )
-    return 0
-
-
-def _identity(arguments: argparse.Namespace) -> int:
-    now = as_datetime(now_milliseconds())
-    issue_identity(arguments.data / "authority", arguments.out, arguments.service, now, hosts=tuple(arguments.host))
-    sys.stdout.write(f"identity of {arguments.service} issued to {arguments.out}\n")
     return 0
 
 

@@ -121,7 +121,9 @@ class ZoneClient:
         text = str(failure).lower()
         if "certificate verify failed" in text:
             return f"the certificate shown at {self._url} is not of the authority in {self._identity.parent / 'ca.crt'}"
-        if "alert" in text:
+        if "alert" in text or not isinstance(
+            failure, httpx.ConnectError
+        ):  # TLS 1.3 refuses after the client's own handshake
             return (
                 f"the zone does not take the certificate {self._identity}.crt: it has ended, was revoked, or is another "
                 "authority's; renew it with `vault-zone identity renew`"

@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from tokenization.wire_forward import Forward, ForwardRequest
-from vault_zone.access import Verb, require
+from vault_zone.access import Permitted
+from vault_zone.callers import asks
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.forward.engine import ForwardEngine
-from vault_zone.internal_api import CallerIn
+from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")
 
@@ -23,15 +24,18 @@ ForwardsIn = Annotated[ForwardEngine, Depends(forwards_of)]
 
 
 @router.post("/forwards")
-async def post_forward(asked: ForwardRequest, forwards: ForwardsIn, caller: CallerIn) -> Forward:
+async def post_forward(
+    asked: ForwardRequest, forwards: ForwardsIn, caller: Annotated[Permitted, asks(Verb.FORWARD)]
+) -> Forward:
     """Fills a request's placeholders and sends it to an allowed destination, at most once for its key."""
-    return await forwards.forward(asked, require(caller, Verb.FORWARD))
+    return await forwards.forward(asked, caller.acting_for(asked.merchant))
 
 
 @router.get("/merchants/{merchant}/forwards/{idempotency_key}")
-async def get_forward(merchant: str, idempotency_key: str, forwards: ForwardsIn, caller: CallerIn) -> Forward:
+async def get_forward(
+    merchant: str, idempotency_key: str, forwards: ForwardsIn, caller: Annotated[Permitted, asks(Verb.READ_FORWARD)]
+) -> Forward:
     """Where a forwarded request stands, with what may be told of its answer."""
-    require(caller, Verb.READ_FORWARD)
     found = await forwards.find(merchant, idempotency_key)
     if found is None:
         raise ZoneRefusal(ZoneError.NOT_FOUND)

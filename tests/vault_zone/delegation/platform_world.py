@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import httpx
 
-from tests.vault_zone.test_access import zone_of
+from tests.vault_zone.callers import zone_of
 from tests.vault_zone.world import MERCHANT, START_MS, VISA, World
 from tokenization.ids import new_id
 from tokenization.money import Money

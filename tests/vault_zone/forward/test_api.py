@@ -8,8 +8,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from tests.vault_zone.callers import as_peer, zone_of
 from tests.vault_zone.forward.world import ForwardWorld, forward_request, forward_world
-from tests.vault_zone.test_access import as_peer, zone_of
 from tests.vault_zone.world import MERCHANT
 from vault_zone.app import internal_app
 

@@ -1,0 +1,87 @@
+"""What can be asked of the zone, and which role may ask it: the whole of the rights in one table (PCI DSS 7.2.1, 7.2.5.1).
+
+There is no verb that reads a card, so no role can have it (I1).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What an identity is. A role is for identities of one kind only."""
+
+    SERVICE = "service"
+    OPERATOR = "operator"
+    CUSTODIAN = "custodian"
+
+
+class Verb(StrEnum):
+    """What can be asked of the internal API."""
+
+    OPEN_CAPTURE = "open_capture"
+    READ_CAPTURE = "read_capture"
+    CHARGE = "charge"
+    READ_CHARGE = "read_charge"
+    FORWARD = "forward"
+    READ_FORWARD = "read_forward"
+    LIST_GRANTS = "list_grants"
+    REVOKE_GRANT = "revoke_grant"
+    SAVE_CARD = "save_card"
+    LIST_CARDS = "list_cards"
+    DELETE_CARD = "delete_card"
+    READ_HEALTH = "read_health"
+    READ_API = "read_api"
+    UNSEAL = "unseal"
+    LIST_KEYS = "list_keys"
+    ROTATE_KEY = "rotate_key"
+    REKEY = "rekey"
+    RETIRE_KEY = "retire_key"
+    DESTROY_KEYS = "destroy_keys"
+    READ_RETENTION = "read_retention"
+    MANAGE_PLATFORMS = "manage_platforms"
+    MANAGE_FORWARD = "manage_forward"
+    LIST_OPERATIONS = "list_operations"
+    REQUEST_OPERATION = "request_operation"
+    APPROVE_OPERATION = "approve_operation"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a role may ask, and the kind of identity that may have it."""
+
+    kind: Kind
+    verbs: frozenset[Verb]
+
+
+_FOR_ALL: Final = frozenset({Verb.READ_HEALTH, Verb.READ_API})
+_FOR_OPERATORS: Final = _FOR_ALL | {Verb.LIST_OPERATIONS, Verb.REQUEST_OPERATION, Verb.APPROVE_OPERATION}
+
+ROLES: Final[Mapping[str, Role]] = {
+    # Programs.
+    "commerce": Role(
+        Kind.SERVICE,
+        _FOR_ALL
+        | {
+            *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD, Verb.READ_FORWARD),
+            *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
+        },
+    ),
+    "monitor": Role(Kind.SERVICE, frozenset({Verb.READ_HEALTH})),
+    # People. Nobody who manages keys gives out access, and who reads the record changes nothing (PCI DSS 7.2.1).
+    "key_manager": Role(
+        Kind.OPERATOR,
+        _FOR_OPERATORS | {Verb.LIST_KEYS, Verb.ROTATE_KEY, Verb.REKEY, Verb.RETIRE_KEY, Verb.DESTROY_KEYS},
+    ),
+    "card_manager": Role(
+        Kind.OPERATOR,
+        _FOR_OPERATORS | {Verb.LIST_CARDS, Verb.DELETE_CARD, Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.READ_RETENTION},
+    ),
+    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS, Verb.MANAGE_FORWARD}),
+    "auditor": Role(
+        Kind.OPERATOR,
+        _FOR_ALL | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS},
+    ),
+    "custodian": Role(Kind.CUSTODIAN, frozenset({Verb.READ_HEALTH, Verb.UNSEAL})),
+}

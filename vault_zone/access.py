@@ -19,11 +19,28 @@ class Verb(StrEnum):
     ROTATE_KEY = "rotate_key"
     RETIRE_KEY = "retire_key"
     REKEY = "rekey"
+    LIST_GRANTS = "list_grants"
+    REVOKE_GRANT = "revoke_grant"
+    SAVE_CARD = "save_card"  # and make grants on saved cards
+    LIST_CARDS = "list_cards"
+    DELETE_CARD = "delete_card"
+    READ_RETENTION = "read_retention"
 
 
 PERMISSIONS: Mapping[str, frozenset[Verb]] = {
-    "commerce": frozenset({Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.READ_HEALTH}),
+    "commerce": frozenset(
+        {
+            *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.READ_HEALTH),
+            *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
+        }
+    ),
     "key_manager": frozenset({Verb.LIST_KEYS, Verb.ROTATE_KEY, Verb.RETIRE_KEY, Verb.REKEY, Verb.READ_HEALTH}),
+    "card_manager": frozenset(
+        {
+            *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.LIST_CARDS, Verb.DELETE_CARD),
+            *(Verb.READ_RETENTION, Verb.READ_HEALTH),
+        }
+    ),
     "monitor": frozenset({Verb.READ_HEALTH}),
 }
 

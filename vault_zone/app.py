@@ -12,7 +12,7 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, keys_api, public_pages
+from vault_zone import cards_api, internal_api, keys_api, public_pages, retention_api
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
@@ -29,6 +29,8 @@ def internal_app(zone: Zone) -> App:
     app.state.zone = zone
     app.include_router(internal_api.router)
     app.include_router(keys_api.router)
+    app.include_router(cards_api.router)
+    app.include_router(retention_api.router)
     install_error_handlers(app)
     return CardGuard(Contained(app), maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
 

@@ -20,7 +20,14 @@ from vault_zone.capture import (
     claimed_link,
     count_refused_card,
 )
-from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
+from vault_zone.capture_form import (
+    FormErrors,
+    FormRefused,
+    agreed_wording,
+    parse_capture_form,
+    parse_form_body,
+    safe_values,
+)
 from vault_zone.fingerprint import fingerprint_of
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
@@ -94,7 +101,15 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = No
             return _card_page(zone, link, secret, captured, fields, status=422)
         mark = await fingerprint_of(zone.keys, link.merchant, captured.card.pan)
         link, grant = await zone.keys.change(
-            lambda tx: capture_card(tx, zone.keys, secret=secret, claim=claim, card=captured.card, fingerprint=mark)
+            lambda tx: capture_card(
+                tx,
+                zone.keys,
+                secret=secret,
+                claim=claim,
+                card=captured.card,
+                fingerprint=mark,
+                wording=agreed_wording(fields),
+            )
         )
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
@@ -155,6 +170,7 @@ def _card_page(
         sandbox=zone.processor.is_sandbox,
         errors=errors,
         safe_values=safe_values(fields),
+        may_save=link.shopper is not None,
     )
     return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
 

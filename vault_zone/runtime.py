@@ -25,8 +25,8 @@ from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
+from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
-from vault_zone.vault import erase_expired
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
@@ -46,6 +46,7 @@ class Zone:
     sequencer: Sequencer
     engine: ChargeEngine
     refused_webhooks: Tally
+    sweeper: Sweeper
 
 
 @asynccontextmanager
@@ -75,29 +76,31 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await sequencer.sequence()
         await engine.recover()
-        rekeyer = Rekeyer(database, keys)
+        rekeyer, sweeper = Rekeyer(database, keys), Sweeper(database, codes, clock)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes, keys)),
+                tasks.create_task(_housekeep(database, engine, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock))
+                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), sweeper)
             finally:
                 for task in background:
                     task.cancel()
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing) -> None:
+async def _housekeep(
+    database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing, sweeper: Sweeper
+) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
-            await database.change(erase_expired)
+            await sweeper.sweep()
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

@@ -22,10 +22,18 @@ from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.pki import create_authority, issue_identity
 from vault_zone.runtime import Zone
 from vault_zone.settings import ZoneSettings
+from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
 
 pytestmark = pytest.mark.anyio
 NOW = datetime.datetime.now(datetime.UTC)  # certificates are checked against the real clock
+GRANT_ASKED: dict[str, Any] = {
+    "token": "tok_x",
+    "shopper": "shp_x",
+    "checkout": "chk_a",
+    "amount_minor": 10_905,
+    "currency": "USD",
+}
 CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("POST", "/v1/capture-sessions"): (Verb.OPEN_CAPTURE, capture_request().model_dump(mode="json")),
     ("GET", f"/v1/merchants/{MERCHANT}/capture-sessions/cap_x"): (Verb.READ_CAPTURE, None),
@@ -38,6 +46,13 @@ CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("POST", f"/v1/merchants/{MERCHANT}/keys/key_x/destroy"): (Verb.RETIRE_KEY, None),
     ("POST", f"/v1/merchants/{MERCHANT}/rekeyings"): (Verb.REKEY, None),
     ("GET", f"/v1/merchants/{MERCHANT}/rekeyings/rky_x"): (Verb.REKEY, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/grants"): (Verb.SAVE_CARD, GRANT_ASKED),
+    ("GET", f"/v1/merchants/{MERCHANT}/grants"): (Verb.LIST_GRANTS, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/grants/grt_x/revoke"): (Verb.REVOKE_GRANT, None),
+    ("GET", f"/v1/merchants/{MERCHANT}/shoppers/shp_x/cards"): (Verb.LIST_CARDS, None),
+    ("DELETE", f"/v1/merchants/{MERCHANT}/shoppers/shp_x/cards/tok_x"): (Verb.DELETE_CARD, None),
+    ("POST", f"/v1/merchants/{MERCHANT}/shoppers/shp_x/cards/tok_x/withdraw-consent"): (Verb.DELETE_CARD, None),
+    ("GET", "/v1/retention"): (Verb.READ_RETENTION, None),
 }
 
 
@@ -72,6 +87,7 @@ def zone_of(world: World, settings: ZoneSettings | None = None) -> Zone:
         cast(Any, FakeSequencer()),
         world.engine,
         Tally(world.clock),
+        Sweeper(world.database, world.codes, world.clock),
     )
 
 
@@ -123,7 +139,10 @@ async def test_the_matrix_walks_every_route_there_is(world: World) -> None:
             .replace("cap_x", "{session}")
             .replace("pay_x", "{payment}")
             .replace("key_x", "{key}")
-            .replace("rky_x", "{run}"),
+            .replace("rky_x", "{run}")
+            .replace("grt_x", "{grant}")
+            .replace("shp_x", "{shopper}")
+            .replace("tok_x", "{token}"),
         )
         for method, path in CALLS
     }

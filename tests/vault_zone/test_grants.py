@@ -20,7 +20,7 @@ ATTACKS: dict[str, tuple[dict[str, object], ZoneError]] = {
     "another merchant": ({"merchant": "somebody-else"}, ZoneError.GRANT_NOT_USABLE),
     "another checkout": ({"checkout": "chk_other"}, ZoneError.GRANT_NOT_USABLE),
     "another currency": ({"currency": "EUR"}, ZoneError.GRANT_NOT_USABLE),
-    "one cent over the ceiling": ({"amount_minor": 10_906}, ZoneError.AMOUNT_OVER_CEILING),
+    "one cent over the ceiling": ({"amount_minor": 10_906}, ZoneError.GRANT_NOT_USABLE),
 }
 
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Cookie, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from audit.event import Event, EventType
-from audit.transaction import DatabaseBusy
+from audit.transaction import DatabaseBusy, Transaction
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
+from vault_zone.addresses import client_address
 from vault_zone.capture import (
     LinkRefusal,
     LinkRefused,
@@ -28,7 +29,8 @@ from vault_zone.capture_form import (
     parse_form_body,
     safe_values,
 )
-from vault_zone.fingerprint import fingerprint_of
+from vault_zone.card import Card
+from vault_zone.card_testing import Submission, TryLater, begin_submission, defence_of, refuse_over_limit
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.key_rows import ORIGIN
@@ -45,6 +47,7 @@ from vault_zone.pages.render import (
 )
 from vault_zone.processors.port import WebhookRefused
 from vault_zone.runtime import Zone
+from vault_zone.velocity import VelocityExceeded
 
 router = APIRouter()
 log = structlog.get_logger("vault_zone")
@@ -66,16 +69,24 @@ async def body_of(request: Request) -> bytes:
 
 
 BodyIn = Annotated[bytes, Depends(body_of)]
+AddressIn = Annotated[str, Depends(client_address)]
 
 
 @router.get("/capture/{secret}")
-async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Response:
+async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """The card page. The first browser to open it claims the link; another one gets a notice."""
     try:
         link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
-    answer = _card_page(zone, link, secret, None, {})
+    try:
+        answer = await _card_page(zone, link, secret, address)
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    except KeyUnavailable:
+        answer = _notice_page(
+            zone, NoticeKind.UNAVAILABLE, None, 503
+        )  # with the cookie: the link is this browser's already
     answer.set_cookie(
         CLAIM_COOKIE,
         claimed,
@@ -88,29 +99,35 @@ async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Res
 
 
 @router.post("/capture/{secret}")
-async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = None) -> Response:
+async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
     now_ms = zone.clock()
     try:
         link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms))
-        fields = parse_form_body(body)
-        captured = parse_capture_form(fields, as_datetime(now_ms))
-        if isinstance(captured, FormErrors):
-            broken = tuple(f"{field.value}:{code.value}" for field, code in captured.codes.items())
-            await zone.database.change(lambda tx: count_refused_card(tx, link, broken))
-            return _card_page(zone, link, secret, captured, fields, status=422)
-        mark = await fingerprint_of(zone.keys, link.merchant, captured.card.pan)
-        link, grant = await zone.keys.change(
-            lambda tx: capture_card(
-                tx,
-                zone.keys,
-                secret=secret,
-                claim=claim,
-                card=captured.card,
-                fingerprint=mark,
-                wording=agreed_wording(fields),
+        try:
+            fields = parse_form_body(body)
+            submission = await begin_submission(zone, link, fields, address)
+            captured = parse_capture_form(fields, as_datetime(now_ms))
+            if isinstance(captured, FormErrors):
+                await zone.database.change(lambda tx: _refuse(tx, submission, captured))
+                return await _card_page(zone, link, secret, address, captured, fields, status=422)
+            link, grant = await zone.keys.change(
+                lambda tx: _take(
+                    tx,
+                    zone,
+                    submission,
+                    secret=secret,
+                    claim=claim,
+                    card=captured.card,
+                    wording=agreed_wording(fields),
+                )
             )
-        )
+        except VelocityExceeded as exceeded:
+            over = exceeded
+            await zone.database.change(lambda tx: refuse_over_limit(tx, link, over))
+            return await _card_page(zone, link, secret, address, status=429)
+        except TryLater as later:
+            return await _card_page(zone, link, secret, address, status=429, again_ms=later.again_ms)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
@@ -157,9 +174,41 @@ async def get_health(zone: ZoneIn) -> dict[str, str]:
     return {"status": "ok" if zone.sequencer.is_writable() else "degraded"}
 
 
-def _card_page(
-    zone: Zone, link: OpenLink, secret: str, errors: FormErrors | None, fields: dict[str, str], status: int = 200
+def _refuse(tx: Transaction, submission: Submission, errors: FormErrors) -> None:
+    submission.count(tx)
+    broken = tuple(f"{field.value}:{code.value}" for field, code in errors.codes.items())
+    count_refused_card(tx, submission.link, broken)
+
+
+def _take(
+    tx: Transaction,
+    zone: Zone,
+    submission: Submission,
+    *,
+    secret: str,
+    claim: str | None,
+    card: Card,
+    wording: str | None,
+) -> tuple[OpenLink, str]:
+    submission.count(tx)
+    return capture_card(
+        tx, zone.keys, secret=secret, claim=claim, card=card, fingerprint=submission.mark, wording=wording
+    )
+
+
+async def _card_page(
+    zone: Zone,
+    link: OpenLink,
+    secret: str,
+    address: str,
+    errors: FormErrors | None = None,
+    fields: dict[str, str] | None = None,
+    status: int = 200,
+    again_ms: int = 0,
 ) -> HTMLResponse:
+    defence = await defence_of(zone, link, address)
+    now_ms = zone.clock()
+    wait_seconds = max(0, -(-(max(defence.again_ms, again_ms) - now_ms) // 1000))
     view = CardPageView(
         merchant_name=link.merchant_name,
         amount_text=link.amount.text(),
@@ -169,10 +218,16 @@ def _card_page(
         expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
         sandbox=zone.processor.is_sandbox,
         errors=errors,
-        safe_values=safe_values(fields),
+        safe_values=safe_values(fields or {}),
+        puzzle=defence.puzzle,
+        too_many_tries=status == 429,
+        wait_seconds=wait_seconds,
         may_save=link.shopper is not None,
     )
-    return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
+    headers = _headers(zone, link.return_url)
+    if wait_seconds:
+        headers["Retry-After"] = str(wait_seconds)
+    return HTMLResponse(render_card_page(view), status, headers)
 
 
 def _refusal_page(zone: Zone, refused: LinkRefused) -> HTMLResponse:

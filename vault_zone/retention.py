@@ -16,8 +16,9 @@ from vault_zone import models
 from vault_zone.key_rows import KeyState, Purpose
 
 DAY_MS = 86_400_000
-SWEEP_SECONDS = 1  # tables with an index on their time
-SLOW_SWEEP_SECONDS = 3600  # tables that are read through for it
+CARD_SWEEP_SECONDS = 1  # cards go at once, each with an event of its own
+SWEEP_SECONDS = 60  # what goes together in one event, so that the record does not grow by it every second
+SLOW_SWEEP_SECONDS = 3600  # tables without an index on their time, which are read through for it
 LATENESS_SECONDS = (
     60  # how much later than its interval a sweep may come before the report says that something is wrong
 )
@@ -101,6 +102,7 @@ RULES: Sequence[Rule] = (
         "3.2.1",
         models.card_record.c.created_ms,
         models.card_record.c.expires_ms,
+        every_seconds=CARD_SWEEP_SECONDS,
     ),
     Rule(
         models.card_grant,
@@ -172,6 +174,12 @@ RULES: Sequence[Rule] = (
         "kept: what was paid, with brand and last four; its time is the operator's to set by the law of its books",
         "3.2.1",
         models.charge.c.intended_ms,
+    ),
+    Rule(
+        models.agent_platform,
+        "kept: who may hand over cards, and who might once",
+        "7.2.4",
+        models.agent_platform.c.created_ms,
     ),
     Rule(models.merchant, "kept: a name and its addresses, no account data", "3.2.1", models.merchant.c.created_ms),
     Rule(

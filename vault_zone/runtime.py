@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,7 +15,7 @@ from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -27,6 +27,8 @@ from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
 from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
+from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
+from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
@@ -47,16 +49,19 @@ class Zone:
     engine: ChargeEngine
     refused_webhooks: Tally
     sweeper: Sweeper
+    limits: VelocityPolicy = field(default_factory=VelocityPolicy)
 
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises SettingsRefused, KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
-    provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
+    provider = open_provider(settings.keys, settings.environment)
     async with AsyncExitStack() as stack:
+        stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)
@@ -84,7 +89,9 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), sweeper)
+                yield Zone(
+                    settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), sweeper, limits
+                )
             finally:
                 for task in background:
                     task.cancel()

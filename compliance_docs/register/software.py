@@ -27,6 +27,10 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/test_velocity.py",
+                "test_each_limit_lets_its_maximum_through_and_no_more_until_its_window_is_over",
+            ),
+            *tests(
                 "tests/vault_zone/pages/test_render.py",
                 "test_no_text_changes_the_structure_of_the_page",
                 "test_the_policy_allows_nothing_but_this_site_and_the_return",
@@ -47,6 +51,7 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_listeners.py",
             "tests/vault_zone/test_connections.py",
             "tests/vault_zone/test_last_words.py",
+            "tests/fuzz/test_corpus.py",
         ),
         code=(
             "tokenization/edge.py",
@@ -154,9 +159,9 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             *tests("tests/vault_zone/processors/sandbox_server/test_serve.py", "test_it_does_not_start_in_production"),
-            "tests/vault_zone/test_keys.py",
+            "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/local.py::LocalKeys.open"),
         deferral="Separate networks, accounts and people are the installation's.",
         duties=(operator("runs test and production on separate networks with separate access"),),
     ),
@@ -204,7 +209,7 @@ REQUIREMENTS: Final = (
                 "test_the_sandbox_shows_itself_and_production_does_not",
             ),
         ),
-        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/local.py::LocalKeys.open"),
         duties=(operator("starts production on an empty database"),),
     ),
 )

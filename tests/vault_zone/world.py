@@ -13,8 +13,7 @@ from tokenization.wire import ChargeRequest, OpenCaptureSession
 from vault_zone.capture import capture_card, claim_link, open_session
 from vault_zone.card import Card, CardholderName, Cvc, Expiry, Pan, PostalCode
 from vault_zone.charge import ChargeEngine
-from vault_zone.hazmat.keys import LocalKeys
-from vault_zone.hazmat.seal import new_key
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
 from vault_zone.models import metadata
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent
@@ -69,6 +68,7 @@ class FakeProcessor:
     before_answering_find: Callable[[], None] | None = None
     record: dict[str, ProcessorAnswer] = field(default_factory=dict)
     seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
+    cryptograms: list[tuple[str, str | None]] = field(default_factory=list)
     calls: int = 0
 
     async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
@@ -83,6 +83,8 @@ class FakeProcessor:
         number = request.card.pan.expose(Exposure.PROCESSOR)
         code = request.cvc.expose(Exposure.PROCESSOR) if request.cvc else None
         self.seen.append((request.reference, request.amount.amount_minor, number, code))
+        if request.cryptogram:
+            self.cryptograms.append(request.cryptogram.expose(Exposure.PROCESSOR))
         self.record.setdefault(request.reference, self._answer(request.reference))
         if self.during:
             self.during()
@@ -122,12 +124,14 @@ class FaultyDatabase(Database):
     changes: int = 0
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
-        """As Database.change, but for the fault."""
-        self.changes += 1
-        if self.crash_at != self.changes:
-            return await super().change(work)
+        """As Database.change, but for the fault. A change that raises writes nothing and does not count."""
+        if self.crash_at != self.changes + 1:
+            result = await super().change(work)
+            self.changes += 1
+            return result
         if self.persisted:
             await super().change(work)
+        self.changes += 1
         raise Crash
 
 
@@ -177,7 +181,7 @@ async def zone_world(database_url: str) -> AsyncIterator[World]:
     clock, processor, log_writable = TestClock(), FakeProcessor(), [True]
     database = FaultyDatabase.open(database_url, clock)
     await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
-    keys = KeyRing(LocalKeys(new_key(), "root_test"), database, clock, clock.seconds)
+    keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
     codes = SecurityCodes(clock.seconds)
     try:
         engine = _engine(database, keys, codes, processor, clock, log_writable)

@@ -17,9 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vault_zone.capture_form import CONSENT_WORDINGS, CURRENT_WORDING, MESSAGES, FormErrors, Locale, SafeValues
 from vault_zone.card import BRAND_RULES
+from vault_zone.puzzle import Puzzle
 
 _HERE = Path(__file__).parent
-_CONTENT_TYPES = {"card.css": "text/css; charset=utf-8", "card.js": "text/javascript; charset=utf-8"}
+_CONTENT_TYPES = {
+    "card.css": "text/css; charset=utf-8",
+    "card.js": "text/javascript; charset=utf-8",
+    "puzzle.js": "text/javascript; charset=utf-8",
+}
 _ASSET_PREFIX = "/assets/"
 _LOOPBACK = ("localhost", "127.0.0.1")
 _ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
@@ -74,6 +79,11 @@ class CardPageView:
     safe_values: SafeValues = field(default_factory=SafeValues)
     may_save: bool = False  # whether to offer that the card be saved
     locale: Locale = "en"
+    puzzle: Puzzle | None = (
+        None  # what the next submission has to bring; its script stands in the page where it asks for bits
+    )
+    too_many_tries: bool = False  # the submission before was not looked at
+    wait_seconds: int = 0  # the next one is not looked at before
 
     def __post_init__(self) -> None:
         if _PATH.fullmatch(self.action_url) is None:
@@ -185,8 +195,12 @@ def render_card_page(view: CardPageView) -> str:
         messages=_messages_json(view.locale),
         safe_values=view.safe_values,
         sandbox=view.sandbox,
+        puzzle=view.puzzle,
+        puzzle_script=_link("puzzle.js") if view.puzzle and view.puzzle.bits else None,
         script=_link("card.js"),
         stylesheet=_link("card.css"),
+        too_many_tries=view.too_many_tries,
+        wait_text=_wait_text(view.wait_seconds),
     )
 
 
@@ -212,7 +226,7 @@ def static_asset(name: str) -> Asset:
 
 
 def asset_url(source: str) -> str:
-    """The URL of `card.css` or `card.js`, with the hash of its content. Raises AssetUnknown."""
+    """The URL of a static file such as `card.css`, with the hash of its content. Raises AssetUnknown."""
     return _link(source).url
 
 
@@ -261,6 +275,14 @@ def security_headers(return_origin: str | None, *, https: bool = True) -> dict[s
     if https:  # RFC 6797, section 7.2: not over plain HTTP
         headers["Strict-Transport-Security"] = f"max-age={HSTS_SECONDS}; includeSubDomains"
     return headers
+
+
+def _wait_text(seconds: int) -> str:
+    if seconds <= 0:
+        return ""
+    if seconds < 100:
+        return f"Please wait {seconds} {'second' if seconds == 1 else 'seconds'}, then send the form again."
+    return f"Please wait {-(-seconds // 60)} minutes, then send the form again."
 
 
 def _require_web_url(url: str | None) -> None:

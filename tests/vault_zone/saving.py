@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.engine import Row
 
 from audit.store import audit_event
@@ -13,7 +13,9 @@ from vault_zone.capture_form import CURRENT_WORDING
 from vault_zone.card import Pan
 from vault_zone.fingerprint import fingerprint_of
 from vault_zone.models import capture_session, card_grant
+from vault_zone.retention import expired_rows
 from vault_zone.saved_cards import grant_saved
+from vault_zone.sweeping import Sweeper
 
 SHOPPER = "shp_robin"
 
@@ -22,7 +24,7 @@ async def saved_card(
     world: World,
     *,
     merchant: str = MERCHANT,
-    shopper: str = SHOPPER,
+    shopper: str | None = SHOPPER,
     checkout: str = "chk_first",
     number: str = VISA,
     ticked: bool = True,
@@ -89,3 +91,20 @@ async def recorded(world: World, kind: str, resource: str | None = None) -> int:
     if resource is not None:
         found = found.where(audit_event.c.resource == resource)
     return await world.database.read(lambda c: c.execute(found).scalar_one())
+
+
+def sweeper_of(world: World) -> Sweeper:
+    """A sweeper, as a process that has just started has it."""
+    return Sweeper(world.database, world.codes, world.clock)
+
+
+async def gauge(world: World) -> dict[str, int]:
+    """The tables with rows past their time, and how many."""
+    now_ms = world.clock.now_ms
+    found = await world.database.read(lambda c: expired_rows(c, now_ms))
+    return {table: rows for table, rows in found.items() if rows}
+
+
+async def count(world: World, table: Table) -> int:
+    """How many rows a table has."""
+    return await world.database.read(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one())

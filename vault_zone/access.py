@@ -14,6 +14,8 @@ class Verb(StrEnum):
     READ_CAPTURE = "read_capture"
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
+    FORWARD = "forward"
+    READ_FORWARD = "read_forward"
     READ_HEALTH = "read_health"
     LIST_KEYS = "list_keys"
     ROTATE_KEY = "rotate_key"
@@ -31,6 +33,7 @@ PERMISSIONS: Mapping[str, frozenset[Verb]] = {
     "commerce": frozenset(
         {
             *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.READ_HEALTH),
+            *(Verb.FORWARD, Verb.READ_FORWARD),
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
         }
     ),

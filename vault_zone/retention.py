@@ -181,6 +181,18 @@ RULES: Sequence[Rule] = (
         "7.2.4",
         models.agent_platform.c.created_ms,
     ),
+    Rule(
+        models.forward,
+        "kept: what was sent where, without card data; its key stays known, so that nothing is sent twice",
+        "3.2.1",
+        models.forward.c.intended_ms,
+    ),
+    Rule(
+        models.forward_list,
+        "kept: which signed list was in force, so that an older one is refused",
+        "6.5.1",
+        models.forward_list.c.accepted_ms,
+    ),
     Rule(models.merchant, "kept: a name and its addresses, no account data", "3.2.1", models.merchant.c.created_ms),
     Rule(
         models.metadata.tables["audit_event"],

@@ -15,6 +15,9 @@ from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
@@ -24,7 +27,7 @@ from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
-from vault_zone.settings import ZoneSettings
+from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
 from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
@@ -32,6 +35,7 @@ from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
+FORWARD_RECOVER_SECONDS = 120  # as above: twice the longest that a destination's entry may allow
 log = structlog.get_logger("vault_zone")
 
 
@@ -47,6 +51,7 @@ class Zone:
     processor: Processor
     sequencer: Sequencer
     engine: ChargeEngine
+    forwards: ForwardEngine
     refused_webhooks: Tally
     sweeper: Sweeper
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
@@ -81,16 +86,37 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await sequencer.sequence()
         await engine.recover()
+        forwards = ForwardEngine(
+            database,
+            keys,
+            codes,
+            SignedList(settings.forward_directory),
+            Sender(settings.forward_directory, only_public=settings.environment == PRODUCTION),
+            clock=clock,
+            log_is_writable=sequencer.is_writable,
+        )
+        await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
         rekeyer, sweeper = Rekeyer(database, keys), Sweeper(database, codes, clock)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes, keys, sweeper)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
                 yield Zone(
-                    settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), sweeper, limits
+                    settings,
+                    clock,
+                    database,
+                    keys,
+                    codes,
+                    processor,
+                    sequencer,
+                    engine,
+                    forwards,
+                    Tally(clock),
+                    sweeper,
+                    limits,
                 )
             finally:
                 for task in background:
@@ -99,7 +125,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 
 
 async def _housekeep(
-    database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing, sweeper: Sweeper
+    database: Database,
+    engine: ChargeEngine,
+    forwards: ForwardEngine,
+    codes: SecurityCodes,
+    keys: KeyRing,
+    sweeper: Sweeper,
 ) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
@@ -107,6 +138,7 @@ async def _housekeep(
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await sweeper.sweep()
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back

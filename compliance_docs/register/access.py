@@ -13,13 +13,19 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_engine.py", "test_a_grant_is_used_once_and_not_over_its_binding"),
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
             ),
             "tests/vault_zone/test_access.py",
         ),
-        code=("vault_zone/access.py::PERMISSIONS", "vault_zone/access.py::require", "commerce_api/cli/databases.py"),
+        code=(
+            "vault_zone/access.py::PERMISSIONS",
+            "vault_zone/access.py::require",
+            "vault_zone/forward/engine.py::ForwardEngine",
+            "commerce_api/cli/databases.py",
+        ),
         duties=(operator("gives the database roles no more than the sides' own databases"),),
     ),
     Requirement(
@@ -34,8 +40,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.6",
         ours="People query stored card data through programs only, by role; only administrators directly.",
-        control="No program queries stored cards for anybody: a card is opened in memory for its charge alone, by the charge "
-        "engine. The database holds it sealed, so a direct query shows brand and last four.",
+        control="No program queries stored cards for anybody: a card is opened in memory for its charge, or for a request "
+        "to an allow-listed destination, by those two engines. The database holds it sealed, so a direct query shows brand "
+        "and last four.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -44,7 +51,9 @@ REQUIREMENTS: Final = (
                 "test_no_answer_of_the_api_has_a_field_for_a_card_number",
             ),
             "tests/vault_zone/test_capture.py",
-            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+            *tests(
+                "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
+            ),
         ),
         code=("vault_zone/vault.py::open_card", "vault_zone/access.py::Verb"),
         duties=(operator("gives nobody a login to the zone's database without need"),),

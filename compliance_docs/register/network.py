@@ -78,12 +78,28 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.2",
         ours="Only necessary traffic leaves the card environment.",
-        control="The zone connects to its database and to one processor address, given at start; it follows no redirect and "
-        "heeds no proxy of the environment. It imports no model SDK and no commerce code. Of its networks in "
-        "the deployment one leads out.",
+        control="The zone connects to its database, to one processor address given at start, and to the destinations of a list "
+        "that is signed and numbered, never to an address that a caller names. It follows no redirect, heeds no proxy of the "
+        "environment and, in production, forwards to no name that points inside a network. It imports no model SDK and no "
+        "commerce code. Of its networks in the deployment one leads out.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_in_production_a_name_that_points_inside_is_not_followed",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py",
+                "test_an_older_list_and_another_of_the_same_number_are_refused",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py", "test_a_list_that_is_not_the_signed_one_forwards_nothing"
+            ),
             *tests(
                 "tests/compliance_docs/test_flows.py",
                 "test_every_file_that_connects_or_listens_is_named_by_a_flow",
@@ -92,10 +108,15 @@ REQUIREMENTS: Final = (
             "tests/architecture/test_boundaries.py",
             "tests/architecture/test_deploy.py",
         ),
-        code=("vault_zone/processors/sandbox.py::SandboxProcessor", "deploy/compose.yaml"),
+        code=(
+            "vault_zone/forward/allowlist.py::SignedList",
+            "vault_zone/forward/sending.py::Sender",
+            "vault_zone/processors/sandbox.py::SandboxProcessor",
+            "deploy/compose.yaml",
+        ),
         deferral=_AS_WRITTEN,
         duties=(
-            operator("allows egress from the zone to the processor and the database only, and logs what is denied"),
+            operator("allows egress to processor, listed destinations and database only, and logs what is denied"),
         ),
     ),
     Requirement(
@@ -209,6 +230,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_for_another_name_gets_nothing"),
             "tests/vault_zone/hazmat/test_vault_transit.py",
             *tests(
                 "tests/vault_zone/pages/test_render.py",
@@ -231,9 +253,13 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1.1",
         ours="The keys and certificates that protect card data in transit are inventoried.",
-        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days.",
+        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days. "
+        "The list of forward destinations names the authority of each, where it is not the system's.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
+        shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_of_another_authority_gets_nothing"),
+        ),
         code=("vault_zone/hazmat/pki.py::issue_identity",),
         deferral="Issuing an identity is not recorded in the log yet, so no inventory can be generated, and there is no "
         "revocation: an identity ends by its date or with its authority.",

@@ -107,7 +107,7 @@ class ForwardEngine:
         """Sends the request, at most once for its key, and says what may be told of the answer.
 
         Raises ZoneRefusal: AUDIT_UNAVAILABLE, FORWARD_*, DESTINATION_UNKNOWN, PLACEHOLDER_*, GRANT_NOT_USABLE,
-        AMOUNT_OVER_CEILING, SECURITY_CODE_GONE. Raises KeyUnavailable, KeyDestroyed.
+        SECURITY_CODE_GONE. Raises KeyUnavailable, KeyDestroyed.
         """
         async with self._turns.setdefault((asked.merchant, asked.idempotency_key), asyncio.Lock()):
             known = await self._known(asked)

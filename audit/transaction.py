@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 WAL_PAUSE_SECONDS = 0.05  # between tries to set the journal of a file that another process is setting up
 BUSY_TIMEOUT_SECONDS = 10  # another process of the same side may hold the write lock while it syncs
+CUT_TIMEOUT_SECONDS = 0.5  # writers wait for as long while the write-ahead log is cut off
 GROUP_LIMIT = 64  # units of work that share one commit: past this the commit's cost no longer shows
 RETRY_LIMIT = 25  # serialization failures in a row before the caller is told to come back
 POOL_SIZE = 16  # connections a process holds to PostgreSQL
@@ -126,6 +127,10 @@ class Database:
         """Runs a schema upgrade, alone among the processes of this side, and commits it."""
         await self._backend.migrate(upgrade)
 
+    async def cut_log(self) -> bool:
+        """Takes what was deleted out of SQLite's write-ahead log; False when a reader was in the way. Nothing on PostgreSQL."""
+        return await self._backend.cut_log()
+
     async def close(self) -> None:
         """Waits for the write in hand and lets the connections go."""
         await self._backend.close()
@@ -143,8 +148,9 @@ class _Sqlite:
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
+        self._path = path
         self._writer_engine = _sqlite_engine(
-            path, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON")
+            path, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
         )
         self._reader_engine = _sqlite_engine(path, begin="BEGIN", pragmas=("query_only=ON",))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -169,6 +175,14 @@ class _Sqlite:
                 upgrade(connection)
 
         await asyncio.to_thread(run)
+
+    async def cut_log(self) -> bool:
+        def run() -> bool:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=CUT_TIMEOUT_SECONDS)) as connection:
+                busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                return busy == 0
+
+        return await asyncio.to_thread(run)
 
     async def close(self) -> None:
         self._jobs.put(None)
@@ -307,6 +321,9 @@ class _Postgres:
             async with connection.begin():
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                 await connection.run_sync(upgrade)
+
+    async def cut_log(self) -> bool:
+        return True  # its log is the server's own, and is what backups and replicas are made of
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -59,6 +59,7 @@ class OpenCaptureSession(Wire):
     return_url: Url
     cancel_url: Url
     lifetime_seconds: Annotated[int, Field(ge=30, le=3600)] = 900
+    shopper: Identifier | None = None  # who may save the card: the page offers it only then
 
 
 class CardSummary(Wire):

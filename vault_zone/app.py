@@ -12,7 +12,7 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, keys_api, operations_api, public_pages
+from vault_zone import cards_api, internal_api, keys_api, operations_api, public_pages, retention_api
 from vault_zone.access import AccessRefused
 from vault_zone.delegation import acp
 from vault_zone.delegation.desk import Desk
@@ -41,6 +41,8 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(forward_api.router)
     app.include_router(keys_api.router)
     app.include_router(operations_api.router)
+    app.include_router(cards_api.router)
+    app.include_router(retention_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)
     return app

@@ -7,6 +7,7 @@ What holds for a capture session:
  4. It ends after its time, after too many refused cards, or when a newer link for the same checkout is made. After each
     refused card but the first, the next is looked at only after a wait, which doubles.
  5. The grant is bound to the session's merchant, checkout, amount as ceiling, and currency.
+ 6. The card is saved only for the shopper that the session names, and only with a consent that commits with it.
 """
 
 import hmac
@@ -30,7 +31,8 @@ from vault_zone.grants import create_grant
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.models import capture_session, merchant
-from vault_zone.vault import store_card
+from vault_zone.saved_cards import record_saved
+from vault_zone.vault import saved_until, store_card
 
 MAXIMUM_TRIES = 10  # refused submissions on one link; more looks like card testing
 LONGEST_DELAY_SECONDS = 60  # between two of them
@@ -70,6 +72,7 @@ class OpenLink:
     return_url: str
     cancel_url: str
     expires_ms: int
+    shopper: str | None = None  # who may save the card
     tries: int = 0  # refused so far
     next_try_ms: int = 0  # a submission before is not looked at
 
@@ -107,6 +110,7 @@ def open_session(tx: Transaction, asked: OpenCaptureSession, actor: str) -> tupl
             summary=json.dumps(asked.summary),
             return_url=asked.return_url,
             cancel_url=asked.cancel_url,
+            shopper=asked.shopper,
             state=CaptureState.OPEN,
             tries=0,
             created_ms=tx.now_ms,
@@ -155,21 +159,27 @@ def capture_card(
     claim: str | None,
     card: Card,
     fingerprint: Fingerprint | None = None,
+    wording: str | None = None,
 ) -> tuple[OpenLink, str]:
     """Takes the card: seals it, makes token and grant, ends the session (3). Returns the session and the grant.
 
+    ``wording`` is what the shopper agreed to when they ticked that the card be saved (6).
     Raises LinkRefused, KeyMissing, KeyDestroyed: run by KeyRing.change().
     """
     link = claimed_link(tx.connection, secret, claim, tx.now_ms)
+    saver = link.shopper if wording else None  # (6)
     token = store_card(
         tx,
         keys,
         merchant=link.merchant,
         card=card,
-        expires_ms=tx.now_ms + RECORD_LIFETIME_SECONDS * 1000,
+        expires_ms=saved_until(card, tx.now_ms) if saver else tx.now_ms + RECORD_LIFETIME_SECONDS * 1000,
         actor=SHOPPER,
+        shopper=saver,
         fingerprint=fingerprint,
     )
+    if saver and wording:
+        record_saved(tx, merchant=link.merchant, shopper=saver, token=token, wording=wording)  # (6)
     grant = create_grant(  # (5)
         tx,
         token=token,
@@ -280,6 +290,7 @@ def _open_link(row: "Row[tuple[object, ...]]") -> OpenLink:
         return_url=row.return_url,
         cancel_url=row.cancel_url,
         expires_ms=row.expires_ms,
+        shopper=row.shopper,
         tries=row.tries,
         next_try_ms=row.next_try_ms,
     )

@@ -28,6 +28,13 @@ BODY_MAX_FIELDS = 16  # five of ours, and room for what a browser extension adds
 
 Locale = Literal["en"]
 _T = TypeVar("_T")
+SAVE_CARD_FIELD = "save_card"
+CONSENT_WORDINGS: Mapping[str, Mapping[Locale, str]] = {
+    "save-card-a": {"en": "Save this card for my next purchases here. I can have it deleted at any time."},
+}
+"""What a shopper agrees to, by the id that the consent names. A wording is never changed: another one gets another id."""
+CURRENT_WORDING = "save-card-a"
+
 _BRANDS = ", ".join(rule.title for rule in BRAND_RULES[:-1]) + f" or {BRAND_RULES[-1].title}"
 
 MESSAGES: Mapping[Locale, Mapping[CardField, Mapping[CardProblem, str]]] = {
@@ -172,6 +179,12 @@ def parse_capture_form(fields: Mapping[str, str], now: datetime) -> CapturedCard
     if pan is None or expiry is None or cvc is None or name is None or postal_code is None:
         return FormErrors(faults)
     return CapturedCard(card=Card(pan=pan, expiry=expiry, name=name, postal_code=postal_code), cvc=cvc)
+
+
+def agreed_wording(fields: Mapping[str, str]) -> str | None:
+    """The id of the wording that the shopper agreed to by ticking it, or None. A box that is not ticked is not sent."""
+    wording = fields.get(SAVE_CARD_FIELD)
+    return wording if wording in CONSENT_WORDINGS else None
 
 
 def safe_values(fields: Mapping[str, str]) -> SafeValues:

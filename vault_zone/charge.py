@@ -38,7 +38,7 @@ from vault_zone.models import charge, webhook_inbox
 from vault_zone.processors.port import Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.states import move
-from vault_zone.vault import CardGone, open_card
+from vault_zone.vault import CardGone, keep_saved, open_card
 
 _STATE_OF = {
     Outcome.SUCCEEDED: ChargeState.SUCCEEDED,
@@ -93,7 +93,7 @@ class ChargeEngine:
         """Charges the grant, at most once for its payment id, and says where the charge stands.
 
         Raises ZoneRefusal: AUDIT_UNAVAILABLE, PAYMENT_CONFLICT, CHECKOUT_ALREADY_CHARGED, GRANT_NOT_USABLE,
-        AMOUNT_OVER_CEILING, SECURITY_CODE_GONE.
+        SECURITY_CODE_GONE.
         """
         async with self._turn(asked.payment):
             if (known := await self.find(asked.merchant, asked.payment)) is not None:  # (2)
@@ -113,7 +113,7 @@ class ChargeEngine:
             except BaseException:
                 self._in_flight.discard(charge_id)
                 if code is not None:
-                    self._codes.hold(asked.grant, code)  # nothing was begun, so the same call may be made again
+                    self._codes.give_back(asked.grant, code)  # nothing was begun, so the same call may be made again
                 raise
         # Dying here leaves `pending`: recover() makes it `unknown`, and the processor is asked whether it knows the charge.
         try:
@@ -203,6 +203,7 @@ class ChargeEngine:
             card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
         except CardGone:
             raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
+        keep_saved(tx, row.token, card)
         tx.execute(
             charge.insert().values(
                 id=charge_id,

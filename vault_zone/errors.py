@@ -21,6 +21,7 @@ class ZoneError(Enum):
     GRANT_NOT_USABLE = _Kind(
         409, "The grant is expired, used, revoked, or bound to something else. Send the shopper to a new capture link."
     )
+    # Not given any more: an amount over a grant's ceiling is refused as any other broken binding is.
     AMOUNT_OVER_CEILING = _Kind(
         409, "The amount is over what the shopper agreed to. Send the shopper to a new capture link."
     )

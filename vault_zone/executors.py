@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 async def revoke_grants(zone: "Zone", approved: Operation) -> None:
-    """Takes back every grant of the merchant that could still be used, in one transaction."""
+    """Takes back every grant of the merchant that could still be used, in one transaction, and forgets their codes."""
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> list[str]:
         live = (
             card_grant.c.merchant == approved.merchant,
             card_grant.c.revoked_ms.is_(None),
             card_grant.c.uses_left > 0,
             card_grant.c.expires_ms > tx.now_ms,
         )
-        for grant in tx.execute(select(card_grant.c.id).where(*live)).scalars().all():
+        grants = list(tx.execute(select(card_grant.c.id).where(*live)).scalars())
+        for grant in grants:
             tx.record(
                 Event(
                     type=EventType.GRANT_REVOKED,
@@ -41,8 +42,10 @@ async def revoke_grants(zone: "Zone", approved: Operation) -> None:
             )
         tx.execute(update(card_grant).where(*live).values(revoked_ms=tx.now_ms))
         finish(tx, approved)
+        return grants
 
-    await zone.database.change(work)
+    for grant in await zone.database.change(work):
+        zone.codes.forget(grant)
 
 
 async def retire_key(zone: "Zone", approved: Operation) -> None:

@@ -1,6 +1,6 @@
 """Grants: what a token may be used for. Worth nothing outside their binding (I4).
 
-A grant is usable when all of these hold, checked in the transaction that uses it:
+A grant is usable when all of these hold, checked and counted by the one statement that uses it:
  1. It is for this merchant.
  2. It is for this checkout.
  3. It is in this currency, and the amount is at most what its ceiling leaves after earlier uses.
@@ -9,8 +9,11 @@ A grant is usable when all of these hold, checked in the transaction that uses i
  6. Where it names a processor, it goes to that one.
 """
 
-from sqlalchemy import or_, select, update
-from sqlalchemy.engine import Row
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
@@ -18,7 +21,9 @@ from tokenization.money import Money
 from tokenization.token import new_grant
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.key_rows import ORIGIN
-from vault_zone.models import card_grant
+from vault_zone.models import card_grant, card_record
+
+LIST_LIMIT = 200  # grants in one answer
 
 
 def create_grant(
@@ -57,24 +62,58 @@ def create_grant(
             revoked_ms=None,
         )
     )
-    tx.record(
-        Event(
-            type=EventType.GRANT_CREATED,
-            outcome="success",
-            actor=actor,
-            origin=ORIGIN,
-            resource=grant,
-            merchant=merchant,
-            data={
-                "token": token,
-                "checkout": checkout,
-                "amount_minor": ceiling.amount_minor,
-                "currency": ceiling.currency,
-                "uses": uses,
-            },
-        )
-    )
+    data: Mapping[str, str | int | bool] = {
+        "token": token,
+        "checkout": checkout,
+        "amount_minor": ceiling.amount_minor,
+        "currency": ceiling.currency,
+        "uses": uses,
+    }
+    _record(tx, EventType.GRANT_CREATED, grant, merchant, actor, data)
     return grant
+
+
+class GrantInfo(NamedTuple):
+    """A grant as its merchant may see it: what it is for and what is left of it. Times in milliseconds since 1970."""
+
+    grant: str
+    token: str
+    checkout: str
+    ceiling_minor: int
+    used_minor: int
+    currency: str
+    uses_left: int
+    processor: str | None
+    created_ms: int
+    expires_ms: int
+    revoked_ms: int | None
+    brand: str
+    last4: str
+
+
+class Asked(NamedTuple):
+    """A use of a grant that is asked for."""
+
+    grant: str
+    merchant: str
+    checkout: str
+    amount: Money
+    processor: str
+
+
+def binding(asked: Asked, now_ms: int) -> dict[str, ColumnElement[bool]]:
+    """The conditions under which a grant is usable, by the field that each guards. All of them, or it is not."""
+    return {
+        "grant": card_grant.c.id == asked.grant,
+        "merchant": card_grant.c.merchant == asked.merchant,  # (1)
+        "checkout": card_grant.c.checkout == asked.checkout,  # (2)
+        "currency": card_grant.c.currency == asked.amount.currency,  # (3)
+        "ceiling": card_grant.c.used_minor <= card_grant.c.ceiling_minor - asked.amount.amount_minor,  # (3)
+        "expiry": card_grant.c.expires_ms > now_ms,  # (4)
+        "revoked": card_grant.c.revoked_ms.is_(None),  # (4)
+        "uses": card_grant.c.uses_left > 0,  # (5)
+        "processor": or_(card_grant.c.processor.is_(None), card_grant.c.processor == asked.processor),  # (6)
+    }
 
 
 def consume_grant(
@@ -82,49 +121,82 @@ def consume_grant(
 ) -> "Row[tuple[str, bool]]":
     """Uses the grant once in this transaction; returns its row (``token``, ``needs_code``).
 
-    Raises ZoneRefusal: GRANT_NOT_USABLE for every broken binding alike, so that a refusal teaches nothing about the grant;
-    AMOUNT_OVER_CEILING only to who holds the rest of the binding.
+    Raises ZoneRefusal(GRANT_NOT_USABLE) for every broken binding alike, so that a refusal teaches nothing about the grant.
     """
+    asked = Asked(grant, merchant, checkout, amount, processor)
     row = tx.execute(
-        select(
-            card_grant.c.token,
-            card_grant.c.needs_code,
-            (card_grant.c.ceiling_minor - card_grant.c.used_minor).label("left_minor"),
-        ).where(
-            card_grant.c.id == grant,
-            card_grant.c.merchant == merchant,  # (1)
-            card_grant.c.checkout == checkout,  # (2)
-            card_grant.c.currency == amount.currency,  # (3)
-            card_grant.c.expires_ms > tx.now_ms,  # (4)
-            card_grant.c.revoked_ms.is_(None),  # (4)
-            card_grant.c.uses_left > 0,  # (5)
-            or_(card_grant.c.processor.is_(None), card_grant.c.processor == processor),  # (6)
-        )
+        update(card_grant)
+        .where(*binding(asked, tx.now_ms).values())
+        .values(uses_left=card_grant.c.uses_left - 1, used_minor=card_grant.c.used_minor + amount.amount_minor)  # (5)
+        .returning(card_grant.c.token, card_grant.c.needs_code)
     ).first()
     if row is None:
         raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE)
-    if amount.amount_minor > row.left_minor:  # (3)
-        raise ZoneRefusal(ZoneError.AMOUNT_OVER_CEILING)
-    used = tx.execute(
-        update(card_grant)
-        .where(
-            card_grant.c.id == grant,
-            card_grant.c.uses_left > 0,
-            card_grant.c.used_minor <= card_grant.c.ceiling_minor - amount.amount_minor,
-        )
-        .values(uses_left=card_grant.c.uses_left - 1, used_minor=card_grant.c.used_minor + amount.amount_minor)  # (5)
-    )
-    if used.rowcount != 1:
-        raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE)
-    tx.record(
-        Event(
-            type=EventType.GRANT_CONSUMED,
-            outcome="success",
-            actor=actor,
-            origin=ORIGIN,
-            resource=grant,
-            merchant=merchant,
-            data={"checkout": checkout, "amount_minor": amount.amount_minor, "currency": amount.currency},
-        )
-    )
+    data: Mapping[str, str | int | bool] = {
+        "checkout": checkout,
+        "amount_minor": amount.amount_minor,
+        "currency": amount.currency,
+    }
+    _record(tx, EventType.GRANT_CONSUMED, grant, merchant, actor, data)
     return row
+
+
+def list_grants(
+    connection: Connection, merchant: str, *, checkout: str | None = None, token: str | None = None
+) -> Sequence[GrantInfo]:
+    """The merchant's grants for a checkout or on a token, newest first; at most LIST_LIMIT."""
+    found = select(
+        card_grant.c.id,
+        card_grant.c.token,
+        card_grant.c.checkout,
+        card_grant.c.ceiling_minor,
+        card_grant.c.used_minor,
+        card_grant.c.currency,
+        card_grant.c.uses_left,
+        card_grant.c.processor,
+        card_grant.c.created_ms,
+        card_grant.c.expires_ms,
+        card_grant.c.revoked_ms,
+        card_record.c.brand,
+        card_record.c.last4,
+    ).join(card_record, card_record.c.token == card_grant.c.token)
+    found = found.where(card_grant.c.merchant == merchant)
+    if checkout is not None:
+        found = found.where(card_grant.c.checkout == checkout)
+    if token is not None:
+        found = found.where(card_grant.c.token == token)
+    ordered = found.order_by(card_grant.c.created_ms.desc(), card_grant.c.id).limit(LIST_LIMIT)
+    return [GrantInfo._make(row) for row in connection.execute(ordered)]
+
+
+def revoke_grant(tx: Transaction, *, grant: str, merchant: str, actor: str) -> bool:
+    """Takes a grant back; False when it was before. Its security code is to be forgotten after the commit.
+
+    Raises ZoneRefusal(NOT_FOUND) when the merchant has none of that id.
+    """
+    revoked = tx.execute(
+        update(card_grant)
+        .where(card_grant.c.id == grant, card_grant.c.merchant == merchant, card_grant.c.revoked_ms.is_(None))
+        .values(revoked_ms=tx.now_ms)
+        .returning(card_grant.c.token, card_grant.c.checkout, card_grant.c.uses_left)
+    ).first()
+    if revoked is not None:
+        data = {
+            "token": revoked.token,
+            "checkout": revoked.checkout,
+            "uses_left": revoked.uses_left,
+        }
+        _record(tx, EventType.GRANT_REVOKED, grant, merchant, actor, data)
+        return True
+    known = tx.execute(select(card_grant.c.id).where(card_grant.c.id == grant, card_grant.c.merchant == merchant))
+    if known.first() is None:
+        raise ZoneRefusal(ZoneError.NOT_FOUND)
+    return False
+
+
+def _record(
+    tx: Transaction, kind: EventType, grant: str, merchant: str, actor: str, data: Mapping[str, str | int | bool]
+) -> None:
+    tx.record(
+        Event(type=kind, outcome="success", actor=actor, origin=ORIGIN, resource=grant, merchant=merchant, data=data)
+    )

@@ -22,16 +22,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.engine import Connection
 
-from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.ids import digest, letters_of
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.key_rows import ORIGIN, Purpose
-from vault_zone.keyring import ACTOR, KeyRing
+from vault_zone.key_rows import Purpose
+from vault_zone.keyring import KeyRing
 from vault_zone.models import idempotency
 
 KEEP_SECONDS = 48 * 3600  # ACP asks for 24 hours at least, UCP advises 48
-SWEEP_LIMIT = 1000
 KEY_MAXIMUM = 255
 
 
@@ -127,29 +125,6 @@ def row_of(key: Key, mark: Mark, status: int, answer: str, now_ms: int) -> dict[
         "created_ms": now_ms,
         "expires_ms": now_ms + KEEP_SECONDS * 1000,
     }
-
-
-def sweep_answers(tx: Transaction) -> int:
-    """Deletes rows past their time (7); returns how many."""
-    due = tx.execute(
-        select(idempotency.c.caller, idempotency.c.key_digest)
-        .where(idempotency.c.expires_ms <= tx.now_ms)
-        .limit(SWEEP_LIMIT)
-    ).all()
-    for row in due:
-        _delete(tx, Key(row.caller, row.key_digest))
-    if due:
-        tx.record(
-            Event(
-                type=EventType.RECORDS_EXPIRED,
-                outcome="success",
-                actor=ACTOR,
-                origin=ORIGIN,
-                resource="table:idempotency",
-                data={"kind": "idempotency", "count": len(due)},
-            )
-        )
-    return len(due)
 
 
 class UnderWay:

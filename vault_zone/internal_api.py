@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
 
+from audit.event import looks_like_card
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
 from vault_zone.access import Permitted
 from vault_zone.callers import ZoneIn, asks
@@ -33,6 +34,8 @@ async def post_capture_session(
     """Makes a one-time capture link for a checkout; an earlier link that took no card stops working."""
     actor = caller.acting_for(asked.merchant)
     if not (is_return_address(asked.return_url) and is_return_address(asked.cancel_url)):
+        raise ZoneRefusal(ZoneError.INVALID_REQUEST)
+    if asked.shopper is not None and looks_like_card(asked.shopper):  # it will stand in the record
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
     session, secret = await zone.database.change(lambda tx: open_session(tx, asked, actor))
     return session.model_copy(update={"url": f"{zone.settings.capture_url}/capture/{secret}"})

@@ -22,7 +22,14 @@ from vault_zone.capture import (
     claimed_link,
     count_refused_card,
 )
-from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
+from vault_zone.capture_form import (
+    FormErrors,
+    FormRefused,
+    agreed_wording,
+    parse_capture_form,
+    parse_form_body,
+    safe_values,
+)
 from vault_zone.card import Card
 from vault_zone.card_testing import Submission, TryLater, begin_submission, defence_of, refuse_over_limit
 from vault_zone.hazmat.provider import KeyUnavailable
@@ -105,7 +112,15 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn,
                 await zone.database.change(lambda tx: _refuse(tx, submission, captured))
                 return await _card_page(zone, link, secret, address, captured, fields, status=422)
             link, grant = await zone.keys.change(
-                lambda tx: _take(tx, zone, submission, secret=secret, claim=claim, card=captured.card)
+                lambda tx: _take(
+                    tx,
+                    zone,
+                    submission,
+                    secret=secret,
+                    claim=claim,
+                    card=captured.card,
+                    wording=agreed_wording(fields),
+                )
             )
         except VelocityExceeded as exceeded:
             over = exceeded
@@ -166,10 +181,19 @@ def _refuse(tx: Transaction, submission: Submission, errors: FormErrors) -> None
 
 
 def _take(
-    tx: Transaction, zone: Zone, submission: Submission, *, secret: str, claim: str | None, card: Card
+    tx: Transaction,
+    zone: Zone,
+    submission: Submission,
+    *,
+    secret: str,
+    claim: str | None,
+    card: Card,
+    wording: str | None,
 ) -> tuple[OpenLink, str]:
     submission.count(tx)
-    return capture_card(tx, zone.keys, secret=secret, claim=claim, card=card, fingerprint=submission.mark)
+    return capture_card(
+        tx, zone.keys, secret=secret, claim=claim, card=card, fingerprint=submission.mark, wording=wording
+    )
 
 
 async def _card_page(
@@ -198,6 +222,7 @@ async def _card_page(
         puzzle=defence.puzzle,
         too_many_tries=status == 429,
         wait_seconds=wait_seconds,
+        may_save=link.shopper is not None,
     )
     headers = _headers(zone, link.return_url)
     if wait_seconds:

@@ -28,7 +28,7 @@ class Verb(StrEnum):
     READ_FORWARD = "read_forward"
     LIST_GRANTS = "list_grants"
     REVOKE_GRANT = "revoke_grant"
-    SAVE_CARD = "save_card"
+    SAVE_CARD = "save_card"  # and make grants on saved cards
     LIST_CARDS = "list_cards"
     DELETE_CARD = "delete_card"
     READ_HEALTH = "read_health"

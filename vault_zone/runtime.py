@@ -21,7 +21,6 @@ from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
-from vault_zone.idempotency import sweep_answers
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -32,9 +31,8 @@ from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
+from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
-from vault_zone.vault import erase_expired
-from vault_zone.velocity import sweep_counters
 from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
 from vault_zone.velocity_policy import VelocityPolicy
 
@@ -58,6 +56,7 @@ class Zone:
     engine: ChargeEngine
     forwards: ForwardEngine
     refused_webhooks: Tally
+    sweeper: Sweeper
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
     access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
     executors: Mapping[Act, Executor] = field(default_factory=lambda: EXECUTORS)
@@ -105,7 +104,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             log_is_writable=sequencer.is_writable,
         )
         await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
-        rekeyer = Rekeyer(database, keys)
+        rekeyer, sweeper = Rekeyer(database, keys), Sweeper(database, codes, clock)
         zone = Zone(
             settings,
             clock,
@@ -117,13 +116,14 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             engine,
             forwards,
             Tally(clock),
+            sweeper,
             limits,
             access,
         )
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, forwards, codes, keys)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
@@ -137,7 +137,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 
 
 async def _housekeep(
-    database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes, keys: KeyRing
+    database: Database,
+    engine: ChargeEngine,
+    forwards: ForwardEngine,
+    codes: SecurityCodes,
+    keys: KeyRing,
+    sweeper: Sweeper,
 ) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
@@ -146,9 +151,7 @@ async def _housekeep(
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
-            await database.change(erase_expired)
-            await database.change(sweep_answers)
-            await database.maintain(sweep_counters)
+            await sweeper.sweep()
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

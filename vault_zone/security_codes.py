@@ -32,12 +32,21 @@ class SecurityCodes:
         return f"SecurityCodes({len(self._held)} held)"
 
     def hold(self, grant: str, code: Cvc | Cryptogram, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
-        """Holds the code for the grant's one authorization; one that was taken before keeps the time it had.
+        """Holds the code for the grant's one authorization.
 
         ``lifetime_seconds`` may be shorter than LIFETIME_SECONDS, never longer.
         """
         self.forget_expired()
-        deadline = self._deadlines.pop(grant, self._now_seconds() + min(lifetime_seconds, LIFETIME_SECONDS))
+        self._hold_until(grant, code, self._now_seconds() + min(lifetime_seconds, LIFETIME_SECONDS))
+
+    def give_back(self, grant: str, code: Cvc | Cryptogram) -> None:
+        """Holds a code again that was taken for nothing, for the time it had left; none is left once it was to be forgotten."""
+        self.forget_expired()
+        if (deadline := self._deadlines.get(grant)) is not None:
+            self._hold_until(grant, code, deadline)
+
+    def _hold_until(self, grant: str, code: Cvc | Cryptogram, deadline: float) -> None:
+        self._deadlines.pop(grant, None)
         if len(self._held) >= MAXIMUM_HELD:
             del self._held[next(iter(self._held))]  # the oldest; its shopper will be asked again
         sealed = seal(self._key, json.dumps(code.expose(Exposure.SEAL)).encode(), ("code", grant))
@@ -55,6 +64,7 @@ class SecurityCodes:
     def forget(self, grant: str) -> None:
         """Erases the code of a grant that will not be charged."""
         self._held.pop(grant, None)
+        self._deadlines.pop(grant, None)
 
     def forget_expired(self) -> None:
         """Erases what is past its time."""

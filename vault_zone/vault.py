@@ -8,6 +8,7 @@ What holds for a record:
 """
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -24,8 +25,8 @@ from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
 
 CARD = "card"
+SAVED_LIFETIME_SECONDS = 395 * 86_400  # thirteen months from the last charge: a yearly purchase finds its card again
 NETWORK_TOKEN = "network_token"  # nosec B105  # a kind of card number, not a secret
-ERASE_LIMIT = 200  # cards in one transaction; the next pass takes the rest
 
 
 class CardGone(Exception):
@@ -135,30 +136,20 @@ def pan_of(content: bytes) -> Pan:
     return Pan.parse(json.loads(content)["number"])
 
 
-def erase_expired(tx: Transaction) -> int:
-    """Erases cards past their time, fingerprints with them (PCI DSS 3.2.1); returns how many. The row stays for the record."""
-    due = tx.execute(
-        select(card_record.c.token, card_record.c.merchant)
-        .where(card_record.c.expires_ms <= tx.now_ms, card_record.c.sealed != b"")
-        .limit(ERASE_LIMIT)
-    ).all()
-    for row in due:
-        tx.execute(
-            update(card_record)
-            .where(card_record.c.token == row.token)
-            .values(sealed=b"", fingerprint=None, fingerprint_key_id=None)
-        )
-        tx.record(
-            Event(
-                type=EventType.TOKEN_ERASED,
-                outcome="success",
-                actor="service:vault_zone",
-                origin=ORIGIN,
-                resource=row.token,
-                merchant=row.merchant,
-            )
-        )
-    return len(due)
+def saved_until(card: Card, now_ms: int) -> int:
+    """Until when a saved card is kept, in milliseconds: SAVED_LIFETIME_SECONDS from now, and not past its own last month."""
+    month, year = card.expiry.expose(Exposure.SEAL)
+    after = datetime(year + month // 12, month % 12 + 1, 1, 12, tzinfo=UTC)  # the month is over everywhere on Earth
+    return min(now_ms + SAVED_LIFETIME_SECONDS * 1000, int(after.timestamp()) * 1000)
+
+
+def keep_saved(tx: Transaction, token: str, card: Card) -> None:
+    """Moves the end of a saved card's time, in the transaction that charges it. A card of one purchase keeps its own."""
+    tx.execute(
+        update(card_record)
+        .where(card_record.c.token == token, card_record.c.shopper.is_not(None))
+        .values(expires_ms=saved_until(card, tx.now_ms))
+    )
 
 
 def _plaintext(card: Card) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -27,7 +27,6 @@ from vault_zone.fingerprint import Fingerprint, neighbours_of
 from vault_zone.models import velocity_counter
 
 MERCHANT_PARTS = 16
-SWEEP_LIMIT = 500  # rows in one transaction; the next pass takes the rest
 _LABEL = "cordon-velocity-v1"
 
 
@@ -155,25 +154,6 @@ def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
     ).all()
     maximum = {each.kind.value: each.limit.maximum for each in looked_at}
     return max((reached / maximum[kind] for kind, reached in rows), default=0.0)
-
-
-def sweep_counters(tx: Transaction) -> int:
-    """Deletes counters whose window is over (6); returns how many."""
-    due = (
-        select(
-            velocity_counter.c.merchant,
-            velocity_counter.c.kind,
-            velocity_counter.c.subject,
-            velocity_counter.c.window_ms,
-        )
-        .where(velocity_counter.c.expires_ms <= tx.now_ms)
-        .limit(SWEEP_LIMIT)
-    )
-    rows = tx.execute(due).all()
-    if rows:
-        key = tuple_(*velocity_counter.primary_key.columns)
-        tx.execute(delete(velocity_counter).where(key.in_([tuple(row) for row in rows])))
-    return len(rows)
 
 
 def _raise_counters(tx: Transaction, attempt: Tried) -> dict[Kind, int]:

@@ -52,6 +52,10 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/test_grants.py",
+                "test_a_grant_outside_its_binding_does_nothing_and_every_refusal_is_the_same",
+            ),
+            *tests(
                 "tests/vault_zone/test_access.py",
                 "test_no_answer_of_the_api_has_a_field_for_a_card_number",
             ),

@@ -153,6 +153,10 @@ REQUIREMENTS: Final = (
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
             *tests("tests/vault_zone/test_rekeying.py"),
+            *tests(
+                "tests/vault_zone/test_retention.py",
+                "test_a_retired_key_that_seals_nothing_is_destroyed_and_one_that_does_is_not",
+            ),
         ),
         code=("vault_zone/key_life.py", "vault_zone/keyring.py::KeyRing.sealing_key"),
     ),

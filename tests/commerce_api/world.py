@@ -179,7 +179,7 @@ class FakeVault:
                 if (bound.merchant, bound.checkout, bound.currency) != (asked.merchant, asked.checkout, asked.currency):
                     break
                 if asked.amount_minor > bound.amount_minor:
-                    raise VaultRefused("amount_over_ceiling")
+                    raise VaultRefused("grant_not_usable")
                 if self._used_by.get(asked.grant, asked.payment) != asked.payment:
                     break
                 return

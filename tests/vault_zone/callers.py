@@ -21,6 +21,7 @@ from vault_zone.operations import Act, Executor
 from vault_zone.roles import ROLES
 from vault_zone.runtime import Zone
 from vault_zone.settings import ZoneSettings
+from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
 
 FAR_MS = START_MS + 10**12
@@ -105,6 +106,7 @@ def zone_of(
         world.engine,
         forwards or forward_engine(world),
         Tally(world.clock),
+        Sweeper(world.database, world.codes, world.clock),
         access=access or Admission(Admitted(policy or everybody())),
         executors=executors or EXECUTORS,
     )

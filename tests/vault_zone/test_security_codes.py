@@ -51,8 +51,18 @@ def test_a_code_that_is_given_back_keeps_the_time_it_had() -> None:
         clock.advance(LIFETIME_SECONDS / 4)
         code = codes.take("grt_a")
         assert code is not None
-        codes.hold("grt_a", code)
+        codes.give_back("grt_a", code)
     clock.advance(LIFETIME_SECONDS / 4)
+    assert codes.take("grt_a") is None
+
+
+def test_a_code_that_was_to_be_forgotten_while_it_was_out_cannot_be_given_back() -> None:
+    codes = SecurityCodes(TestClock().seconds)
+    codes.hold("grt_a", Cvc.parse("737", None))
+    code = codes.take("grt_a")
+    assert code is not None
+    codes.forget("grt_a")
+    codes.give_back("grt_a", code)
     assert codes.take("grt_a") is None
 
 

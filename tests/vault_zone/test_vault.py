@@ -13,7 +13,7 @@ from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.hazmat.seal import SealBroken
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
-from vault_zone.vault import CardGone, erase_expired, open_card, store_card
+from vault_zone.vault import CardGone, open_card, store_card
 
 pytestmark = pytest.mark.anyio
 
@@ -92,19 +92,6 @@ async def test_a_record_past_its_time_is_not_opened(database_url: str) -> None:
         world.clock.advance(60)
         with pytest.raises(CardGone):
             await opened(world, token)
-
-
-@requirement("3.2.1")
-async def test_a_card_past_its_time_is_erased_and_its_row_says_so(database_url: str) -> None:
-    async with zone_world(database_url) as world:
-        old = await stored(world)
-        world.clock.advance(30)
-        fresh = await stored(world)
-        world.clock.advance(30)
-        assert await world.database.change(erase_expired) == 1
-        assert await world.database.change(erase_expired) == 0
-        assert await sealed_bytes(world, old) == b""
-        assert await opened(world, fresh) == "4242424242424242"
 
 
 async def test_another_root_key_opens_nothing_and_says_only_unavailable(database_url: str) -> None:

@@ -13,6 +13,7 @@ from vault_zone.card import Pan
 from vault_zone.fingerprint import Fingerprint
 from vault_zone.models import velocity_counter
 from vault_zone.settings import SettingsRefused
+from vault_zone.sweeping import Sweeper
 from vault_zone.velocity import (
     DEFAULTS,
     MERCHANT_PARTS,
@@ -23,7 +24,6 @@ from vault_zone.velocity import (
     VelocityExceeded,
     count,
     pressure,
-    sweep_counters,
     tried,
 )
 from vault_zone.velocity_policy import VelocityPolicy
@@ -144,12 +144,13 @@ async def test_counters_end_with_their_window_and_no_sooner(database_url: str) -
     async with zone_world(database_url) as world:
         limits = {**LIMITS, Kind.CARD: Limit(3_600, 1_000)}
         await try_once(world, attempt(limits))
-        assert await world.database.maintain(sweep_counters) == 0
+        sweeper = Sweeper(world.database, world.codes, world.clock)
+        assert await sweeper.sweep_all() == 0
         world.clock.advance(60)
-        assert await world.database.maintain(sweep_counters) == len(Kind) - 1
+        assert await sweeper.sweep_all() == len(Kind) - 1
         assert [kind for _, kind, _ in await rows(world)] == [Kind.CARD]
         world.clock.advance(3_600)
-        await world.database.maintain(sweep_counters)
+        await sweeper.sweep_all()
         assert await rows(world) == []
 
 

@@ -107,7 +107,7 @@ class ForwardEngine:
         """Sends the request, at most once for its key, and says what may be told of the answer.
 
         Raises ZoneRefusal: AUDIT_UNAVAILABLE, FORWARD_*, DESTINATION_UNKNOWN, PLACEHOLDER_*, GRANT_NOT_USABLE,
-        AMOUNT_OVER_CEILING, SECURITY_CODE_GONE. Raises KeyUnavailable, KeyDestroyed.
+        SECURITY_CODE_GONE. Raises KeyUnavailable, KeyDestroyed.
         """
         async with self._turns.setdefault((asked.merchant, asked.idempotency_key), asyncio.Lock()):
             known = await self._known(asked)
@@ -222,7 +222,7 @@ class ForwardEngine:
         except BaseException:
             self._in_flight.discard(forward_id)
             if held is not None:
-                self._codes.hold(asked.grant, held)  # nothing was begun, so the same call may be made again
+                self._codes.give_back(asked.grant, held)  # nothing was begun, so the same call may be made again
             raise
         if checked.destination.moves_money:
             self._codes.forget(asked.grant)  # PCI DSS 3.3.1: what an authorization did not need goes with it

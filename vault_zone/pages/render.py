@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tokenization.ids import letters_of
-from vault_zone.capture_form import MESSAGES, FormErrors, Locale, SafeValues
+from vault_zone.capture_form import CONSENT_WORDINGS, CURRENT_WORDING, MESSAGES, FormErrors, Locale, SafeValues
 from vault_zone.card import BRAND_RULES
 from vault_zone.puzzle import Puzzle
 
@@ -79,6 +79,7 @@ class CardPageView:
     cancel_url: str | None = None
     errors: FormErrors | None = None
     safe_values: SafeValues = field(default_factory=SafeValues)
+    may_save: bool = False  # whether to offer that the card be saved
     locale: Locale = "en"
     puzzle: Puzzle | None = (
         None  # what the next submission has to bring; its script stands in the page where it asks for bits
@@ -186,6 +187,8 @@ def render_card_page(view: CardPageView) -> str:
         amount_text=_undirected(view.amount_text),
         brands=_brands_json(),
         cancel_url=view.cancel_url,
+        consent_text=CONSENT_WORDINGS[CURRENT_WORDING][view.locale] if view.may_save else "",
+        consent_wording=CURRENT_WORDING,
         description_lines=[_undirected(line) for line in view.description_lines],
         errors=errors,
         expires_text=_undirected(view.expires_text),

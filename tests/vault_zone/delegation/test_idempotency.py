@@ -19,10 +19,11 @@ from tokenization.money import Money
 from vault_zone.delegation.acp_body import CARD_NAMES
 from vault_zone.delegation.handover import Binding, Handovers, Repeatable
 from vault_zone.delegation.sent_card import SentCard, canonical, parse_json, without_proof
-from vault_zone.idempotency import KEEP_SECONDS, InFlight, KeyConflict, UnderWay, key_of, sweep_answers
+from vault_zone.idempotency import KEEP_SECONDS, InFlight, KeyConflict, UnderWay, key_of
 from vault_zone.key_rows import Purpose
 from vault_zone.models import card_grant, card_record, idempotency
 from vault_zone.platforms import Platform, Protocol, live_platforms
+from vault_zone.sweeping import Sweeper
 
 pytestmark = pytest.mark.anyio
 
@@ -135,15 +136,17 @@ async def test_a_request_is_known_again_under_the_key_that_followed(world: World
 
 async def test_answers_are_kept_two_days_and_then_deleted(world: World, agent: Agent) -> None:
     first = await agent.delegate(a_request(), key="k")
+    sweeper = Sweeper(world.database, world.codes, world.clock)
     world.clock.advance(KEEP_SECONDS - 1)
-    assert await world.database.change(sweep_answers) == 0
+    await sweeper.sweep_all()
+    assert len(await rows_of(world, idempotency)) == 1
     world.clock.advance(1)
     later = a_request(allowance={"expires_at": moment(world.clock.now_ms + 60_000)})
     anew = await agent.delegate(later, key="k")
     assert anew.status_code == 201, "its time is over, so the key is free even before the row is swept"
     assert anew.json()["id"] != first.json()["id"]
     world.clock.advance(KEEP_SECONDS)
-    assert await world.database.change(sweep_answers) == 1
+    await sweeper.sweep_all()
     assert await rows_of(world, idempotency) == []
 
 

@@ -119,7 +119,7 @@ def tried(
             Counted(
                 kind,
                 _subject(key, kind, value),
-                Limit(limits[kind].window_seconds, max(1, limits[kind].maximum // shares.get(kind, 1))),
+                Limit(limits[kind].window_seconds, limits[kind].maximum // shares.get(kind, 1)),
             )
             for kind, value in values.items()
         ),

@@ -1,4 +1,4 @@
-"""Limits on tries: counted with what they limit, in windows, under keyed subjects, gone with their window. On both databases."""
+"""Limits on tries: counted with what they limit, under keyed subjects, gone with their window. On both databases."""
 
 import asyncio
 import json

@@ -80,7 +80,7 @@ def read_challenge(text: str) -> Claimed | None:
 
 
 def bits_proven(claimed: Claimed, key: bytes, answer: str, *, session: str, tries: int, now_ms: int) -> int | None:
-    """The bits that a challenge stands for, answered or aged enough; None for one not ours, not of this try, or too young."""
+    """The bits that a challenge stands for, answered or aged instead; None for one not ours, not of this try, or too young."""
     if not hmac.compare_digest(_mac(key, claimed.signed, session, tries), claimed.mac):
         return None
     if _ANSWER.fullmatch(answer) and zero_bits(claimed.mac[:32], answer) >= claimed.bits:

@@ -1,4 +1,4 @@
-"""Limits on tries: counted with what they limit, under keyed subjects, gone with their window. On both databases."""
+"""Limits on tries: by merchant, link, network, neighbouring numbers and card; each lets its maximum through and no more."""
 
 import asyncio
 import json

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tokenization.ids import letters_of
 from vault_zone.capture_form import MESSAGES, FormErrors, Locale, SafeValues
 from vault_zone.card import BRAND_RULES
 from vault_zone.puzzle import Puzzle
@@ -25,6 +26,7 @@ _CONTENT_TYPES = {
     "card.js": "text/javascript; charset=utf-8",
     "puzzle.js": "text/javascript; charset=utf-8",
 }
+_HASH_BYTES = 8  # of a file's hash in its name, in letters: a digit there could be taken for one that was typed
 _ASSET_PREFIX = "/assets/"
 _LOOPBACK = ("localhost", "127.0.0.1")
 _ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
@@ -317,7 +319,7 @@ def _assets() -> dict[str, Asset]:
         digest = hashlib.sha384(body).digest()
         stem, _, suffix = source.partition(".")
         integrity = f"sha384-{base64.b64encode(digest).decode()}"
-        assets[f"{stem}.{digest.hex()[:8]}.{suffix}"] = Asset(body, content_type, integrity)
+        assets[f"{stem}.{letters_of(digest[:_HASH_BYTES])}.{suffix}"] = Asset(body, content_type, integrity)
     return assets
 
 

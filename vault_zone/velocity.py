@@ -153,8 +153,8 @@ def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
             ),
         )
     ).all()
-    maximum = {each.kind.value: each.limit.maximum for each in looked_at}
-    return max((reached / maximum[kind] for kind, reached in rows), default=0.0)
+    reached = dict(tuple(row) for row in rows)
+    return float(max(reached.get(each.kind.value, 0) / max(each.limit.maximum, 1) for each in looked_at))
 
 
 def sweep_counters(tx: Transaction) -> int:

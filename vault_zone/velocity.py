@@ -153,7 +153,7 @@ def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
             ),
         )
     ).all()
-    reached = dict(tuple(row) for row in rows)
+    reached: dict[str, int] = dict(map(tuple, rows))
     return float(max(reached.get(each.kind.value, 0) / max(each.limit.maximum, 1) for each in looked_at))
 
 

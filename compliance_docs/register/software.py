@@ -22,7 +22,8 @@ REQUIREMENTS: Final = (
         ours="The usual attacks on software are prevented by how it is written.",
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
         "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
-        "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are limited, slowed and made to cost.",
+        "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are "
+        "limited, slowed and made to cost.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -126,9 +127,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="6.4.3",
         ours="Every script on a payment page is authorised, its integrity assured, and listed with the reason it is needed.",
-        control="The card page has one script, and a second where tries are many, listed with their reasons and the hashes that "
-        "were approved; the page names their integrity, and the policy runs nothing that is not this site's. The checkout page has no script at all. The "
-        "page is never framed.",
+        control="The card page has one script, and a second where tries are many, each listed with its reason and the hash "
+        "that was approved; the page names their integrity, and the policy runs nothing that is not this site's. The checkout "
+        "page has no script at all. The page is never framed.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

@@ -42,6 +42,7 @@ PLAYED_BY_PAGE, PLAYED_BY_PLATFORM = (
 )
 NO_CARD = "takes no card, and answers nothing about one"
 OWN_CARD = "the attack reads it: it names the card of its own session or payment alone"
+ONE_QUESTION = "takes a grant, not a card; where a destination repeats the caller's text, each use answers one question"
 VERDICTS = {
     ("GET", "/capture/{secret}"): PLAYED_BY_PAGE,
     ("POST", "/capture/{secret}"): PLAYED_BY_PAGE,
@@ -53,6 +54,8 @@ VERDICTS = {
     ("GET", "/v1/merchants/{merchant}/capture-sessions/{session}"): OWN_CARD,
     ("POST", "/v1/charges"): OWN_CARD,
     ("GET", "/v1/merchants/{merchant}/charges/{payment}"): OWN_CARD,
+    ("POST", "/v1/forwards"): ONE_QUESTION,  # docs/card-testing.md, "What is left"
+    ("GET", "/v1/merchants/{merchant}/forwards/{idempotency_key}"): ONE_QUESTION,
     ("GET", "/v1/health"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/keys"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/keys/rotate"): NO_CARD,

@@ -1,4 +1,4 @@
-"""The puzzle in a real browser: answered while the card is typed, waited for where it is not, and the way without script open."""
+"""The puzzle in a real browser: answered while the card is typed, waited for where it is not, and not needed without script."""
 
 import base64
 import hashlib

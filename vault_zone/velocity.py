@@ -118,7 +118,7 @@ def tried(
             Counted(
                 kind,
                 _subject(key, kind, value),
-                Limit(limits[kind].window_seconds, max(1, limits[kind].maximum // shares.get(kind, 1))),
+                Limit(limits[kind].window_seconds, limits[kind].maximum // shares.get(kind, 1)),
             )
             for kind, value in values.items()
         ),
@@ -152,8 +152,8 @@ def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
             ),
         )
     ).all()
-    maximum = {each.kind.value: each.limit.maximum for each in looked_at}
-    return max((reached / maximum[kind] for kind, reached in rows), default=0.0)
+    reached: dict[str, int] = dict(map(tuple, rows))
+    return float(max(reached.get(each.kind.value, 0) / max(each.limit.maximum, 1) for each in looked_at))
 
 
 def _raise_counters(tx: Transaction, attempt: Tried) -> dict[Kind, int]:

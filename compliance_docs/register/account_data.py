@@ -15,6 +15,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/test_no_oracle.py", "test_a_card_past_its_time_takes_its_fingerprint_with_it"),
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
@@ -178,6 +179,11 @@ REQUIREMENTS: Final = (
                 "test_no_answer_of_the_api_has_a_field_for_a_card_number",
             ),
             *tests(
+                "tests/vault_zone/test_no_oracle.py",
+                "test_without_limits_no_answer_to_a_thousand_guesses_tells_the_right_one",
+                "test_nothing_that_can_be_asked_afterwards_tells_the_right_guess",
+            ),
+            *tests(
                 "tests/vault_zone/test_public_pages.py",
                 "test_a_card_is_taken_and_the_shopper_goes_back_with_nothing_of_it",
             ),
@@ -250,11 +256,13 @@ REQUIREMENTS: Final = (
         number="3.5.1.1",
         ours="A hash that stands for a card number is keyed, over the whole number, and its key is managed.",
         control="A fingerprint is an HMAC-SHA-256 of the whole number under a data key of its own for each merchant, and again "
-        "under a key that never leaves the provider, which sees no number. It is for the zone alone and goes with the card.",
+        "under a key that never leaves the provider, which sees no number. It is for the zone alone and goes with the card: "
+        "nothing that answers looks it up, and a thousand guesses at a stored card learn nothing by answer or by steps.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/test_velocity.py", "test_a_counter_names_no_address_no_digit_and_no_fingerprint"),
+            "tests/vault_zone/test_no_oracle.py",
             *tests(
                 "tests/vault_zone/delegation/test_idempotency.py",
                 "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",

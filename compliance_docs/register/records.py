@@ -20,6 +20,10 @@ REQUIREMENTS: Final = (
                 "test_a_change_without_an_event_is_undone",
                 "test_an_event_that_is_refused_takes_its_change_with_it",
             ),
+            *tests(
+                "tests/vault_zone/test_card_testing.py",
+                "test_a_limit_that_is_reached_refuses_records_and_says_when_to_come_again",
+            ),
             "tests/vault_zone/test_charge.py",
         ),
         code=(_UNIT, "audit/transaction.py::Unrecorded", "vault_zone/runtime.py::running_zone"),

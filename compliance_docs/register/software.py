@@ -22,13 +22,20 @@ REQUIREMENTS: Final = (
         ours="The usual attacks on software are prevented by how it is written.",
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
         "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
-        "connections, time and size before the code sees a request; a failure is told by kind and place.",
+        "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are "
+        "limited, slowed and made to cost.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
                 "tests/vault_zone/forward/test_sending.py",
                 "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            "tests/vault_zone/test_card_testing.py",
+            "tests/vault_zone/test_no_oracle.py",
+            *tests(
+                "tests/vault_zone/test_puzzle.py",
+                "test_an_answer_is_good_for_its_own_link_try_and_merchant_alone",
             ),
             *tests(
                 "tests/vault_zone/test_velocity.py",
@@ -64,6 +71,8 @@ REQUIREMENTS: Final = (
             "vault_zone/listeners.py::BoundedProtocol",
             "vault_zone/connections.py::Gate",
             "vault_zone/last_words.py::quieten",
+            "vault_zone/card_testing.py::begin_submission",
+            "vault_zone/velocity.py::count",
         ),
     ),
     Requirement(
@@ -118,9 +127,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="6.4.3",
         ours="Every script on a payment page is authorised, its integrity assured, and listed with the reason it is needed.",
-        control="The card page has one script, listed with its reason and the hash that was approved; the page names its "
-        "integrity, and the policy runs nothing that is not this site's. The checkout page has no script at all. The "
-        "page is never framed.",
+        control="The card page has one script, and a second where tries are many, each listed with its reason and the hash "
+        "that was approved; the page names their integrity, and the policy runs nothing that is not this site's. The checkout "
+        "page has no script at all. The page is never framed.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

@@ -11,17 +11,8 @@ from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
-from vault_zone.capture import (
-    LinkRefusal,
-    LinkRefused,
-    OpenLink,
-    capture_card,
-    claim_link,
-    claimed_link,
-    count_refused_card,
-)
-from vault_zone.capture_form import FormErrors, FormRefused, parse_capture_form, parse_form_body, safe_values
-from vault_zone.fingerprint import fingerprint_of
+from vault_zone.capture import LinkRefusal, LinkRefused, OpenLink, claim_link
+from vault_zone.capture_form import FormRefused, SafeValues
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.key_rows import ORIGIN
@@ -38,6 +29,7 @@ from vault_zone.pages.render import (
 )
 from vault_zone.processors.port import WebhookRefused
 from vault_zone.runtime import Zone
+from vault_zone.submission import CardRefused, submit_card
 
 router = APIRouter()
 log = structlog.get_logger("vault_zone")
@@ -68,7 +60,7 @@ async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Res
         link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
-    answer = _card_page(zone, link, secret, None, {})
+    answer = _card_page(zone, link, secret)
     answer.set_cookie(
         CLAIM_COOKIE,
         claimed,
@@ -83,29 +75,20 @@ async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Res
 @router.post("/capture/{secret}")
 async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
-    now_ms = zone.clock()
     try:
-        link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms))
-        fields = parse_form_body(body)
-        captured = parse_capture_form(fields, as_datetime(now_ms))
-        if isinstance(captured, FormErrors):
-            broken = tuple(f"{field.value}:{code.value}" for field, code in captured.codes.items())
-            await zone.database.change(lambda tx: count_refused_card(tx, link, broken))
-            return _card_page(zone, link, secret, captured, fields, status=422)
-        mark = await fingerprint_of(zone.keys, link.merchant, captured.card.pan)
-        link, grant = await zone.keys.change(
-            lambda tx: capture_card(tx, zone.keys, secret=secret, claim=claim, card=captured.card, fingerprint=mark)
-        )
+        submitted = await submit_card(zone, secret, claim, body)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
     except (KeyUnavailable, DatabaseBusy):
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
-    zone.codes.hold(grant, captured.cvc)
-    separator = "&" if urlsplit(link.return_url).query else "?"
+    if isinstance(submitted, CardRefused):
+        return _card_page(zone, submitted.link, secret, submitted, status=422)
+    return_url = submitted.link.return_url
+    separator = "&" if urlsplit(return_url).query else "?"
     return RedirectResponse(
-        f"{link.return_url}{separator}capture_session={link.session}", 303, _headers(zone, link.return_url)
+        f"{return_url}{separator}capture_session={submitted.link.session}", 303, _headers(zone, return_url)
     )
 
 
@@ -143,7 +126,7 @@ async def get_health(zone: ZoneIn) -> dict[str, str]:
 
 
 def _card_page(
-    zone: Zone, link: OpenLink, secret: str, errors: FormErrors | None, fields: dict[str, str], status: int = 200
+    zone: Zone, link: OpenLink, secret: str, refused: CardRefused | None = None, status: int = 200
 ) -> HTMLResponse:
     view = CardPageView(
         merchant_name=link.merchant_name,
@@ -153,8 +136,8 @@ def _card_page(
         cancel_url=link.cancel_url,
         expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
         sandbox=zone.processor.is_sandbox,
-        errors=errors,
-        safe_values=safe_values(fields),
+        errors=refused.errors if refused else None,
+        safe_values=refused.safe_values if refused else SafeValues(),
     )
     return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
 

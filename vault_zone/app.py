@@ -12,7 +12,7 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import internal_api, keys_api, public_pages
+from vault_zone import fields_pages, internal_api, keys_api, public_pages
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
@@ -38,6 +38,7 @@ def public_app(zone: Zone) -> App:
     app = FastAPI(title="Cordon zone, public", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.zone = zone
     app.include_router(public_pages.router)
+    app.include_router(fields_pages.router)
     install_error_handlers(app)
     return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
 from vault_zone.access import Verb, require
-from vault_zone.capture import is_return_address, open_session, read_session
+from vault_zone.capture import FIELDS, is_return_address, open_session, read_session
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.runtime import Zone
 
@@ -45,8 +45,9 @@ async def post_capture_session(asked: OpenCaptureSession, zone: ZoneIn, caller: 
     actor = require(caller, Verb.OPEN_CAPTURE)
     if not (is_return_address(asked.return_url) and is_return_address(asked.cancel_url)):
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
+    path = "/fields" if asked.mode == FIELDS else "/capture"
     session, secret = await zone.database.change(lambda tx: open_session(tx, asked, actor))
-    return session.model_copy(update={"url": f"{zone.settings.capture_url}/capture/{secret}"})
+    return session.model_copy(update={"url": f"{zone.settings.capture_url}{path}/{secret}"})
 
 
 @router.get("/merchants/{merchant}/capture-sessions/{session}")

@@ -11,11 +11,12 @@ from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
-from vault_zone.capture import LinkRefusal, LinkRefused, OpenLink, claim_link
-from vault_zone.capture_form import FormRefused, SafeValues
+from vault_zone.capture import PAGE, LinkRefusal, LinkRefused, OpenLink, claim_link, finished_link
+from vault_zone.capture_form import FormRefused, SafeValues, parse_form_body
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.key_rows import ORIGIN
+from vault_zone.openers import claim_by_opener
 from vault_zone.pages.render import (
     AssetUnknown,
     CardPageView,
@@ -40,8 +41,15 @@ _NOTICE_OF = {
     LinkRefusal.EXPIRED: NoticeKind.LINK_EXPIRED,
     LinkRefusal.USED: NoticeKind.LINK_USED,
     LinkRefusal.ELSEWHERE: NoticeKind.OTHER_BROWSER,
+    LinkRefusal.NOT_OPENER: NoticeKind.NOT_OPENER,
 }
-_STATUS_OF = {LinkRefusal.UNKNOWN: 404, LinkRefusal.EXPIRED: 410, LinkRefusal.USED: 410, LinkRefusal.ELSEWHERE: 403}
+_STATUS_OF = {
+    LinkRefusal.UNKNOWN: 404,
+    LinkRefusal.EXPIRED: 410,
+    LinkRefusal.USED: 410,
+    LinkRefusal.ELSEWHERE: 403,
+    LinkRefusal.NOT_OPENER: 403,
+}
 ClaimIn = Annotated[str | None, Cookie(alias=CLAIM_COOKIE, max_length=100)]
 
 
@@ -59,16 +67,27 @@ async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Res
     try:
         link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
     except LinkRefused as refused:
+        finished = await zone.database.read(lambda connection: finished_link(connection, secret, claim))
+        if finished is not None:  # the back button, or a reload after the answer was lost
+            return _notice_page(zone, NoticeKind.RECEIVED, _way_back(finished), 200)
         return _refusal_page(zone, refused)
     answer = _card_page(zone, link, secret)
-    answer.set_cookie(
-        CLAIM_COOKIE,
-        claimed,
-        path=f"/capture/{secret}",
-        httponly=True,
-        samesite="lax",  # a shopper who comes back by the link in the chat is still the one who opened it
-        secure=zone.settings.is_https,
-    )
+    _set_claim(answer, zone, secret, claimed)
+    return answer
+
+
+@router.post("/capture/{secret}/claim")
+async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
+    """Takes the proof of the browser that began, from a form of the page where it did, and goes on to the card page."""
+    try:
+        opener = parse_form_body(body).get("opener", "")
+        claimed = await zone.database.change(lambda tx: claim_by_opener(tx, secret, opener, PAGE))
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    except FormRefused:
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
+    answer = RedirectResponse(f"/capture/{secret}", 303, _headers(zone, None))
+    _set_claim(answer, zone, secret, claimed.claim)
     return answer
 
 
@@ -85,11 +104,7 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = No
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
     if isinstance(submitted, CardRefused):
         return _card_page(zone, submitted.link, secret, submitted, status=422)
-    return_url = submitted.link.return_url
-    separator = "&" if urlsplit(return_url).query else "?"
-    return RedirectResponse(
-        f"{return_url}{separator}capture_session={submitted.link.session}", 303, _headers(zone, return_url)
-    )
+    return RedirectResponse(_way_back(submitted.link), 303, _headers(zone, submitted.link.return_url))
 
 
 @router.get("/assets/{name}")
@@ -99,7 +114,7 @@ async def get_asset(name: str) -> Response:
         found = static_asset(name)
     except AssetUnknown:
         return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
-    return Response(found.body, headers={**asset_headers(), "content-type": found.content_type})
+    return Response(found.body, headers={**asset_headers(name), "content-type": found.content_type})
 
 
 @router.post("/webhooks/{processor}")
@@ -140,6 +155,22 @@ def _card_page(
         safe_values=refused.safe_values if refused else SafeValues(),
     )
     return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
+
+
+def _set_claim(answer: Response, zone: Zone, secret: str, claim: str) -> None:
+    answer.set_cookie(
+        CLAIM_COOKIE,
+        claim,
+        path=f"/capture/{secret}",
+        httponly=True,
+        samesite="lax",  # a shopper who comes back by the link in the chat is still the one who opened it
+        secure=zone.settings.is_https,
+    )
+
+
+def _way_back(link: OpenLink) -> str:
+    separator = "&" if urlsplit(link.return_url).query else "?"
+    return f"{link.return_url}{separator}capture_session={link.session}"
 
 
 def _refusal_page(zone: Zone, refused: LinkRefused) -> HTMLResponse:

@@ -297,6 +297,16 @@
     setBusy(true);
   });
 
+  // Where another script of ours sends the form: what the server found wrong, by field, or that the wait is over.
+
+  form.addEventListener("refuse", (event) => {
+    const known = inputs.filter((input) => Object.hasOwn(event.detail, input.id));
+    const found = known.map((input) => [input, show(input, event.detail[input.id])]);
+    summarise(found);
+    problems.focus();
+  });
+  form.addEventListener("rest", () => setBusy(false));
+
   // A page kept for the back button keeps no card.
 
   const forget = () => {

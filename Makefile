@@ -45,6 +45,7 @@ docs:
 bench: install ## ratios against named baselines, with this machine's commit latency
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.audit_log
+	$(BIN)/python -m benchmarks.keys
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials
 	PYTHON=$(BIN)/python deploy/lock.sh

@@ -10,7 +10,6 @@ ratios. The first line says what one commit costs here: 4 KiB written in place a
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,10 +20,10 @@ from audit.event import Event, EventType, encode
 from audit.note import Signer
 from audit.tiles import TileLog
 from audit.verify import verify_log
+from benchmarks.machine import commit_latency, percentile, say
 
 GROUPS = (1, 10, 50, 200, 1_000)
 ROUNDS = 3
-PROBES = 200
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,20 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         signer = Signer.create(directory / "log.key", "cordon.example/benchmark")
-        _say(f"one commit (4 KiB pwrite + fdatasync): {_commit_latency(directory)}\n")
-        _say(
+        say(f"one commit (4 KiB pwrite + fdatasync): {commit_latency(directory)}\n")
+        say(
             f"{'appending, events/s':24}{'log':>12}{'file + fsync':>14}{'ratio':>8}{'ms per group, p50':>20}{'p99':>8}\n"
         )
         for group in GROUPS:
-            _say(_append_row(directory / f"{group}", signer, group, arguments.seconds))
-        _say(f"\n{'verifying, entries/s':24}{'all re-hashed':>14}{'bare SHA-256':>14}{'ratio':>8}\n")
-        _say(_verify_row(directory / "verified", signer, arguments.entries))
+            say(_append_row(directory / f"{group}", signer, group, arguments.seconds))
+        say(f"\n{'verifying, entries/s':24}{'all re-hashed':>14}{'bare SHA-256':>14}{'ratio':>8}\n")
+        say(_verify_row(directory / "verified", signer, arguments.entries))
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _entries(count: int) -> list[bytes]:
@@ -70,19 +64,6 @@ def _entries(count: int) -> list[bytes]:
     return [encode(event, event_id="evt_bcdfghjkmnpqrstvbcdfghjkmnpqrstv", at_milliseconds=n) for n in range(count)]
 
 
-def _commit_latency(directory: Path) -> str:
-    block = os.urandom(4096)
-    handle = os.open(directory / "probe", os.O_RDWR | os.O_CREAT, 0o600)
-    took = []
-    for _ in range(PROBES):
-        started = time.perf_counter()
-        os.pwrite(handle, block, 0)
-        os.fdatasync(handle)
-        took.append((time.perf_counter() - started) * 1000)
-    os.close(handle)
-    return f"p50 {statistics.median(took):.2f} ms, p99 {_percentile(took, 99):.2f} ms"
-
-
 def _append_row(directory: Path, signer: Signer, group: int, seconds: float) -> str:
     entries = _entries(group)
     log = TileLog(directory / "log", signer)
@@ -99,7 +80,7 @@ def _append_row(directory: Path, signer: Signer, group: int, seconds: float) -> 
     os.close(handle)
     rate, bare_rate = (group * len(took) / sum(took) for took in (ours, bare))
     milliseconds = [took * 1000 for took in ours]
-    p50, p99 = statistics.median(milliseconds), _percentile(milliseconds, 99)
+    p50, p99 = statistics.median(milliseconds), percentile(milliseconds, 99)
     return (
         f"  in groups of {group:<9,}{rate:>12,.0f}{bare_rate:>14,.0f}{rate / bare_rate:>8.2f}{p50:>20.2f}{p99:>8.1f}\n"
     )
@@ -132,10 +113,6 @@ def _verify_row(directory: Path, signer: Signer, count: int) -> str:
         bare.append(count / (time.perf_counter() - started))
     rate, bare_rate = statistics.median(ours), statistics.median(bare)
     return f"  {count:<22,}{rate:>14,.0f}{bare_rate:>14,.0f}{rate / bare_rate:>8.2f}\n"
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# What tests want besides Python packages: a Chromium. PostgreSQL comes as a Python package.
+# What tests want besides Python packages: a Chromium and SoftHSM2. PostgreSQL comes as a Python package.
 set -euo pipefail
-for browser in chromium chromium-browser google-chrome; do
-  command -v "$browser" >/dev/null && exit 0
-done
+missing=()
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  missing+=(chromium fonts-dejavu-core)
+fi
+command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+[ "${#missing[@]}" = 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "test: installing Chromium from Debian's packages" >&2
+  echo "test: installing ${missing[*]} from Debian's packages" >&2
   export DEBIAN_FRONTEND=noninteractive
   log="$(mktemp)"
-  if apt-get update -qq >"$log" 2>&1 && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >>"$log" 2>&1; then
+  if apt-get update -qq >"$log" 2>&1 && apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
     exit 0
   fi
   tail -n 5 "$log" >&2
 fi
-echo "test: no Chromium here, so the browser tests will be skipped; to run them: apt-get install chromium" >&2
+echo "test: tests that need them will be skipped; to run them: apt-get install ${missing[*]}" >&2

@@ -74,8 +74,13 @@ def list_keys(connection: Connection, merchants: Sequence[str] | None = None) ->
 
 
 async def rotate(keys: KeyRing, merchant_id: str, purpose: Purpose, actor: str) -> str:
-    """Begins a new epoch of a purpose; returns the new key's id. Raises KeyUnavailable, KeyDestroyed."""
+    """Begins a new epoch of a purpose; returns the new key's id. Raises KeyUnavailable, KeyDestroyed.
+
+    A fingerprint is made anew when its card is sealed anew, so a new fingerprint key brings a new sealing key with it.
+    """
     key_id = await keys.begin_epoch(merchant_id, purpose, reason="asked", actor=actor)
+    if purpose is Purpose.FINGERPRINT:
+        await keys.begin_epoch(merchant_id, Purpose.SEALING, reason="asked", actor=actor)
     keys.forget_merchant(merchant_id)
     return key_id
 

@@ -78,22 +78,22 @@ class Lease(NamedTuple):
     uses: int
 
 
-def take_lease(tx: Transaction, merchant_id: str, purpose: Purpose, limits: KeyLimits) -> Lease | None:
-    """Counts a lease of the active key (2); None when there is none that may seal. Raises KeyDestroyed, KeyUnavailable."""
+def take_lease(tx: Transaction, merchant_id: str, purpose: Purpose, limits: KeyLimits, uses: int) -> Lease | None:
+    """Counts so many uses of the active key (2); None when there is none that may seal. Raises KeyDestroyed, KeyUnavailable."""
     know_live_merchant(tx.connection, merchant_id)
     row = tx.execute(
         select(data_key.c.id, data_key.c.uses, data_key.c.retire_by_ms).where(
             data_key.c.merchant == merchant_id, data_key.c.purpose == purpose, data_key.c.state == KeyState.ACTIVE
         )
     ).first()
-    if row is None or row.uses + limits.lease_uses > limits.maximum_uses or row.retire_by_ms <= tx.now_ms:
+    if row is None or row.uses + uses > limits.maximum_uses or row.retire_by_ms <= tx.now_ms:
         return None
     tx.execute(
         update(data_key)
         .where(data_key.c.id == row.id, data_key.c.state == KeyState.ACTIVE)
-        .values(uses=data_key.c.uses + limits.lease_uses)
+        .values(uses=data_key.c.uses + uses)
     )
-    return Lease(row.id, row.retire_by_ms, limits.lease_uses)
+    return Lease(row.id, row.retire_by_ms, uses)
 
 
 def add_epoch(tx: Transaction, fresh: NewKey, limits: KeyLimits, *, reason: str, actor: str) -> str:

@@ -46,11 +46,12 @@ FETCH_LIMIT = 8  # keys that one unit of work may lack, one after the other
 class KeyMissing(Exception):
     """A unit of work needs a key that is not in memory. KeyRing.change() fetches it; nobody else sees this.
 
-    ``key_id`` names the key to open; None asks for the active one of the purpose, with uses left.
+    ``key_id`` names the key to open; None asks for the active one of the purpose, with that many uses left.
     """
 
-    def __init__(self, merchant_id: str, purpose: Purpose, key_id: str | None = None) -> None:
+    def __init__(self, merchant_id: str, purpose: Purpose, key_id: str | None = None, uses: int = 1) -> None:
         super().__init__(purpose.value)
+        self.uses = uses
         self.merchant = merchant_id
         self.purpose = purpose
         self.key_id = key_id
@@ -107,7 +108,7 @@ class KeyRing:
         """The active key of a purpose, for use outside a transaction; counted as one use. Raises KeyUnavailable."""
 
         async def attempt() -> tuple[str, bytes]:
-            return self._leased(merchant_id, purpose, self._clock())
+            return self._leased(merchant_id, purpose, self._clock(), 1)
 
         return await self._with_keys(attempt)
 
@@ -115,13 +116,18 @@ class KeyRing:
         """The moment by the clock that leases are held against."""
         return self._clock()
 
-    def sealing_key(self, tx: Transaction, merchant_id: str, purpose: Purpose = Purpose.SEALING) -> tuple[str, bytes]:
-        """The id and bytes of the merchant's active key, for one seal in this transaction. Raises KeyMissing, KeyDestroyed."""
-        key_id, key = self._leased(merchant_id, purpose, tx.now_ms)
+    def sealing_key(
+        self, tx: Transaction, merchant_id: str, purpose: Purpose = Purpose.SEALING, *, uses: int = 1
+    ) -> tuple[str, bytes]:
+        """The id and bytes of the merchant's active key, for so many seals in this transaction.
+
+        Raises KeyMissing, KeyDestroyed.
+        """
+        key_id, key = self._leased(merchant_id, purpose, tx.now_ms, uses)
         state = state_of(tx.connection, key_id, merchant_id)
         if state is not KeyState.ACTIVE:  # (4)
             self._leases.pop((merchant_id, purpose), None)
-            raise KeyDestroyed if state is KeyState.DESTROYED else KeyMissing(merchant_id, purpose)
+            raise KeyDestroyed if state is KeyState.DESTROYED else KeyMissing(merchant_id, purpose, uses=uses)
         return key_id, key
 
     def opening_key(
@@ -153,14 +159,14 @@ class KeyRing:
         for merchant_purpose in [key for key in self._leases if key[0] == merchant_id]:
             self._held.pop(self._leases.pop(merchant_purpose).key_id, None)
 
-    def _leased(self, merchant_id: str, purpose: Purpose, now_ms: int) -> tuple[str, bytes]:
+    def _leased(self, merchant_id: str, purpose: Purpose, now_ms: int, uses: int) -> tuple[str, bytes]:
         lease = self._leases.get((merchant_id, purpose))
-        if lease is None or lease.left <= 0 or lease.retire_by_ms <= now_ms:  # (3)
-            raise KeyMissing(merchant_id, purpose)
+        if lease is None or lease.left < uses or lease.retire_by_ms <= now_ms:  # (3)
+            raise KeyMissing(merchant_id, purpose, uses=uses)
         key = self._open_in_memory(lease.key_id)
         if key is None:
             raise KeyMissing(merchant_id, purpose, lease.key_id)
-        lease.left -= 1  # (2) a transaction that rolls back has used it all the same
+        lease.left -= uses  # (2) a transaction that rolls back has used it all the same
         return lease.key_id, key
 
     def _open_in_memory(self, key_id: str) -> bytes | None:
@@ -184,12 +190,12 @@ class KeyRing:
         async with turn:
             if missing.key_id is not None:
                 await self._open(missing.key_id, missing.merchant)
-            elif not self._has_lease(missing.merchant, missing.purpose):
-                await self._lease(missing.merchant, missing.purpose)
+            elif not self._has_lease(missing.merchant, missing.purpose, missing.uses):
+                await self._lease(missing.merchant, missing.purpose, missing.uses)
 
-    def _has_lease(self, merchant_id: str, purpose: Purpose) -> bool:
+    def _has_lease(self, merchant_id: str, purpose: Purpose, uses: int) -> bool:
         lease = self._leases.get((merchant_id, purpose))
-        return lease is not None and lease.left > 0 and lease.retire_by_ms > self._clock()
+        return lease is not None and lease.left >= uses and lease.retire_by_ms > self._clock()
 
     async def _open(self, key_id: str, merchant_id: str) -> None:
         row = await self._database.read(lambda connection: find_key(connection, key_id, merchant_id))
@@ -200,9 +206,10 @@ class KeyRing:
         context = KeyContext(merchant_id, row.purpose, key_id)
         self._hold(key_id, await self.ask(lambda: self.provider.unwrap(row.wrapped, context)))
 
-    async def _lease(self, merchant_id: str, purpose: Purpose) -> None:
+    async def _lease(self, merchant_id: str, purpose: Purpose, uses: int) -> None:
+        wanted = max(uses, self.limits.lease_uses)
         for _ in range(FETCH_LIMIT):
-            lease = await self._database.maintain(lambda tx: take_lease(tx, merchant_id, purpose, self.limits))
+            lease = await self._database.maintain(lambda tx: take_lease(tx, merchant_id, purpose, self.limits, wanted))
             if lease is not None:
                 self._leases[merchant_id, purpose] = _Lease(lease.key_id, lease.retire_by_ms, lease.uses)
                 return

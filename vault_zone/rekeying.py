@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
@@ -29,7 +29,7 @@ from vault_zone.hazmat.seal import PADDED, SealBroken, seal
 from vault_zone.key_rows import ORIGIN, KeyState, Purpose, know_live_merchant
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record, data_key, rekeying
-from vault_zone.vault import bound_to, opened_content, pan_of
+from vault_zone.vault import bound_to, pan_of, unsealed
 
 BATCH_CARDS = 50
 MAXIMUM_CARDS_PER_SECOND = 2_000  # about a quarter of what two shared cores can do beside captures
@@ -64,7 +64,7 @@ def start(tx: Transaction, merchant_id: str, actor: str) -> Rekeying:
     ).first()
     if running is not None:
         return _view(running)
-    total = tx.execute(select(func.count()).select_from(card_record).where(*_left(merchant_id, tx.now_ms))).scalar_one()
+    total = _count_left(tx.connection, merchant_id, tx.now_ms)
     fresh = Rekeying(new_id("rky"), merchant_id, RekeyingState.RUNNING, total, 0, tx.now_ms, tx.now_ms)
     tx.execute(
         rekeying.insert().values(
@@ -133,58 +133,67 @@ class Rekeyer:
 
     def _blinded(self, connection: Connection, run: Rekeying, fingerprint_key: bytes) -> dict[str, bytes]:
         """What the provider is asked to mark: for each card of the next batch a digest of its number under the zone's key."""
-        now_ms = self._keys.now_ms()
+        rows = _batch(connection, run.merchant, self._keys.now_ms(), self._broken.get(run.id, set()))
         blinded = {}
-        for row in _batch(connection, run.merchant, now_ms, self._broken.get(run.id, set())):
-            try:
-                number = pan_of(opened_content(connection, self._keys, row)).expose(Exposure.FINGERPRINT)
-            except SealBroken:
-                self._broken.setdefault(run.id, set()).add(row.token)  # (6)
-                continue
-            blinded[row.token] = hmac.digest(fingerprint_key, number.encode(), "sha256")
+        for token, content in self._opened(connection, run, rows).items():
+            number = pan_of(content).expose(Exposure.FINGERPRINT)
+            blinded[token] = hmac.digest(fingerprint_key, number.encode(), "sha256")
         return blinded
+
+    def _opened(self, connection: Connection, run: Rekeying, rows: "list[Row[Any]]") -> dict[str, bytes]:
+        """The contents of a batch, which is under one key; without those that do not open (6)."""
+        if not rows:
+            return {}
+        key, contents = self._keys.opening_key(connection, rows[0].key_id, run.merchant), {}
+        for row in rows:
+            try:
+                contents[row.token] = unsealed(key, row)
+            except SealBroken:
+                self._broken.setdefault(run.id, set()).add(row.token)
+        return contents
 
     def _seal_batch(self, tx: Transaction, run: Rekeying, marks: dict[str, str], fingerprint_key_id: str) -> int:
         broken = self._broken.get(run.id, set())
         rows = _batch(tx.connection, run.merchant, tx.now_ms, broken)
-        changes = [
-            self._sealed_anew(tx, row, marks[row.token], fingerprint_key_id) for row in rows if row.token in marks
-        ]
-        if changes:
+        contents = {
+            token: content for token, content in self._opened(tx.connection, run, rows).items() if token in marks
+        }
+        if contents:
+            key_id, key = self._keys.sealing_key(tx, run.merchant, uses=len(contents))
+            changes = [
+                {
+                    "of_token": token,
+                    "of_key": rows[0].key_id,
+                    "new_key": key_id,
+                    "new_format": PADDED,
+                    "new_sealed": seal(key, content, bound_to(token, run.merchant, key_id, PADDED), PADDED),
+                    "new_mark": marks[token],
+                    "new_mark_key": fingerprint_key_id,
+                }
+                for token, content in contents.items()
+            ]
             replaced = tx.execute(_REPLACE, changes)  # (1)
             if replaced.rowcount not in (-1, len(changes)):
                 raise ZoneRefusal(ZoneError.BUSY)
-        finished = not rows
+        self._note(tx, run, len(contents), finished=not rows, broken=len(broken))
+        return len(contents)
+
+    @staticmethod
+    def _note(tx: Transaction, run: Rekeying, sealed: int, *, finished: bool, broken: int) -> None:
         tx.execute(
             update(rekeying)
             .where(rekeying.c.id == run.id, rekeying.c.state == RekeyingState.RUNNING)
             .values(
-                done=rekeying.c.done + len(changes),
+                done=rekeying.c.done + sealed,
                 state=RekeyingState.FINISHED if finished else RekeyingState.RUNNING,
                 changed_ms=tx.now_ms,
             )
         )
         kind = EventType.REKEYING_FINISHED if finished else EventType.REKEYING_ADVANCED
-        data: dict[str, str | int | bool] = {"cards": len(changes), "total": run.total}
+        data: dict[str, str | int | bool] = {"cards": sealed, "total": run.total}
         if finished and broken:
-            data |= {"reason": "rows_that_do_not_open", "count": len(broken)}
+            data |= {"reason": "rows_that_do_not_open", "count": broken}
         _record(tx, kind, run.id, run.merchant, "service:vault_zone", data)
-        return len(changes)
-
-    def _sealed_anew(
-        self, tx: Transaction, row: "Row[Any]", mark: str, fingerprint_key_id: str
-    ) -> dict[str, str | int | bytes]:
-        content = opened_content(tx.connection, self._keys, row)
-        key_id, key = self._keys.sealing_key(tx, row.merchant)
-        return {
-            "of_token": row.token,
-            "of_key": row.key_id,
-            "new_key": key_id,
-            "new_format": PADDED,
-            "new_sealed": seal(key, content, bound_to(row.token, row.merchant, key_id, PADDED), PADDED),
-            "new_mark": mark,
-            "new_mark_key": fingerprint_key_id,
-        }
 
 
 _REPLACE = (
@@ -200,29 +209,28 @@ _REPLACE = (
 )
 
 
-def _left(merchant_id: str, now_ms: int) -> tuple[Any, ...]:
-    """What still has to be sealed anew: live cards under a key, or marked under one, that is no longer active."""
-    active = select(data_key.c.id).where(data_key.c.merchant == merchant_id, data_key.c.state == KeyState.ACTIVE)
-    return (
-        card_record.c.merchant == merchant_id,
-        card_record.c.expires_ms > now_ms,
-        card_record.c.sealed != b"",
-        or_(
-            card_record.c.key_id.not_in(active),
-            card_record.c.fingerprint_key_id.is_(None),
-            card_record.c.fingerprint_key_id.not_in(active),
-        ),
+def _count_left(connection: Connection, merchant_id: str, now_ms: int) -> int:
+    found = select(func.count()).select_from(card_record).where(card_record.c.key_id.in_(_old_keys(merchant_id)))
+    count: int = connection.execute(found.where(card_record.c.expires_ms > now_ms)).scalar_one()
+    return count
+
+
+def _old_keys(merchant_id: str) -> "Select[tuple[str]]":
+    return select(data_key.c.id).where(
+        data_key.c.merchant == merchant_id,
+        data_key.c.purpose == Purpose.SEALING,
+        data_key.c.state == KeyState.RETIRED,
     )
 
 
 def _batch(connection: Connection, merchant_id: str, now_ms: int, but: set[str]) -> "list[Row[Any]]":
-    found = (
-        select(card_record)
-        .where(*_left(merchant_id, now_ms), card_record.c.token.not_in(but))
-        .order_by(card_record.c.token)
-        .limit(BATCH_CARDS)
-    )
-    return list(connection.execute(found))
+    """The next live cards under the first old key that has any: one key at a time, so that an index gives them in order."""
+    for old in connection.execute(_old_keys(merchant_id).order_by(data_key.c.epoch)).scalars().all():
+        left = (card_record.c.key_id == old, card_record.c.expires_ms > now_ms, card_record.c.token.not_in(but))
+        found = select(card_record).where(*left).order_by(card_record.c.token).limit(BATCH_CARDS)
+        if rows := list(connection.execute(found)):
+            return rows
+    return []
 
 
 def _oldest_running(connection: Connection) -> Rekeying | None:

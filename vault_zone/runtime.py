@@ -15,7 +15,7 @@ from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -54,8 +54,9 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 
     Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
-    provider = LocalKeys.open(settings.root_key_file, environment=settings.environment)
+    provider = open_provider(settings.keys, settings.environment)
     async with AsyncExitStack() as stack:
+        stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)

@@ -40,14 +40,14 @@ class ZoneSettings:
         return self.capture_url.startswith("https://")
 
     @property
-    def root_key_file(self) -> Path:
-        """The local key provider's file."""
-        return self.data / "keys" / "root.key"
+    def keys(self) -> Path:
+        """The key provider's directory: which one it is, its keystore, the files with its secrets."""
+        return self.data / "keys"
 
     @property
     def log_key_file(self) -> Path:
         """The private key that signs the audit log's checkpoints."""
-        return self.data / "keys" / "log.key"
+        return self.keys / "log.key"
 
     @property
     def log_directory(self) -> Path:
@@ -62,12 +62,12 @@ class ZoneSettings:
     @property
     def processor_api_key_file(self) -> Path:
         """The bearer key for the processor."""
-        return self.data / "keys" / "processor-api.key"
+        return self.keys / "processor-api.key"
 
     @property
     def processor_webhook_file(self) -> Path:
         """The secret with which the processor signs its webhooks."""
-        return self.data / "keys" / "processor-webhook.key"
+        return self.keys / "processor-webhook.key"
 
     @classmethod
     def read(
@@ -111,7 +111,6 @@ class ZoneSettings:
             trusted_proxies=_networks(trusted_proxies, problems),
         )
         needed = (
-            settings.root_key_file,
             settings.log_key_file,
             settings.processor_api_key_file,
             settings.tls / "zone.crt",

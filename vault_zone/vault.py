@@ -94,7 +94,8 @@ def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: st
     ).first()
     if row is None:
         raise CardGone
-    content = json.loads(opened_content(connection, keys, row))
+    key = keys.opening_key(connection, row.key_id, merchant)
+    content = json.loads(unsealed(key, row))
     return Card(
         pan=Pan.parse(content["number"]),
         expiry=Expiry(content["month"], content["year"]),
@@ -103,9 +104,8 @@ def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: st
     )
 
 
-def opened_content(connection: Connection, keys: KeyRing, row: "Row[Any]") -> bytes:
-    """What a record's sealed bytes hold, for this module and for re-keying. Raises KeyMissing, KeyDestroyed, SealBroken."""
-    key = keys.opening_key(connection, row.key_id, row.merchant)
+def unsealed(key: bytes, row: "Row[Any]") -> bytes:
+    """What a record's sealed bytes hold, for this module and for re-keying. Raises SealBroken."""
     return unseal(key, bytes(row.sealed), bound_to(row.token, row.merchant, row.key_id, row.format))
 
 

@@ -105,7 +105,7 @@ REQUIREMENTS: Final = (
         "key carries a version.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_keys.py", "tests/vault_zone/test_access.py"),
+        shown_by=("tests/vault_zone/hazmat/test_local.py", "tests/vault_zone/test_access.py"),
         code=("vault_zone/hazmat/pki.py::IDENTITY_DAYS", "tokenization/ids.py::new_secret", "commerce_api/brands.py"),
         deferral="No command raises a brand's key version or changes the processor's secrets while the zone runs.",
         duties=(operator("sets the intervals by a risk analysis and renews in time"),),

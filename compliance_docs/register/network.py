@@ -159,9 +159,9 @@ REQUIREMENTS: Final = (
                 "test_it_does_not_start_on_a_secret_that_is_none",
                 "test_it_does_not_start_in_production",
             ),
-            "tests/vault_zone/test_keys.py",
+            "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/hazmat/keys.py::LocalKeys.open", "vault_zone/cli/setup.py", "commerce_api/cli/init.py"),
+        code=("vault_zone/hazmat/local.py::LocalKeys.open", "vault_zone/cli/setup.py", "commerce_api/cli/init.py"),
         duties=(operator("changes the defaults of database, host and cloud"),),
     ),
     Requirement(

@@ -154,9 +154,9 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             *tests("tests/vault_zone/processors/sandbox_server/test_serve.py", "test_it_does_not_start_in_production"),
-            "tests/vault_zone/test_keys.py",
+            "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/local.py::LocalKeys.open"),
         deferral="Separate networks, accounts and people are the installation's.",
         duties=(operator("runs test and production on separate networks with separate access"),),
     ),
@@ -204,7 +204,7 @@ REQUIREMENTS: Final = (
                 "test_the_sandbox_shows_itself_and_production_does_not",
             ),
         ),
-        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/keys.py::LocalKeys.open"),
+        code=("vault_zone/processors/sandbox_server/serve.py", "vault_zone/hazmat/local.py::LocalKeys.open"),
         duties=(operator("starts production on an empty database"),),
     ),
 )

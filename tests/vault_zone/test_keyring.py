@@ -199,7 +199,9 @@ async def test_a_lease_is_not_given_for_what_may_not_seal(database_url: str) -> 
 
         async def lease_after(**values: object) -> object:
             await world.database.maintain(lambda tx: tx.execute(data_key.update().values(values)))
-            return await world.database.maintain(lambda tx: take_lease(tx, MERCHANT, Purpose.SEALING, KeyLimits()))
+            return await world.database.maintain(
+                lambda tx: take_lease(tx, MERCHANT, Purpose.SEALING, KeyLimits(), 4096)
+            )
 
         assert await lease_after(state="active") is not None
         assert await lease_after(uses=2**28 - 4095) is None

@@ -22,7 +22,7 @@ from vault_zone.key_life import destroy_key, rotate
 from vault_zone.key_rows import Purpose
 from vault_zone.models import card_record
 from vault_zone.rekeying import Rekeyer, Rekeying, RekeyingState
-from vault_zone.vault import bound_to, opened_content
+from vault_zone.vault import bound_to, unsealed
 
 pytestmark = pytest.mark.anyio
 OPERATOR = "operator:a"
@@ -30,8 +30,7 @@ OPERATOR = "operator:a"
 
 async def begun(world: World) -> Rekeying:
     """A run of re-keying, after a rotation."""
-    await rotate(world.keys, MERCHANT, Purpose.SEALING, OPERATOR)
-    await rotate(world.keys, MERCHANT, Purpose.FINGERPRINT, OPERATOR)
+    await rotate(world.keys, MERCHANT, Purpose.FINGERPRINT, OPERATOR)  # and with it the sealing key
     return await world.database.change(lambda tx: rekeying.start(tx, MERCHANT, OPERATOR))
 
 
@@ -79,8 +78,8 @@ async def test_a_row_keeps_its_format_until_it_is_sealed_anew(database_url: str)
     async with zone_world(database_url) as world:
         token = await stored(world)
         record = await record_of(world, token)
-        content = await world.keys.read(lambda c: opened_content(c, world.keys, record))
         key = await world.keys.read(lambda c: world.keys.opening_key(c, record.key_id, MERCHANT))
+        content = unsealed(key, record)
         in_old_format = seal(key, content, bound_to(token, MERCHANT, record.key_id, PLAIN), PLAIN)
         await world.database.maintain(
             lambda tx: tx.execute(update(card_record).values(format=PLAIN, sealed=in_old_format))

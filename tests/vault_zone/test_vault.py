@@ -8,9 +8,9 @@ from tests.requirement import requirement
 from tests.vault_zone.world import AMEX, MERCHANT, World, a_card, zone_world
 from vault_zone.capture import _know_merchant
 from vault_zone.card import Exposure
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.hazmat.seal import SealBroken, new_key
+from vault_zone.hazmat.seal import SealBroken
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
 from vault_zone.vault import CardGone, erase_expired, open_card, store_card
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 def another_ring(world: World) -> KeyRing:
     """The keys of another root over the same database."""
-    return KeyRing(LocalKeys(new_key(), "root_test"), world.database, world.clock)
+    return KeyRing(LocalKeys.in_memory(), world.database, world.clock)
 
 
 async def stored(world: World, number: str = "4242424242424242", merchant: str = MERCHANT) -> str:

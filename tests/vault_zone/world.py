@@ -13,8 +13,7 @@ from tokenization.wire import ChargeRequest, OpenCaptureSession
 from vault_zone.capture import capture_card, claim_link, open_session
 from vault_zone.card import Card, CardholderName, Cvc, Expiry, Pan, PostalCode
 from vault_zone.charge import ChargeEngine
-from vault_zone.hazmat.keys import LocalKeys
-from vault_zone.hazmat.seal import new_key
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
 from vault_zone.models import metadata
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent
@@ -177,7 +176,7 @@ async def zone_world(database_url: str) -> AsyncIterator[World]:
     clock, processor, log_writable = TestClock(), FakeProcessor(), [True]
     database = FaultyDatabase.open(database_url, clock)
     await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
-    keys = KeyRing(LocalKeys(new_key(), "root_test"), database, clock, clock.seconds)
+    keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
     codes = SecurityCodes(clock.seconds)
     try:
         engine = _engine(database, keys, codes, processor, clock, log_writable)

@@ -9,7 +9,8 @@ from pathlib import Path
 from audit.note import Signer
 from tokenization.clock import as_datetime, now_milliseconds
 from tokenization.ids import new_id, new_secret
-from vault_zone.hazmat.keys import LocalKeys
+from vault_zone.cli.refused import CommandRefused
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.pki import create_authority, issue_identity
 from vault_zone.settings import DEVELOPMENT
 
@@ -31,13 +32,21 @@ def _init(arguments: argparse.Namespace) -> int:
     data: Path = arguments.data
     environment = os.environ.get("CORDON_ENVIRONMENT", DEVELOPMENT)
     keys, now = data / "keys", as_datetime(now_milliseconds())
-    LocalKeys.create(keys / "root.key", environment=environment, key_id=new_id("root"))
+    if (keys / "log.key").exists() or (data / "authority").exists():
+        raise CommandRefused(f"{data} holds a zone already; nothing was changed")
+    if environment == DEVELOPMENT:
+        LocalKeys.for_development(keys, environment, new_id("root")).close()
     Signer.create(keys / "log.key", f"cordon/vault_zone/{new_id('log')}", data / "log")
     _write_secret(keys / "processor-api.key", new_secret("sbk"))
     _write_secret(keys / "processor-webhook.key", secrets.token_hex(32))
     create_authority(data / "authority", now)
     issue_identity(data / "authority", data / "tls", "zone", now, hosts=("127.0.0.1", "::1", "localhost"))
     sys.stdout.write(f"zone made in {data} for {environment}: keys, log, certificate authority\n")
+    if environment != DEVELOPMENT:
+        sys.stdout.write(
+            f"no root key was made: hold the key ceremony next, `vault-zone ceremony --data {data}`, or name a key service or "
+            f"hardware module in {keys / 'provider.json'} (docs/keys.md)\n"
+        )
     return 0
 
 

@@ -309,7 +309,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
         "Certificates and permissions were read anew", "count serial expires_at reason"
     ),
     EventType.RECORDS_EXPIRED: _means("Records past their time were deleted", "kind erased expired count reason"),
-    EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol"),
+    EventType.ACCESS_REFUSED: _means("Access was refused", "reason route method status side role protocol count"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",
         "channel side route method protocol kind rule findings length checkout session reason",

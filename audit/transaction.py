@@ -15,7 +15,7 @@ import contextlib
 import queue
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from audit.event import Event
-from audit.store import insert_event
+from audit.store import insert_event, insert_events
 
 T = TypeVar("T")
 
@@ -68,6 +68,11 @@ class Transaction:
         """Writes the event into this transaction and returns its id. Raises EventRefused."""
         self.recorded = True
         return insert_event(self.connection, happened, self.now_ms)
+
+    def record_all(self, happened: Sequence[Event]) -> None:
+        """As record() for many events, with one statement. Raises EventRefused; then none of them is written."""
+        self.recorded = self.recorded or bool(happened)
+        insert_events(self.connection, happened, self.now_ms)
 
 
 Work = Callable[[Transaction], T]

@@ -74,6 +74,8 @@ PLACES: Final = (
     Place("shopper", "Shopper's browser", Side.OUTSIDE, "enters the card on the card page, and nowhere else"),
     Place("assistant", "Assistant and its model", Side.OUTSIDE, "converses, searches, builds a checkout, hands over"),
     Place("brand_agent", "Brand's own agents", Side.OUTSIDE, "the same by the agents' API"),
+    Place("operator", "Operators", Side.OUTSIDE, "look after the zone by command, each with a certificate"),
+    Place("platform", "Agent platforms", Side.OUTSIDE, "hand over cards for one purchase, bound to an allowance"),
     Place("processor", "Card processor", Side.OUTSIDE, "authorises and charges the card"),
     Place("feed", "Brand's product feed", Side.OUTSIDE, "tells what is sold"),
     Place("zone", "Zone", Side.ZONE, "captures, seals, grants, charges"),
@@ -131,6 +133,25 @@ FLOWS: Final = (
             "vault_zone/public_pages.py",
             "vault_zone/capture_form.py",
         ),
+    ),
+    Flow(
+        source="operator",
+        target="zone",
+        what="acts on keys: ids, counts and states; never a key, never a card",
+        data=Data.REFERENCE,
+        channel="HTTPS, JSON",
+        protection="TLS 1.3 with certificates of the zone's authority on both ends; verbs by identity",
+        code=("vault_zone/cli/zone_client.py", "vault_zone/keys_api.py"),
+    ),
+    Flow(
+        source="platform",
+        target="zone",
+        what="a card with its allowance (ACP delegate_payment); gets a vault token back",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS, JSON",
+        protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); bearer key, and a signature where "
+        "one is agreed",
+        code=("vault_zone/delegation/acp.py", "vault_zone/serve.py"),
     ),
     Flow(
         source="zone",
@@ -367,7 +388,13 @@ STORES: Final = (
         data=Data.REFERENCE,
         protection="no account data beyond last four",
         retention="kept",
-        tables=("zone.capture_session", "zone.charge", "zone.merchant", "zone.webhook_inbox"),
+        tables=(
+            "zone.capture_session",
+            "zone.charge",
+            "zone.merchant",
+            "zone.webhook_inbox",
+            "zone.agent_platform",
+        ),
         code=("vault_zone/capture.py", "vault_zone/charge.py"),
     ),
     Store(
@@ -448,9 +475,9 @@ def carries_account_data(flow: Flow) -> bool:
 
 
 def misplaced_account_data(flows: tuple[Flow, ...] = FLOWS) -> list[str]:
-    """Flows of account data that do not begin or end in the zone, or lead anywhere but shopper, zone and processor."""
+    """Flows of account data that do not begin or end in the zone, or lead anywhere but shopper, platform, zone, processor."""
     sides = {place.id: place.side for place in PLACES}
-    ends = {"shopper", "processor"} | {place for place, side in sides.items() if side is Side.ZONE}
+    ends = {"shopper", "platform", "processor"} | {place for place, side in sides.items() if side is Side.ZONE}
     return [
         f"{flow.source} → {flow.target}: {flow.data}"
         for flow in flows

@@ -13,6 +13,8 @@ from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
 from vault_zone import fields_pages, internal_api, keys_api, public_pages
+from vault_zone.delegation import acp
+from vault_zone.delegation.desk import Desk
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
@@ -34,11 +36,13 @@ def internal_app(zone: Zone) -> App:
 
 
 def public_app(zone: Zone) -> App:
-    """For shoppers' browsers and the processor's webhooks."""
+    """For shoppers' browsers, the processor's webhooks and agent platforms."""
     app = FastAPI(title="Cordon zone, public", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.zone = zone
+    app.state.desk = Desk.of(zone)
     app.include_router(public_pages.router)
     app.include_router(fields_pages.router)
+    app.include_router(acp.router)
     install_error_handlers(app)
     return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
 

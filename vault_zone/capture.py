@@ -5,7 +5,8 @@ What holds for a capture session:
  2. Where the browser that began holds a secret (``opener_digest``), only who proves it claims the link (openers.py). Otherwise
     the first browser that opens it does. Any other is refused from then on.
  3. It takes one card. Token, grant, the session's new state and the events commit together.
- 4. It ends after its time, after too many refused cards, or when a newer link for the same checkout is made.
+ 4. It ends after its time, after too many refused cards, or when a newer link for the same checkout is made. After each
+    refused card but the first, the next is looked at only after a wait, which doubles.
  5. The grant is bound to the session's merchant, checkout, amount as ceiling, and currency.
  6. A link works in its own mode alone: a page of the zone, or fields in a frame of one of the merchant's origins.
  7. Who took a card with it and comes back is told so, and nothing is taken twice.
@@ -37,6 +38,7 @@ from vault_zone.models import capture_session, merchant
 from vault_zone.vault import store_card
 
 MAXIMUM_TRIES = 10  # refused submissions on one link; more looks like card testing
+LONGEST_DELAY_SECONDS = 60  # between two of them
 GRANT_LIFETIME_SECONDS = 900  # the charge follows at once; the rest is for a shopper's slow way back
 RECORD_LIFETIME_SECONDS = 86_400  # a card for one purchase is kept a day, for the processor's questions
 SHOPPER = "shopper"
@@ -77,6 +79,8 @@ class OpenLink:
     return_url: str
     cancel_url: str
     expires_ms: int
+    tries: int = 0  # refused so far
+    next_try_ms: int = 0  # a submission before is not looked at
 
 
 def is_return_address(url: str) -> bool:
@@ -223,8 +227,16 @@ def capture_card(
     return link, grant
 
 
-def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...]) -> int:
-    """Counts a submission that did not validate; at MAXIMUM_TRIES the link ends (4). Returns the tries. Raises LinkRefused."""
+def delay_seconds(tries: int) -> int:
+    """How long after so many refused submissions the next is looked at: 0, 1, 2, 4, 8 … LONGEST_DELAY_SECONDS (4)."""
+    return min(2 ** (tries - 2), LONGEST_DELAY_SECONDS) if tries > 1 else 0
+
+
+def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...], *, not_before_ms: int = 0) -> int:
+    """Counts a submission that did not validate; at MAXIMUM_TRIES the link ends (4). Returns the tries. Raises LinkRefused.
+
+    The next is looked at after its delay, and not before ``not_before_ms``.
+    """
     tries: int = (
         tx.execute(select(capture_session.c.tries).where(capture_session.c.id == link.session)).scalar_one() + 1
     )
@@ -232,7 +244,7 @@ def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...])
     counted = tx.execute(
         update(capture_session)
         .where(capture_session.c.id == link.session, capture_session.c.state == CaptureState.CLAIMED)
-        .values(tries=tries, state=state)
+        .values(tries=tries, state=state, next_try_ms=max(tx.now_ms + delay_seconds(tries) * 1000, not_before_ms))
     )
     if counted.rowcount != 1:  # it took a card, or ended, since the form was read
         raise LinkRefused(LinkRefusal.USED, link.return_url)
@@ -309,6 +321,8 @@ def open_link(row: "Row[Any]") -> OpenLink:
         return_url=row.return_url,
         cancel_url=row.cancel_url,
         expires_ms=row.expires_ms,
+        tries=row.tries,
+        next_try_ms=row.next_try_ms,
     )
 
 

@@ -44,6 +44,7 @@ class CardField(enum.StrEnum):
     CVC = "cvc"
     NAME = "name"
     POSTAL_CODE = "postal_code"
+    CRYPTOGRAM = "cryptogram"
 
 
 class CardProblem(enum.StrEnum):
@@ -386,6 +387,38 @@ class PostalCode(_Shielded[str]):
             del code  # (3)
             raise CardInvalid(CardField.POSTAL_CODE, problem)
         return cls(code)
+
+
+@final
+class Cryptogram(_Shielded[tuple[str, str | None]]):
+    """What proves one use of a network token, and the indicator (ECI) that came with it. `expose` gives (cryptogram, ECI).
+
+    The networks send 20 or 24 bytes in base64, or a dynamic code of three digits or more.
+    """
+
+    __slots__ = ()
+    _FORM: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9+/_=-]{3,64}")
+    _INDICATOR: ClassVar[re.Pattern[str]] = re.compile(r"[0-9]{1,2}")
+
+    @classmethod
+    def parse(cls, text: str, indicator: str | None = None) -> Self:
+        """The cryptogram in `text`. Raises CardInvalid."""
+        held = (text.strip(" "), indicator)
+        del text, indicator
+        problem = cls._problem(*held)
+        if problem is not None:
+            del held  # (3)
+            raise CardInvalid(CardField.CRYPTOGRAM, problem)
+        return cls(held)
+
+    @classmethod
+    def _problem(cls, cryptogram: str, indicator: str | None) -> CardProblem | None:
+        if not cryptogram:
+            return CardProblem.MISSING
+        if len(cryptogram) > 64:
+            return CardProblem.TOO_LONG
+        formed = cls._FORM.fullmatch(cryptogram) and (indicator is None or cls._INDICATOR.fullmatch(indicator))
+        return None if formed else CardProblem.WRONG_FORM
 
 
 @final

@@ -29,7 +29,7 @@ from tokenization.clock import Clock
 from tokenization.ids import new_id
 from tokenization.money import Money
 from tokenization.wire import FINAL_CHARGE_STATES, CardSummary, Charge, ChargeRequest, ChargeState
-from vault_zone.card import Card, Cvc
+from vault_zone.card import Card, Cryptogram, Cvc
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
 from vault_zone.key_rows import ORIGIN
@@ -240,13 +240,14 @@ class ChargeEngine:
         return _Intent(charge_id, card)
 
     @staticmethod
-    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | None) -> ProcessorCharge:
+    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | Cryptogram | None) -> ProcessorCharge:
         return ProcessorCharge(
             reference=intent.charge,
             merchant=asked.merchant,
             amount=Money(asked.amount_minor, asked.currency),
             card=intent.card,
-            cvc=code,
+            cvc=code if isinstance(code, Cvc) else None,
+            cryptogram=code if isinstance(code, Cryptogram) else None,
             return_url=asked.return_url,
         )
 

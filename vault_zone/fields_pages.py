@@ -6,6 +6,7 @@ What holds:
     cookie, which a browser may not give to a frame, and never in an address.
  3. Only the frame's own script is heard: a request that a browser says came from another site is refused.
  4. No answer holds anything that was typed.
+ 5. Each submission passes the same defence against card testing as on the card page; answers bring the next one's puzzle.
 """
 
 from typing import Annotated
@@ -15,16 +16,17 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from audit.transaction import DatabaseBusy
 from tokenization.edge import error_body
-from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, find_row
+from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, OpenLink, find_row
 from vault_zone.capture_form import FormRefused, parse_form_body
+from vault_zone.card_testing import defence_of
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.openers import claim_by_opener
 from vault_zone.pages.fields import FieldsView, fields_manifest, frame_headers, render_fields
 from vault_zone.pages.render import OPEN_TO_ALL, NoticeKind, NoticeView, render_notice, security_headers
-from vault_zone.public_pages import BodyIn
+from vault_zone.public_pages import AddressIn, BodyIn
 from vault_zone.runtime import Zone
-from vault_zone.submission import CardRefused, submit_card
+from vault_zone.submission import CardRefused, NotLookedAt, submit_card
 
 router = APIRouter(prefix="/fields")
 MANIFEST_CACHE_SECONDS = 300
@@ -85,7 +87,7 @@ async def get_fields(secret: str, zone: ZoneIn) -> Response:
 
 
 @router.post("/{secret}/claim")
-async def post_claim(secret: str, zone: ZoneIn, request: Request, body: BodyIn) -> Response:
+async def post_claim(secret: str, zone: ZoneIn, request: Request, body: BodyIn, address: AddressIn) -> Response:
     """Claims the session for the frame that shows the opener (2); says so if its card was taken already."""
     if not is_own_request(request, zone):
         return _refusal(zone, "not_same_site", 403)
@@ -94,23 +96,41 @@ async def post_claim(secret: str, zone: ZoneIn, request: Request, body: BodyIn) 
         claimed = await zone.database.change(lambda tx: claim_by_opener(tx, secret, opener, FIELDS))
     except (LinkRefused, FormRefused, KeyUnavailable, DatabaseBusy) as failure:
         return _failed(zone, failure)
-    state = "captured" if claimed.captured else "claimed"
-    return _answer(zone, {"state": state, "claim": claimed.claim, "session": claimed.link.session})
+    content: dict[str, object] = {"claim": claimed.claim, "session": claimed.link.session}
+    if claimed.captured:
+        return _answer(zone, {"state": "captured", **content})
+    return await _with_defence(zone, claimed.link, address, {"state": "claimed", **content})
 
 
 @router.post("/{secret}/card")
-async def post_card(secret: str, zone: ZoneIn, request: Request, body: BodyIn, claim: ClaimIn) -> Response:
+async def post_card(
+    secret: str, zone: ZoneIn, request: Request, body: BodyIn, address: AddressIn, claim: ClaimIn
+) -> Response:
     """Takes the card; sent again, it comes to the same end. What is wrong is named by field and code."""
     if not is_own_request(request, zone):
         return _refusal(zone, "not_same_site", 403)
     try:
-        submitted = await submit_card(zone, secret, claim, body, FIELDS)
+        submitted = await submit_card(zone, secret, claim, body, address=address, mode=FIELDS)
     except (LinkRefused, FormRefused, KeyUnavailable, DatabaseBusy) as failure:
         return _failed(zone, failure)
+    if isinstance(submitted, NotLookedAt):
+        return await _with_defence(zone, submitted.link, address, {"state": "wait"}, 429, submitted.again_ms)
     if isinstance(submitted, CardRefused):
         problems = {field.value: code.value for field, code in submitted.errors.codes.items()}  # (4)
-        return _answer(zone, {"state": "refused", "problems": problems}, 422)
+        return await _with_defence(zone, submitted.link, address, {"state": "refused", "problems": problems}, 422)
     return _answer(zone, {"state": "captured", "session": submitted.link.session})
+
+
+async def _with_defence(
+    zone: Zone, link: OpenLink, address: str, content: dict[str, object], status: int = 200, again_ms: int = 0
+) -> JSONResponse:
+    """The answer with the puzzle for the next submission, and how long it has to wait (5)."""
+    try:
+        defence = await defence_of(zone, link, address)
+    except (LinkRefused, KeyUnavailable) as failure:
+        return _failed(zone, failure)
+    wait_seconds = max(0, -(-(max(defence.again_ms, again_ms) - zone.clock()) // 1000))
+    return _answer(zone, {**content, "puzzle": defence.puzzle._asdict(), "wait_seconds": wait_seconds}, status)
 
 
 def _failed(zone: Zone, failure: Exception) -> JSONResponse:

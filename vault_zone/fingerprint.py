@@ -29,3 +29,9 @@ async def fingerprint_of(keys: KeyRing, merchant: str, pan: Pan) -> Fingerprint:
     key_id, key = await keys.ready(merchant, Purpose.FINGERPRINT)
     blinded = hmac.digest(key, pan.expose(Exposure.FINGERPRINT).encode(), "sha256")
     return Fingerprint(key_id, letters_of(await keys.ask(lambda: keys.provider.mac(merchant, blinded))))  # (1) (2)
+
+
+def neighbours_of(key: bytes, pan: Pan) -> str:
+    """A keyed digest of the first six and last four digits, which every guess at one number shares: for counting guesses."""
+    digits = pan.expose(Exposure.FINGERPRINT)
+    return letters_of(hmac.digest(key, f"neighbours.{digits[:6]}.{digits[-4:]}".encode(), "sha256"))

@@ -52,6 +52,8 @@ def create_grant(
             expires_ms=expires_ms,
             created_ms=tx.now_ms,
             uses_left=uses,
+            processor=processor,
+            needs_code=needs_code,
             revoked_ms=None,
         )
     )

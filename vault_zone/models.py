@@ -195,11 +195,28 @@ idempotency = Table(
     Column("caller", String(80), primary_key=True),
     Column("key_digest", String(64), primary_key=True),
     Column("fingerprint", String(64), nullable=False),  # keyed: a plain hash of the body would be a hash of a card
+    Column("key_id", String(40), nullable=True),  # the key that the fingerprint was made with
     Column("status", Integer, nullable=True),  # null while the first call is in flight
     Column("answer", Text, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_idempotency_expires", "expires_ms"),
+)
+
+agent_platform = Table(
+    "agent_platform",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("bearer_digest", String(64), nullable=False, unique=True),  # of 256 random bits
+    Column("signature_algorithm", String(10), nullable=True),  # ed25519, or es256; null where requests are not signed
+    Column("signature_key", Text, nullable=True),  # public, PEM
+    Column("protocols", Text, nullable=False),  # JSON: acp, ucp
+    Column("merchants", Text, nullable=False),  # JSON: for whom it may hand over cards
+    Column("ceiling_minor", BigInteger, nullable=True),  # of a token whose protocol carries no amount
+    Column("currency", String(3), nullable=True),  # of that ceiling
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=True),
 )
 
 velocity_counter = Table(

@@ -11,8 +11,10 @@ from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
+from vault_zone.addresses import client_address
 from vault_zone.capture import PAGE, LinkRefusal, LinkRefused, OpenLink, claim_link, finished_link
 from vault_zone.capture_form import FormRefused, SafeValues, parse_form_body
+from vault_zone.card_testing import defence_of
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.internal_api import ZoneIn
 from vault_zone.key_rows import ORIGIN
@@ -30,7 +32,7 @@ from vault_zone.pages.render import (
 )
 from vault_zone.processors.port import WebhookRefused
 from vault_zone.runtime import Zone
-from vault_zone.submission import CardRefused, submit_card
+from vault_zone.submission import CardRefused, CardTaken, NotLookedAt, submit_card
 
 router = APIRouter()
 log = structlog.get_logger("vault_zone")
@@ -59,10 +61,11 @@ async def body_of(request: Request) -> bytes:
 
 
 BodyIn = Annotated[bytes, Depends(body_of)]
+AddressIn = Annotated[str, Depends(client_address)]
 
 
 @router.get("/capture/{secret}")
-async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Response:
+async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """The card page. The first browser to open it claims the link; another one gets a notice."""
     try:
         link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
@@ -71,7 +74,14 @@ async def get_card_page(secret: str, zone: ZoneIn, claim: ClaimIn = None) -> Res
         if finished is not None:  # the back button, or a reload after the answer was lost
             return _notice_page(zone, NoticeKind.RECEIVED, _way_back(finished), 200)
         return _refusal_page(zone, refused)
-    answer = _card_page(zone, link, secret)
+    try:
+        answer = await _card_page(zone, link, secret, address)
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    except KeyUnavailable:
+        answer = _notice_page(
+            zone, NoticeKind.UNAVAILABLE, None, 503
+        )  # with the cookie: the link is this browser's already
     _set_claim(answer, zone, secret, claimed)
     return answer
 
@@ -86,24 +96,26 @@ async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
         return _refusal_page(zone, refused)
     except FormRefused:
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
+    except DatabaseBusy:
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
     answer = RedirectResponse(f"/capture/{secret}", 303, _headers(zone, None))
     _set_claim(answer, zone, secret, claimed.claim)
     return answer
 
 
 @router.post("/capture/{secret}")
-async def post_card(secret: str, zone: ZoneIn, body: BodyIn, claim: ClaimIn = None) -> Response:
+async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
     try:
-        submitted = await submit_card(zone, secret, claim, body)
+        submitted = await submit_card(zone, secret, claim, body, address=address)
+        if not isinstance(submitted, CardTaken):
+            return await _card_page(zone, submitted.link, secret, address, submitted)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
     except (KeyUnavailable, DatabaseBusy):
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
-    if isinstance(submitted, CardRefused):
-        return _card_page(zone, submitted.link, secret, submitted, status=422)
     return RedirectResponse(_way_back(submitted.link), 303, _headers(zone, submitted.link.return_url))
 
 
@@ -140,9 +152,14 @@ async def get_health(zone: ZoneIn) -> dict[str, str]:
     return {"status": "ok" if zone.sequencer.is_writable() else "degraded"}
 
 
-def _card_page(
-    zone: Zone, link: OpenLink, secret: str, refused: CardRefused | None = None, status: int = 200
+async def _card_page(
+    zone: Zone, link: OpenLink, secret: str, address: str, back: CardRefused | NotLookedAt | None = None
 ) -> HTMLResponse:
+    defence = await defence_of(zone, link, address)
+    now_ms = zone.clock()
+    again_ms = max(defence.again_ms, back.again_ms if isinstance(back, NotLookedAt) else 0)
+    wait_seconds = max(0, -(-(again_ms - now_ms) // 1000))
+    status = 200 if back is None else 422 if isinstance(back, CardRefused) else 429
     view = CardPageView(
         merchant_name=link.merchant_name,
         amount_text=link.amount.text(),
@@ -151,10 +168,16 @@ def _card_page(
         cancel_url=link.cancel_url,
         expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
         sandbox=zone.processor.is_sandbox,
-        errors=refused.errors if refused else None,
-        safe_values=refused.safe_values if refused else SafeValues(),
+        errors=back.errors if isinstance(back, CardRefused) else None,
+        safe_values=back.safe_values if isinstance(back, CardRefused) else SafeValues(),
+        puzzle=defence.puzzle,
+        too_many_tries=isinstance(back, NotLookedAt),
+        wait_seconds=wait_seconds,
     )
-    return HTMLResponse(render_card_page(view), status, _headers(zone, link.return_url))
+    headers = _headers(zone, link.return_url)
+    if wait_seconds:
+        headers["Retry-After"] = str(wait_seconds)
+    return HTMLResponse(render_card_page(view), status, headers)
 
 
 def _set_claim(answer: Response, zone: Zone, secret: str, claim: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -27,6 +27,9 @@ from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
+from vault_zone.velocity import sweep_counters
+from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
+from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
@@ -46,14 +49,16 @@ class Zone:
     sequencer: Sequencer
     engine: ChargeEngine
     refused_webhooks: Tally
+    limits: VelocityPolicy = field(default_factory=VelocityPolicy)
 
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
+    Raises SettingsRefused, KeyRefused, SequencerRunning, LogDamaged, and whatever the database says when it cannot be reached.
     """
+    limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
     provider = open_provider(settings.keys, settings.environment)
     async with AsyncExitStack() as stack:
         stack.callback(provider.close)
@@ -84,7 +89,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock))
+                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), limits)
             finally:
                 for task in background:
                     task.cancel()
@@ -99,6 +104,7 @@ async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCo
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
             await database.change(erase_expired)
+            await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))

@@ -1,5 +1,7 @@
 """Security codes between capture and authorization: in memory only, sealed, one use, bounded in time (PCI DSS 3.3.1, 3.3.2).
 
+The cryptogram of a network token is one too: it authenticates one payment, and is kept in no other way.
+
 What holds:
  1. A code is never written anywhere; a process that ends takes its codes with it.
  2. While held it is sealed under a key that exists only in this process.
@@ -7,9 +9,10 @@ What holds:
  4. Past its time it is gone, and what asks for it fails closed.
 """
 
+import json
 from collections.abc import Callable
 
-from vault_zone.card import Cvc, Exposure
+from vault_zone.card import Cryptogram, Cvc, Exposure
 from vault_zone.hazmat.seal import new_key, seal, unseal
 
 LIFETIME_SECONDS = 600  # ten minutes: long enough to come back from the merchant's page, short enough to be worthless
@@ -28,22 +31,26 @@ class SecurityCodes:
     def __repr__(self) -> str:
         return f"SecurityCodes({len(self._held)} held)"
 
-    def hold(self, grant: str, cvc: Cvc) -> None:
-        """Holds the code for the grant's one authorization; one that was taken before keeps the time it had."""
+    def hold(self, grant: str, code: Cvc | Cryptogram, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
+        """Holds the code for the grant's one authorization; one that was taken before keeps the time it had.
+
+        ``lifetime_seconds`` may be shorter than LIFETIME_SECONDS, never longer.
+        """
         self.forget_expired()
-        deadline = self._deadlines.pop(grant, self._now_seconds() + LIFETIME_SECONDS)
+        deadline = self._deadlines.pop(grant, self._now_seconds() + min(lifetime_seconds, LIFETIME_SECONDS))
         if len(self._held) >= MAXIMUM_HELD:
             del self._held[next(iter(self._held))]  # the oldest; its shopper will be asked again
-        sealed = seal(self._key, cvc.expose(Exposure.SEAL).encode(), ("cvc", grant))
+        sealed = seal(self._key, json.dumps(code.expose(Exposure.SEAL)).encode(), ("code", grant))
         self._held[grant] = (deadline, sealed)
 
-    def take(self, grant: str) -> Cvc | None:
+    def take(self, grant: str) -> Cvc | Cryptogram | None:
         """The code, once (3); None when it is gone (4)."""
         held = self._held.pop(grant, None)
         if held is None or held[0] <= self._now_seconds():
             return None
         self._deadlines[grant] = held[0]
-        return Cvc.parse(unseal(self._key, held[1], ("cvc", grant)).decode(), None)
+        content = json.loads(unseal(self._key, held[1], ("code", grant)))
+        return Cvc.parse(content, None) if isinstance(content, str) else Cryptogram.parse(*content)
 
     def forget(self, grant: str) -> None:
         """Erases the code of a grant that will not be charged."""

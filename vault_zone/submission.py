@@ -9,6 +9,7 @@ What holds for a sending:
 
 from dataclasses import dataclass
 
+from audit.transaction import Transaction
 from tokenization.clock import as_datetime
 from vault_zone.capture import (
     PAGE,
@@ -22,8 +23,10 @@ from vault_zone.capture import (
     finished_link,
 )
 from vault_zone.capture_form import FormErrors, SafeValues, parse_capture_form, parse_form_body, safe_values
-from vault_zone.fingerprint import fingerprint_of
+from vault_zone.card import Card
+from vault_zone.card_testing import Submission, TryLater, begin_submission, refuse_over_limit
 from vault_zone.runtime import Zone
+from vault_zone.velocity import VelocityExceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,26 @@ class CardRefused:
     safe_values: SafeValues
 
 
-Submitted = CardTaken | CardRefused
+@dataclass(frozen=True, slots=True)
+class NotLookedAt:
+    """Too many tries, or too early a one (card_testing.py): the card was not judged. Not before ``again_ms`` is the next."""
+
+    link: OpenLink
+    again_ms: int
 
 
-async def submit_card(zone: Zone, secret: str, claim: str | None, body: bytes, mode: Mode = PAGE) -> Submitted:
-    """Takes the card of a form's body, or says what to mend.
+Submitted = CardTaken | CardRefused | NotLookedAt
+
+
+async def submit_card(
+    zone: Zone, secret: str, claim: str | None, body: bytes, *, address: str, mode: Mode = PAGE
+) -> Submitted:
+    """Takes the card of a form's body, or says what to mend. ``address`` is the client's (addresses.py).
 
     Raises LinkRefused, FormRefused (no form of ours), KeyUnavailable, KeyDestroyed, DatabaseBusy.
     """
     try:
-        return await _submit(zone, secret, claim, body, mode)
+        return await _submit(zone, secret, claim, body, address, mode)
     except LinkRefused as refused:
         if refused.refusal is not LinkRefusal.USED:
             raise
@@ -61,20 +74,44 @@ async def submit_card(zone: Zone, secret: str, claim: str | None, body: bytes, m
         return CardTaken(finished)  # (4)
 
 
-async def _submit(zone: Zone, secret: str, claim: str | None, body: bytes, mode: Mode) -> Submitted:
+async def _submit(zone: Zone, secret: str, claim: str | None, body: bytes, address: str, mode: Mode) -> Submitted:
     now_ms = zone.clock()
     link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms, mode))  # (1)
     fields = parse_form_body(body)
-    captured = parse_capture_form(fields, as_datetime(now_ms))
-    if isinstance(captured, FormErrors):
-        broken = tuple(f"{field.value}:{code.value}" for field, code in captured.codes.items())
-        await zone.database.change(lambda tx: count_refused_card(tx, link, broken))  # (3)
-        return CardRefused(link, captured, safe_values(fields))
-    mark = await fingerprint_of(zone.keys, link.merchant, captured.card.pan)
-    link, grant = await zone.keys.change(
-        lambda tx: capture_card(
-            tx, zone.keys, secret=secret, claim=claim, card=captured.card, fingerprint=mark, mode=mode
+    try:
+        submission = await begin_submission(zone, link, fields, address)
+        captured = parse_capture_form(fields, as_datetime(now_ms))
+        if isinstance(captured, FormErrors):
+            await zone.database.change(lambda tx: _refuse(tx, submission, captured))  # (3)
+            return CardRefused(link, captured, safe_values(fields))
+        link, grant = await zone.keys.change(
+            lambda tx: _take(tx, zone, submission, secret=secret, claim=claim, card=captured.card, mode=mode)
         )
-    )
+    except VelocityExceeded as exceeded:
+        over = exceeded
+        await zone.database.change(lambda tx: refuse_over_limit(tx, link, over))
+        return NotLookedAt(link, 0)
+    except TryLater as later:
+        return NotLookedAt(link, later.again_ms)
     zone.codes.hold(grant, captured.cvc)  # (2)
     return CardTaken(link)
+
+
+def _refuse(tx: Transaction, submission: Submission, errors: FormErrors) -> None:
+    submission.count(tx)
+    broken = tuple(f"{field.value}:{code.value}" for field, code in errors.codes.items())
+    count_refused_card(tx, submission.link, broken)
+
+
+def _take(
+    tx: Transaction,
+    zone: Zone,
+    submission: Submission,
+    *,
+    secret: str,
+    claim: str | None,
+    card: Card,
+    mode: Mode,
+) -> tuple[OpenLink, str]:
+    submission.count(tx)
+    return capture_card(tx, zone.keys, secret=secret, claim=claim, card=card, fingerprint=submission.mark, mode=mode)

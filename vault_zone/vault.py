@@ -24,6 +24,7 @@ from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
 
 CARD = "card"
+NETWORK_TOKEN = "network_token"  # nosec B105  # a kind of card number, not a secret
 ERASE_LIMIT = 200  # cards in one transaction; the next pass takes the rest
 
 
@@ -48,27 +49,19 @@ def store_card(
     ``source``: page, fields, wallet, acp or ucp. ``fingerprint`` is had before, from KeyRing.fingerprint(). ``shopper`` is
     given for a card that its holder agreed to have saved.
     """
-    token = new_token()
-    key_id, key = keys.sealing_key(tx, merchant)
-    sealed = seal(key, _plaintext(card), bound_to(token, merchant, key_id, PADDED), PADDED)  # (2)
-    tx.execute(
-        card_record.insert().values(
-            token=token,
-            merchant=merchant,
-            key_id=key_id,  # (3)
-            format=PADDED,
-            sealed=sealed,  # (1)
-            kind=CARD,
-            source=source,
-            brand=card.pan.brand,
-            last4=card.pan.last4,
-            shopper=shopper,
-            fingerprint=fingerprint.digest if fingerprint else None,
-            fingerprint_key_id=fingerprint.key_id if fingerprint else None,
-            created_ms=tx.now_ms,
-            expires_ms=expires_ms,
-        )
+    row = record_row(
+        keys.sealing_key(tx, merchant),
+        merchant=merchant,
+        card=card,
+        created_ms=tx.now_ms,
+        expires_ms=expires_ms,
+        source=source,
     )
+    token: str = row["token"]
+    row["shopper"] = shopper
+    row["fingerprint"] = fingerprint.digest if fingerprint else None
+    row["fingerprint_key_id"] = fingerprint.key_id if fingerprint else None
+    tx.execute(card_record.insert().values(row))
     tx.record(
         Event(
             type=EventType.TOKEN_CREATED,
@@ -81,6 +74,34 @@ def store_card(
         )
     )
     return token
+
+
+def record_row(
+    sealing_key: tuple[str, bytes],
+    *,
+    merchant: str,
+    card: Card,
+    created_ms: int,
+    expires_ms: int,
+    source: str,
+    kind: str = CARD,
+) -> dict[str, Any]:
+    """A card's row under a fresh token. ``sealing_key`` is from KeyRing.sealing_key() in the transaction that inserts it."""
+    token = new_token()
+    key_id, key = sealing_key
+    return {
+        "token": token,
+        "merchant": merchant,
+        "key_id": key_id,  # (3)
+        "format": PADDED,
+        "sealed": seal(key, _plaintext(card), bound_to(token, merchant, key_id, PADDED), PADDED),  # (1) (2)
+        "kind": kind,
+        "source": source,
+        "brand": card.pan.brand,
+        "last4": card.pan.last4,
+        "created_ms": created_ms,
+        "expires_ms": expires_ms,
+    }
 
 
 def open_card(connection: Connection, keys: KeyRing, *, token: str, merchant: str, now_ms: int) -> Card:
@@ -115,14 +136,18 @@ def pan_of(content: bytes) -> Pan:
 
 
 def erase_expired(tx: Transaction) -> int:
-    """Erases the sealed bytes of cards past their time (PCI DSS 3.2.1); returns how many. The row stays for the record."""
+    """Erases cards past their time, fingerprints with them (PCI DSS 3.2.1); returns how many. The row stays for the record."""
     due = tx.execute(
         select(card_record.c.token, card_record.c.merchant)
         .where(card_record.c.expires_ms <= tx.now_ms, card_record.c.sealed != b"")
         .limit(ERASE_LIMIT)
     ).all()
     for row in due:
-        tx.execute(update(card_record).where(card_record.c.token == row.token).values(sealed=b""))
+        tx.execute(
+            update(card_record)
+            .where(card_record.c.token == row.token)
+            .values(sealed=b"", fingerprint=None, fingerprint_key_id=None)
+        )
         tx.record(
             Event(
                 type=EventType.TOKEN_ERASED,

@@ -12,7 +12,13 @@ REQUIREMENTS: Final = (
         "reads a card. Each side has its own database and credentials.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
-        shown_by=("tests/vault_zone/test_access.py",),
+        shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
+            ),
+            "tests/vault_zone/test_access.py",
+        ),
         code=("vault_zone/access.py::PERMISSIONS", "vault_zone/access.py::require", "commerce_api/cli/databases.py"),
         duties=(operator("gives the database roles no more than the sides' own databases"),),
     ),

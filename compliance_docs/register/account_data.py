@@ -14,6 +14,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
+            ),
             "tests/vault_zone/test_vault.py",
             "tests/vault_zone/test_security_codes.py",
             *tests(
@@ -42,7 +46,20 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/delegation/test_idempotency.py",
+                "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_network_token_is_charged_with_its_cryptogram_once_and_keeps_none_on_disk",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
+            ),
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
+            *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/journeys/test_an_agent_buys.py",
                 "test_an_agent_buys_and_the_card_is_nowhere_but_on_its_way_to_the_processor",
@@ -119,6 +136,10 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/delegation/test_acp.py",
+                "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
+            ),
+            *tests(
                 "tests/commerce_api/pages/test_render.py",
                 "test_a_card_is_never_shown_by_more_than_four_digits",
             ),
@@ -138,6 +159,11 @@ REQUIREMENTS: Final = (
             ),
             *tests("tests/vault_zone/test_listeners.py", "test_what_is_no_http_is_answered_with_a_fixed_text"),
             *tests("tests/vault_zone/test_last_words.py", "test_no_value_is_in_what_is_said"),
+            *tests(
+                "tests/fuzz/test_corpus.py",
+                "test_every_seed_and_saved_input_is_answered_soon_and_silently",
+                "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds",
+            ),
         ),
         code=(
             "tokenization/wire.py::CardSummary",
@@ -166,6 +192,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/vault_zone/test_capture.py",
                 "test_the_database_holds_the_link_only_as_a_digest_and_the_card_only_sealed",
@@ -192,6 +219,11 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/test_velocity.py", "test_a_counter_names_no_address_no_digit_and_no_fingerprint"),
+            *tests(
+                "tests/vault_zone/delegation/test_idempotency.py",
+                "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
+            ),
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
         ),

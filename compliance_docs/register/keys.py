@@ -4,17 +4,18 @@ from typing import Final
 
 from compliance_docs.model import Owner, Requirement, Status, operator, tests
 
-_LOCAL_ONLY: Final = (
-    "The provider that exists keeps its root key in a file, for development; providers for a key service and for hardware "
-    "modules come behind the same port."
+_NO_CEREMONY_YET: Final = (
+    "The local provider opens with custodians' shares, but there is no command yet to hold the ceremony or to give a share to "
+    "a running zone; until then production uses a key service or a hardware module."
 )
 
 REQUIREMENTS: Final = (
     Requirement(
         number="3.6.1",
         ours="Keys are protected: as strong as what they protect, key-encrypting keys apart from data keys, few places.",
-        control="A 256-bit root key wraps 256-bit data keys, each bound to merchant, purpose and key id. Wrapped keys lie in "
-        "the zone's database, the root key in a file that only its owner may open; a looser file is refused.",
+        control="A merchant's 256-bit wrapping key, in a keystore under a root key, in a key service or in a hardware token, "
+        "wraps 256-bit data keys, each bound to merchant, purpose and key id. Wrapped keys lie in the zone's database, "
+        "wrapping keys never. A key file that others can read is refused.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
@@ -23,7 +24,7 @@ REQUIREMENTS: Final = (
             *tests("tests/vault_zone/test_key_life.py"),
         ),
         code=("vault_zone/hazmat/local.py::LocalKeys", "vault_zone/keyring.py::KeyRing"),
-        deferral=_LOCAL_ONLY,
+        deferral=_NO_CEREMONY_YET,
         duties=(operator("keeps the root key away from the database's backups and from who administers the database"),),
     ),
     Requirement(
@@ -41,13 +42,19 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.6.1.2",
         ours="A secret key is stored encrypted under a key at least as strong, in a hardware module, or as full-length parts.",
-        control="Data keys are stored wrapped by the root key only.",
+        control="Data keys are stored wrapped only; wrapping keys in a token or key service which they cannot leave, or "
+        "sealed under a root key that exists in Shamir shares of full length (SLIP-39) and on no disk. A development root key "
+        "lies in a file, and production refuses it.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_vault.py",),
+        shown_by=(
+            "tests/vault_zone/hazmat/test_vault_transit.py",
+            "tests/vault_zone/hazmat/test_pkcs11_token.py",
+            "tests/vault_zone/hazmat/test_local.py",
+            "tests/vault_zone/test_vault.py",
+        ),
         code=("vault_zone/keyring.py::KeyRing", "vault_zone/hazmat/provider.py::KeyProvider"),
-        deferral="The root key itself lies whole in its file. Custodians' shares (full-length parts or Shamir) and hardware "
-        "modules come with the other providers; until then the local provider suits development only.",
+        deferral=_NO_CEREMONY_YET,
     ),
     Requirement(
         number="3.6.1.3",
@@ -55,15 +62,20 @@ REQUIREMENTS: Final = (
         control="No command and no interface shows a key; key files are created for their owner only and never overwritten.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/hazmat/test_local.py", "tests/vault_zone/test_access.py"),
+        shown_by=(
+            "tests/vault_zone/hazmat/test_pkcs11_token.py",
+            "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_local.py",
+            "tests/vault_zone/test_access.py",
+        ),
         code=("vault_zone/hazmat/local.py::create_development_root",),
-        deferral=_LOCAL_ONLY,
+        deferral=_NO_CEREMONY_YET,
         duties=(operator("names the custodians and gives nobody else the account under which the zone runs"),),
     ),
     Requirement(
         number="3.6.1.4",
         ours="Keys lie in as few places as possible.",
-        control="One root key file, one table of wrapped keys; opened keys live in the zone's process alone.",
+        control="One keystore, key service or token, and one table of wrapped keys; opened keys live in the zone's process.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=tests("tests/compliance_docs/test_flows.py", "test_every_table_is_in_one_store"),
@@ -93,13 +105,17 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.3",
         ours="Keys are stored securely.",
-        control="As under 3.6.1: wrapped in the database, root key in an owner-only file; a file that others can read stops "
-        "the start.",
+        control="As under 3.6.1. A provider that does not answer makes keys unavailable, never others take their place; key "
+        "files that others can read stop the start.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/hazmat/test_local.py", "tests/vault_zone/test_vault.py"),
+        shown_by=(
+            "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_local.py",
+            "tests/vault_zone/test_vault.py",
+        ),
         code=("vault_zone/hazmat/local.py::LocalKeys.open",),
-        deferral=_LOCAL_ONLY,
+        deferral=_NO_CEREMONY_YET,
     ),
     Requirement(
         number="3.7.4",
@@ -110,6 +126,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            "tests/vault_zone/hazmat/test_provider_contract.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
             *tests("tests/vault_zone/test_rekeying.py"),
@@ -130,6 +147,9 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            "tests/vault_zone/hazmat/test_pkcs11_token.py",
+            "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_local.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
             *tests("tests/vault_zone/test_rekeying.py"),
@@ -139,21 +159,26 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.6",
         ours="Where people handle keys in clear, two have to act and neither knows the whole.",
-        control="No operation asks a person to type or carry a key.",
+        control="The local provider's root key is made in shares; fewer than the threshold open nothing and tell nothing, and "
+        "a threshold of one is refused.",
         owner=Owner.OPERATOR,
-        status=Status.DEFERRED,
-        code=("vault_zone/cli/setup.py",),
-        deferral="Split knowledge comes with custodians' shares; today who can read the root key file has all of it.",
-        duties=(operator("until then treats the root key file as a key in clear"),),
+        status=Status.PARTLY,
+        shown_by=("tests/vault_zone/hazmat/test_local.py",),
+        code=("vault_zone/hazmat/shares.py", "vault_zone/hazmat/ceremony.py"),
+        deferral=_NO_CEREMONY_YET,
+        duties=(operator("gives each share to another person, and lets nobody hold two"),),
     ),
     Requirement(
         number="3.7.7",
         ours="Nobody can put another key in a key's place.",
         control="A wrapped key opens only for its merchant, purpose and key id; a replaced key or row fails to open and is "
-        "never fallen back from. A root key file is never overwritten.",
+        "never fallen back from. A keystore that a holder of the root key did not write is refused, and key files are never "
+        "overwritten.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_local.py",
             *tests("tests/vault_zone/test_vault.py"),
             *tests("tests/vault_zone/test_seal.py", "test_another_key_or_another_field_does_not_open"),
         ),

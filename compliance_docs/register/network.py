@@ -209,6 +209,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            "tests/vault_zone/hazmat/test_vault_transit.py",
             *tests(
                 "tests/vault_zone/pages/test_render.py",
                 "test_transport_security_is_demanded_over_https_alone",

@@ -27,6 +27,10 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/test_velocity.py",
+                "test_each_limit_lets_its_maximum_through_and_no_more_until_its_window_is_over",
+            ),
+            *tests(
                 "tests/vault_zone/pages/test_render.py",
                 "test_no_text_changes_the_structure_of_the_page",
                 "test_the_policy_allows_nothing_but_this_site_and_the_return",
@@ -47,6 +51,7 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_listeners.py",
             "tests/vault_zone/test_connections.py",
             "tests/vault_zone/test_last_words.py",
+            "tests/fuzz/test_corpus.py",
         ),
         code=(
             "tokenization/edge.py",

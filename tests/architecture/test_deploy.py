@@ -67,6 +67,14 @@ def soft_spots(compose: Compose) -> list[str]:
     return wrong
 
 
+def swappable(compose: Compose) -> list[str]:
+    """What keeps the zone's memory from being locked, or lets a core or a page of it reach a disk."""
+    zone = services(compose)["zone"]
+    kept = {"core": 0, "memlock": -1}
+    limits = [f"zone {name}" for name, limit in kept.items() if zone.get("ulimits", {}).get(name) != limit]
+    return limits + (["zone swap"] if zone.get("memswap_limit") != zone.get("mem_limit") else [])
+
+
 def unwatched(compose: Compose) -> list[str]:
     """Services that run on and are not asked whether they are well."""
     running = {name: service for name, service in services(compose).items() if service.get("restart") != "no"}
@@ -135,6 +143,7 @@ CHECKS = [
     open_networks,
     shared_networks,
     soft_spots,
+    swappable,
     unwatched,
     secrets_in_sight,
     public_ports,
@@ -175,6 +184,9 @@ def _set(compose: Compose, path: str, value: Any) -> None:
         (soft_spots, "services/commerce/user", "root"),
         (soft_spots, "services/zone/privileged", True),
         (soft_spots, "services/auditor/network_mode", "host"),
+        (swappable, "services/zone/ulimits/memlock", 8388608),
+        (swappable, "services/zone/ulimits/core", -1),
+        (swappable, "services/zone/memswap_limit", "2g"),
         (unwatched, "services/zone/healthcheck", {"disable": True}),
         (secrets_in_sight, "services/zone/environment/API_KEY", "abc"),
         (secrets_in_sight, "services/zone-database/environment/POSTGRES_PASSWORD", "abc"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,8 +18,7 @@ from vault_zone.hazmat.process import Measure, Outcome, judge_swap
 
 NOBODY = 65534
 USER = (str(NOBODY),) if os.geteuid() == 0 else ()  # root may attach to anything: what is shown is about everybody else
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="the measures are Linux's")
-pytestmark = needs_linux
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the measures are Linux's")
 
 
 class Child(NamedTuple):
@@ -74,11 +74,11 @@ def test_a_process_that_does_not_harden_itself_is_found_by_the_same_check() -> N
         assert gaps(soft.said) >= {"no_new_rights", "files_private", "input_empty"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="locking without a limit is root's")
-def test_memory_is_locked_where_the_system_allows_it() -> None:
+def test_memory_is_locked_where_the_system_allows_it_and_only_there() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     with child("hardened") as hardened:
         kilobytes = int(hardened.said["status"]["VmLck"].removesuffix(" kB"))
-    assert (hardened.said["measures"]["no_swap"], kilobytes > 10_000) == ("held", True)
+    assert (kilobytes > 10_000) == (os.geteuid() == 0 or most == resource.RLIM_INFINITY)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,10 @@ def test_an_aborted_process_leaves_no_core(tmp_path: Path) -> None:
     assert not dumped_core("hardened", tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="where the limit is 0 for everybody, only root can raise it")
-def test_a_process_that_does_not_harden_itself_leaves_a_core(tmp_path: Path) -> None:
-    assert dumped_core("soft", tmp_path)
+def test_a_process_that_does_not_harden_itself_leaves_a_core_where_the_system_makes_any(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    is_piped = Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8").startswith("|")
+    assert dumped_core("soft", tmp_path) == (os.geteuid() == 0 or most != 0 or is_piped)
 
 
 def test_the_report_names_each_measure_and_its_remedy_in_words() -> None:

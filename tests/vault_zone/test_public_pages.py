@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.vault_zone.puzzles import unanswered
 from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.world import ACTOR, AMEX, VISA, World, capture_request, charge_request, zone_world
 from vault_zone.app import public_app
@@ -17,6 +18,7 @@ from vault_zone.capture import MAXIMUM_TRIES, open_session
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.models import card_record
 from vault_zone.processors.port import ProcessorEvent, WebhookRefused
+from vault_zone.puzzle import OLDEST_AGE_SECONDS
 
 pytestmark = pytest.mark.anyio
 FORM = {
@@ -102,9 +104,12 @@ async def test_a_link_opened_elsewhere_or_made_up_or_too_late_shows_what_to_do(w
 
 async def test_guessing_cards_on_one_link_comes_to_an_end(world: World) -> None:
     async with browser(world) as shopper:
-        link = await link_of(world)
-        await shopper.get(link)
-        answers = [(await shopper.post(link, data={**FORM, "cvc": "7"})).status_code for _ in range(MAXIMUM_TRIES + 2)]
+        link = await link_of(world, lifetime_seconds=3_600)
+        page, answers = await shopper.get(link), []
+        for _ in range(MAXIMUM_TRIES + 2):
+            world.clock.advance(OLDEST_AGE_SECONDS)
+            page = await shopper.post(link, data={**FORM, "cvc": "7", **unanswered(page.text)})
+            answers.append(page.status_code)
         assert answers == [422] * MAXIMUM_TRIES + [410, 410]
 
 

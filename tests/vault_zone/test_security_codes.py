@@ -7,11 +7,11 @@ import pytest
 
 from tests.requirement import requirement
 from tests.vault_zone.world import TestClock
-from vault_zone.card import Cvc, Exposure
+from vault_zone.card import Cryptogram, Cvc, Exposure
 from vault_zone.security_codes import LIFETIME_SECONDS, MAXIMUM_HELD, SecurityCodes
 
 
-def exposed(code: Cvc | None) -> str | None:
+def exposed(code: Cvc | Cryptogram | None) -> object:
     return code.expose(Exposure.PROCESSOR) if code else None
 
 

@@ -68,6 +68,7 @@ class FakeProcessor:
     before_answering_find: Callable[[], None] | None = None
     record: dict[str, ProcessorAnswer] = field(default_factory=dict)
     seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
+    cryptograms: list[tuple[str, str | None]] = field(default_factory=list)
     calls: int = 0
 
     async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
@@ -82,6 +83,8 @@ class FakeProcessor:
         number = request.card.pan.expose(Exposure.PROCESSOR)
         code = request.cvc.expose(Exposure.PROCESSOR) if request.cvc else None
         self.seen.append((request.reference, request.amount.amount_minor, number, code))
+        if request.cryptogram:
+            self.cryptograms.append(request.cryptogram.expose(Exposure.PROCESSOR))
         self.record.setdefault(request.reference, self._answer(request.reference))
         if self.during:
             self.during()
@@ -121,12 +124,14 @@ class FaultyDatabase(Database):
     changes: int = 0
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
-        """As Database.change, but for the fault."""
-        self.changes += 1
-        if self.crash_at != self.changes:
-            return await super().change(work)
+        """As Database.change, but for the fault. A change that raises writes nothing and does not count."""
+        if self.crash_at != self.changes + 1:
+            result = await super().change(work)
+            self.changes += 1
+            return result
         if self.persisted:
             await super().change(work)
+        self.changes += 1
         raise Crash
 
 

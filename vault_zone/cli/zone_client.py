@@ -91,7 +91,8 @@ class ZoneClient:
             )
         except httpx.TimeoutException:
             raise CommandRefused(
-                f"the zone at {self._url} did not answer in {timeout_seconds:g} s: see whether it runs, then look before you ask again"
+                f"the zone at {self._url} did not answer in {timeout_seconds:g} s: see whether it runs, and look before "
+                "you ask again"
             ) from None
         except httpx.HTTPError as failure:
             raise CommandRefused(self._unreachable(failure)) from None
@@ -105,9 +106,7 @@ class ZoneClient:
         if not answer.content and answer.is_success:
             return None
         try:
-            if len(answer.content) > ANSWER_BYTES_MAXIMUM:
-                raise ValueError
-            content = answer.json()
+            content = answer.json() if len(answer.content) <= ANSWER_BYTES_MAXIMUM else {}
             if answer.is_success:
                 return content
             error = content["error"]

@@ -12,14 +12,17 @@ No secret stands in it: secrets are in files of their own that only their owner 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from vault_zone.hazmat.files import KeyRefused, read_owner_only
 from vault_zone.hazmat.local import DEVELOPMENT, KEYSTORE, ROOT_KEY, LocalKeys
 from vault_zone.hazmat.provider import KeyProvider
 
+if TYPE_CHECKING:
+    from vault_zone.hazmat.vault_session import AppRole, Kubernetes
+
 PROVIDER_FILE: Final = "provider.json"
-_LOOPBACK: Final = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
 def open_provider(directory: Path, environment: str) -> KeyProvider:
@@ -54,9 +57,52 @@ def _open_pkcs11(directory: Path, named: dict[str, Any], _: str) -> KeyProvider:
     return Pkcs11Keys(place, timeout_seconds=_seconds(named, TIMEOUT_SECONDS))
 
 
+def _open_vault(directory: Path, named: dict[str, Any], environment: str) -> KeyProvider:
+    _only(named, "kind", "address", "mount", "namespace", "ca_file", "key_prefix", "timeout_seconds", "auth")
+    try:
+        from vault_zone.hazmat.vault_session import TIMEOUT_SECONDS, VaultPlace
+        from vault_zone.hazmat.vault_transit import VaultKeys
+    except ImportError:
+        raise KeyRefused("provider_not_installed", "install the zone with its extra `vault`") from None
+    address = _text(named, "address")
+    if not address.startswith("https://") and not (environment == DEVELOPMENT and _is_loopback(address)):
+        raise KeyRefused("provider_without_tls", f"`address` in {PROVIDER_FILE} starts with https://")
+    place = VaultPlace(
+        address=address,
+        auth=_vault_auth(directory, named.get("auth")),
+        mount=_text({"mount": "transit", **named}, "mount"),
+        namespace=_text(named, "namespace") if "namespace" in named else None,
+        ca_file=_existing(directory, named, "ca_file") if "ca_file" in named else None,
+        key_prefix=_text({"key_prefix": "cordon", **named}, "key_prefix"),
+        timeout_seconds=_seconds(named, TIMEOUT_SECONDS),
+    )
+    return VaultKeys(place)
+
+
+def _vault_auth(directory: Path, named: object) -> "AppRole | Kubernetes":
+    from vault_zone.hazmat.vault_session import AppRole, Kubernetes
+
+    auth = named if isinstance(named, dict) else {}
+    if auth.get("kind") == "approle":
+        _only(auth, "kind", "mount", "role_id_file", "secret_id_file")
+        ids = (_secret(directory, auth, "role_id_file"), _secret(directory, auth, "secret_id_file"))
+        return AppRole(*ids, mount=_text({"mount": "approle", **auth}, "mount"))
+    if auth.get("kind") == "kubernetes":
+        _only(auth, "kind", "mount", "role", "jwt_file")
+        mount = _text({"mount": "kubernetes", **auth}, "mount")
+        return Kubernetes(_text(auth, "role"), _existing(directory, auth, "jwt_file"), mount=mount)
+    raise KeyRefused("provider_file_malformed", f"`auth` in {PROVIDER_FILE} is of kind approle or kubernetes")
+
+
+def _is_loopback(address: str) -> bool:
+    parsed = urlsplit(address)
+    return parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "localhost", "::1")
+
+
 _KINDS: Final[dict[str, Callable[[Path, dict[str, Any], str], KeyProvider]]] = {
     "local": _open_local,
     "pkcs11": _open_pkcs11,
+    "vault": _open_vault,
 }
 
 

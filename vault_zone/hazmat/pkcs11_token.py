@@ -51,14 +51,21 @@ MESSAGE_BYTES_MAXIMUM: Final = 64
 TIMEOUT_SECONDS: Final = 5.0
 ANCHOR: Final = "cordon/anchor"
 _STAYS_INSIDE: Final = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
-_WRAPS_ONLY: Final = {
-    **_STAYS_INSIDE,
-    Attribute.WRAP: True,
-    Attribute.UNWRAP: True,
-    Attribute.ENCRYPT: False,
-    Attribute.DECRYPT: False,
-}
-_SIGNS_ONLY: Final = {**_STAYS_INSIDE, Attribute.SIGN: True, Attribute.VERIFY: True}
+# Every use is named: what is left out, a token may allow.
+_NO_USE: Final = dict.fromkeys(
+    (
+        Attribute.WRAP,
+        Attribute.UNWRAP,
+        Attribute.SIGN,
+        Attribute.VERIFY,
+        Attribute.ENCRYPT,
+        Attribute.DECRYPT,
+        Attribute.DERIVE,
+    ),
+    False,
+)
+_WRAPS_ONLY: Final = {**_STAYS_INSIDE, **_NO_USE, Attribute.WRAP: True, Attribute.UNWRAP: True}
+_SIGNS_ONLY: Final = {**_STAYS_INSIDE, **_NO_USE, Attribute.SIGN: True, Attribute.VERIFY: True}
 _FOR_A_MOMENT: Final = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False}
 _SECRET_KEYS: Final = {Attribute.CLASS: ObjectClass.SECRET_KEY}
 _PIN_REFUSED: Final = (
@@ -213,12 +220,7 @@ class Pkcs11Keys:
     def _opened(self) -> Session:
         if self._session is None:
             token = pkcs11.lib(str(self._place.module)).get_token(token_label=self._place.token)
-            try:
-                session = token.open(rw=True, user_pin=read_secret_line(self._place.pin_file))
-            except (
-                pkcs11.exceptions.UserAlreadyLoggedIn
-            ):  # by another provider of this process: a login is the process's
-                session = token.open(rw=True)
+            session = self._log_in(token)
             if not self._was_open:
                 _lay_anchor(session, self._place.lock_file)
             self._session, self._was_open = session, True

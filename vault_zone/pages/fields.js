@@ -84,6 +84,26 @@
     }
   };
 
+  // The puzzle for the next sending, and how long to wait before it (vault_zone/card_testing.py).
+
+  const prepare = ({ puzzle, wait_seconds: seconds }) => {
+    form.elements.namedItem("puzzle").value = puzzle.challenge;
+    form.elements.namedItem("puzzle_answer").value = "";
+    delete form.dataset.solved;
+    form.dataset.seed = puzzle.seed;
+    form.dataset.bits = String(puzzle.bits);
+    if (puzzle.bits) {
+      form.dispatchEvent(new CustomEvent("puzzle"));
+    }
+    if (seconds) {
+      state.textContent = texts.wait.replace("{seconds}", String(seconds));
+    }
+  };
+  const solved = () =>
+    Number(form.dataset.bits) && !form.dataset.solved
+      ? new Promise((resolve) => form.addEventListener("solved", resolve, { once: true }))
+      : Promise.resolve();
+
   const finish = () => {
     say("captured");
     tell("captured", { session });
@@ -106,6 +126,7 @@
       finish();
       return false;
     }
+    prepare(answer);
     return true;
   };
 
@@ -117,7 +138,10 @@
       rest();
       return;
     }
-    const card = () => ask("card", new FormData(form), { authorization: `Bearer ${claim}` });
+    const card = async () => {
+      await solved();
+      return ask("card", new FormData(form), { authorization: `Bearer ${claim}` });
+    };
     let answer = await card();
     if (answer.error && answer.error.code === "not_opener" && (await begin())) {
       answer = await card(); // another tab had taken over; the shopper is here now
@@ -130,9 +154,14 @@
       finish();
     } else if (answer.state === "refused") {
       state.textContent = "";
+      prepare(answer);
       form.dispatchEvent(new CustomEvent("refuse", { detail: answer.problems }));
       tellValidity();
       tell("refused", { problems: answer.problems });
+    } else if (answer.state === "wait") {
+      state.textContent = texts.again;
+      prepare(answer);
+      tell("problem", { code: "wait", seconds: answer.wait_seconds });
     } else {
       stop(answer.error ? answer.error.code : "unavailable");
     }

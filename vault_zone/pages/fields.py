@@ -44,6 +44,8 @@ FRAME_STATES: Mapping[Locale, Mapping[str, str]] = {
         "link_expired": "These card fields have timed out. Reload the page to get new ones.",
         "not_opener": "These card fields belong to another tab or browser. Carry on there, or reload this page.",
         "not_found": "These card fields cannot be found. Reload the page to get new ones.",
+        "wait": "Please wait {seconds} seconds, then send your card again.",
+        "again": "There were many tries in a short time. Nothing was charged. Please send your card again.",
         "unreachable": "We could not reach the payment service. Check your connection and send again: you pay once.",
         "unavailable": "We cannot take your card just now. Wait a minute and send again: you pay once.",
     }
@@ -66,6 +68,7 @@ def render_fields(view: FieldsView) -> str:
             merchant_name=undirected(view.merchant_name),
             messages=messages_json(view.locale),
             path=view.path,
+            puzzle_script=link_to("puzzle.js"),
             sandbox=view.sandbox,
             script=link_to("card.js"),
             states=json.dumps(FRAME_STATES[view.locale]),
@@ -81,7 +84,7 @@ def fields_manifest(base_url: str) -> dict[str, object]:
         link = link_to(source)
         return {"url": base_url + link.url, "integrity": link.integrity}
 
-    frame = ("card.css", "card.js", "fields.css", "fields.js")
+    frame = ("card.css", "card.js", "puzzle.js", "fields.css", "fields.js")
     return {"protocol": 1, "loader": entry(LOADER), "frame": {source: entry(source) for source in frame}}
 
 

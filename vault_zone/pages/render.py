@@ -18,12 +18,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tokenization.ids import letters_of
 from vault_zone.capture_form import MESSAGES, FormErrors, Locale, SafeValues
 from vault_zone.card import BRAND_RULES
+from vault_zone.puzzle import Puzzle
 
 _HERE = Path(__file__).parent
 _CSS, _JAVASCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _CONTENT_TYPES = {
     "card.css": _CSS,
     "card.js": _JAVASCRIPT,
+    "puzzle.js": _JAVASCRIPT,
     "fields.css": _CSS,
     "fields.js": _JAVASCRIPT,
     "cordon-fields.js": _JAVASCRIPT,
@@ -88,6 +90,11 @@ class CardPageView:
     errors: FormErrors | None = None
     safe_values: SafeValues = field(default_factory=SafeValues)
     locale: Locale = "en"
+    puzzle: Puzzle | None = (
+        None  # what the next submission has to bring; its script stands in the page where it asks for bits
+    )
+    too_many_tries: bool = False  # the submission before was not looked at
+    wait_seconds: int = 0  # the next one is not looked at before
 
     def __post_init__(self) -> None:
         if SITE_PATH.fullmatch(self.action_url) is None:
@@ -206,8 +213,12 @@ def render_card_page(view: CardPageView) -> str:
         messages=messages_json(view.locale),
         safe_values=view.safe_values,
         sandbox=view.sandbox,
+        puzzle=view.puzzle,
+        puzzle_script=link_to("puzzle.js") if view.puzzle and view.puzzle.bits else None,
         script=link_to("card.js"),
         stylesheet=link_to("card.css"),
+        too_many_tries=view.too_many_tries,
+        wait_text=wait_text(view.wait_seconds),
     )
 
 
@@ -289,6 +300,15 @@ def require_origin(origin: str) -> None:
     """Raises UnsafeUrl unless this is an origin as browsers write it: https, or http on this machine, without a path."""
     if _ORIGIN.fullmatch(origin) is None:
         raise UnsafeUrl("an origin must be https in lower case, without a path")
+
+
+def wait_text(seconds: int) -> str:
+    """How long to wait before the next try, for the shopper; empty for no wait."""
+    if seconds <= 0:
+        return ""
+    if seconds < 100:
+        return f"Please wait {seconds} {'second' if seconds == 1 else 'seconds'}, then send the form again."
+    return f"Please wait {-(-seconds // 60)} minutes, then send the form again."
 
 
 def _require_web_url(url: str | None) -> None:

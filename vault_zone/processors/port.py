@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from tokenization.money import Money
-from vault_zone.card import Card, Cvc
+from vault_zone.card import Card, Cryptogram, Cvc
 
 
 class Outcome(StrEnum):
@@ -20,7 +20,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorCharge:
-    """What goes to the processor. ``reference`` is the charge's id: idempotency key and search key, the same on every try."""
+    """What goes to the processor. ``reference`` is the charge's id: idempotency key and search key, the same on every try.
+
+    With a ``cryptogram`` the card's number is a network token.
+    """
 
     reference: str
     merchant: str
@@ -28,6 +31,7 @@ class ProcessorCharge:
     card: Card
     cvc: Cvc | None
     return_url: str
+    cryptogram: Cryptogram | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from vault_zone.card import Card, Cvc, Exposure
+from tokenization.scanner import contains_card
+from vault_zone.card import Card, Cryptogram, Cvc, Exposure
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent, WebhookRefused
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -54,7 +55,7 @@ class SandboxProcessor:
             "amount_minor": request.amount.amount_minor,
             "currency": request.amount.currency,
             "capture": True,
-            "card": _card_fields(request.card, request.cvc),
+            "card": {**_card_fields(request.card, request.cvc), **_cryptogram_fields(request.cryptogram)},
             "merchant": request.merchant,
             "return_url": request.return_url,
         }
@@ -70,12 +71,9 @@ class SandboxProcessor:
         """Asks for the record by our reference. See Processor.find."""
         try:
             answer = await self._client.get("/v1/charges", params={"reference": reference})
-            charges = answer.json()["charges"] if answer.status_code == httpx.codes.OK else None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except httpx.HTTPError:
             return ProcessorAnswer(Outcome.UNKNOWN)
-        if charges is None:
-            return ProcessorAnswer(Outcome.UNKNOWN)
-        return _read_charge(charges[0]) if charges else None  # one reference, one charge: it is the idempotency key
+        return _read_list(answer)
 
     def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
         """Verifies ``Sandbox-Signature: t=…,v1=…`` (HMAC-SHA-256 over ``t.body``) in constant time, then reads the event."""
@@ -89,11 +87,14 @@ class SandboxProcessor:
         if abs(now_ms // 1000 - int(sent_at)) > WEBHOOK_TOLERANCE_SECONDS:
             raise WebhookRefused
         try:
-            event = json.loads(body)
+            event = _parsed(body)
             charge = event["data"]
-            return ProcessorEvent(str(event["id"])[:80], str(charge["reference"])[:80], _read_charge(charge))
+            names = str(event["id"])[:80], str(charge["reference"])[:80]
         except (ValueError, KeyError, TypeError):
             raise WebhookRefused from None
+        if any(map(contains_card, names)):
+            raise WebhookRefused
+        return ProcessorEvent(*names, _read_charge(charge))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -111,9 +112,16 @@ def _card_fields(card: Card, cvc: Cvc | None) -> dict[str, Any]:
     }
 
 
+def _cryptogram_fields(cryptogram: Cryptogram | None) -> dict[str, str]:
+    if cryptogram is None:
+        return {}
+    value, indicator = cryptogram.expose(Exposure.PROCESSOR)
+    return {"cryptogram": value, **({"eci": indicator} if indicator else {})}
+
+
 def _read_answer(answer: httpx.Response) -> ProcessorAnswer:
     try:
-        content = answer.json() if len(answer.content) <= MAXIMUM_ANSWER_BYTES else {}
+        content = _parsed(answer.content)
     except ValueError:
         return ProcessorAnswer(Outcome.UNKNOWN)
     if answer.status_code == httpx.codes.OK:
@@ -123,6 +131,28 @@ def _read_answer(answer: httpx.Response) -> ProcessorAnswer:
     if isinstance(code, str) and code in _REFUSED_WITHOUT_EFFECT:
         return ProcessorAnswer(Outcome.NEVER_SENT, decline_code=code)
     return ProcessorAnswer(Outcome.UNKNOWN)
+
+
+def _read_list(answer: httpx.Response) -> ProcessorAnswer | None:
+    """The one charge of a list, None for an empty one, UNKNOWN for anything that is not one: absence must be certain (I3)."""
+    try:
+        content = _parsed(answer.content) if answer.status_code == httpx.codes.OK else None
+    except ValueError:
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    charges = content.get("charges") if isinstance(content, dict) else None
+    if not isinstance(charges, list):
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    return _read_charge(charges[0]) if charges else None  # one reference, one charge: it is the idempotency key
+
+
+def _parsed(content: bytes) -> Any:
+    """The JSON value of a bounded text. Raises ValueError for any text that has none, however deep it is nested."""
+    if len(content) > MAXIMUM_ANSWER_BYTES:
+        raise ValueError("too long")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _read_charge(charge: object) -> ProcessorAnswer:
@@ -142,4 +172,5 @@ def _read_charge(charge: object) -> ProcessorAnswer:
 
 
 def _text(value: object, limit: int) -> str | None:
-    return value[:limit] if isinstance(value, str) else None
+    """A processor's word, cut to its limit; None for what is no text, and for a card number that it gives back (I1)."""
+    return value[:limit] if isinstance(value, str) and not contains_card(value) else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vault_zone.hazmat import soft_token
+from tests.vault_zone.hazmat import soft_token, vault_stand_in
 from tokenization.ids import new_id
 from vault_zone.hazmat.local import KEYSTORE, LocalKeys
 from vault_zone.hazmat.provider import KeyProvider
@@ -56,9 +56,7 @@ def pkcs11_harness(directory: Path) -> Iterator[Harness]:
         pytest.skip("no SoftHSM2 here: apt-get install softhsm2")
     label = new_id("tok")[:32]
     soft_token.make_token(label)
-    (directory / "pin").touch(mode=0o600)
-    (directory / "pin").write_text(f"{soft_token.PIN}\n", encoding="utf-8")
-    place = TokenPlace(module, label, directory / "pin", directory / "pkcs11")
+    place = TokenPlace(module, label, secret_file(directory / "pin", soft_token.PIN), directory / "pkcs11")
     made = [Pkcs11Keys(place)]
 
     def another() -> KeyProvider:
@@ -71,7 +69,57 @@ def pkcs11_harness(directory: Path) -> Iterator[Harness]:
     soft_token.delete_token(label)
 
 
+@contextmanager
+def vault_harness(directory: Path) -> Iterator[Harness]:
+    """The key-service provider: on the stand-in, or on the real server that CORDON_TEST_VAULT_ADDR names (docs/keys.md)."""
+    from vault_zone.hazmat.vault_session import AppRole, VaultPlace
+    from vault_zone.hazmat.vault_transit import VaultKeys
+
+    address = os.environ.get("CORDON_TEST_VAULT_ADDR")
+    role_id = os.environ.get("CORDON_TEST_VAULT_ROLE_ID", vault_stand_in.ROLE_ID)
+    secret_id = os.environ.get("CORDON_TEST_VAULT_SECRET_ID", vault_stand_in.SECRET_ID)
+    auth = AppRole(secret_file(directory / "role-id", role_id), secret_file(directory / "secret-id", secret_id))
+    ca_file = os.environ.get("CORDON_TEST_VAULT_CA_FILE")
+    with vault_stand_in.running_vault() as stand_in:
+        place = VaultPlace(
+            address or stand_in.address,
+            auth,
+            mount=os.environ.get("CORDON_TEST_VAULT_MOUNT", "transit"),
+            namespace=os.environ.get("CORDON_TEST_VAULT_NAMESPACE"),
+            ca_file=Path(ca_file) if ca_file else None,
+            key_prefix=new_id("test"),
+        )
+        made = [VaultKeys(place)]
+
+        def another() -> KeyProvider:
+            made.append(VaultKeys(place))
+            return made[-1]
+
+        @contextmanager
+        def outage() -> Iterator[None]:
+            adapter = made[0]._session._client.adapter
+            reached, adapter.base_uri = adapter.base_uri, "http://127.0.0.1:9"  # the discard port: nobody listens
+            try:
+                yield
+            finally:
+                adapter.base_uri = reached
+
+        yield Harness(made[0], another, outage)
+        for merchant in ("harbour-pine", "other-shop", "shop", "new-shop"):
+            made[0].destroy(merchant)
+        for provider in made:
+            provider.close()
+
+
+def secret_file(path: Path, secret: str) -> Path:
+    """A file of mode 0600 with a secret in it."""
+    path.touch(mode=0o600)
+    path.write_text(f"{secret}\n", encoding="utf-8")
+    return path
+
+
 HARNESSES: dict[str, Callable[[Path], AbstractContextManager[Harness]]] = {
     "local": local_harness,
     "pkcs11": pkcs11_harness,
+    "vault": vault_harness,
 }

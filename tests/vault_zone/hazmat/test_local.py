@@ -75,6 +75,13 @@ def test_any_two_of_three_shares_open_it_and_one_does_not(held: tuple[Path, list
         assert len(keys.unwrap(wrapped, CONTEXT)) == 32
 
 
+@requirement("3.7.6")
+@pytest.mark.parametrize(("threshold", "shares"), [(1, 1), (1, 3), (0, 2), (3, 2), (2, 17)])
+def test_no_ceremony_is_held_for_one_custodian_alone_or_for_impossible_numbers(threshold: int, shares: int) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        NewRoot.make(environment=PRODUCTION, threshold=threshold, shares=shares)
+
+
 def test_sealed_it_serves_nothing(held: tuple[Path, list[str]]) -> None:
     keys = LocalKeys.open(held[0], PRODUCTION)
     wrapped = opened(held[0], *held[1][:2]).generate(CONTEXT).wrapped

@@ -66,9 +66,10 @@ def _capture_session() -> None:
         table.add_column(sa.Column("brand", sa.String(20), nullable=True))
         table.add_column(sa.Column("last4", sa.String(4), nullable=True))
         table.create_index("ix_capture_session_expires", ["expires_ms"])
-    of_token = "(SELECT card_record.{0} FROM card_record WHERE card_record.token = capture_session.token)"
     op.execute(
-        f"UPDATE capture_session SET brand = {of_token.format('brand')}, last4 = {of_token.format('last4')} "
+        "UPDATE capture_session SET "
+        "brand = (SELECT card_record.brand FROM card_record WHERE card_record.token = capture_session.token), "
+        "last4 = (SELECT card_record.last4 FROM card_record WHERE card_record.token = capture_session.token) "
         "WHERE token IS NOT NULL"
     )
 

@@ -71,6 +71,10 @@ class CardInput(_Input):
     exp_month: Annotated[int, Field(ge=1, le=12)]
     exp_year: Annotated[int, Field(ge=2000, le=2099)]
     cvc: Annotated[SecretStr, Field(min_length=3, max_length=4), AfterValidator(_digits)] | None = None
+    cryptogram: Annotated[SecretStr, Field(min_length=3, max_length=64)] | None = (
+        None  # then the number is a network token
+    )
+    eci: Annotated[str, Field(pattern=r"^[0-9]{1,2}$")] | None = None
     name: Text | None = None
     postal_code: Text | None = None
 
@@ -174,7 +178,7 @@ def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
     card = find(number)
     if card is None:
         raise Refusal(ErrorCode.LIVE_CARD_REFUSED)
-    content = asked.model_dump(mode="json", exclude={"card": {"number", "cvc"}})
+    content = asked.model_dump(mode="json", exclude={"card": {"number", "cvc", "cryptogram"}})
     canonical = json.dumps([number, content], sort_keys=True, separators=(",", ":")).encode()
     return ChargeOrder(
         reference=asked.reference,

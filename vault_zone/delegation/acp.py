@@ -1,0 +1,239 @@
+"""``POST /agentic_commerce/delegate_payment`` of the Agentic Commerce Protocol 2026-04-17.
+
+What holds, in this order:
+ 1. The platform is known by its bearer key; where it has a signature key, the request is signed and fresh.
+ 2. The version is one that is served, and there is an idempotency key.
+ 3. The card leaves the parsed body before anything that could fail with a value in its text looks at it.
+ 4. A request that was answered gets its answer again, even if its card or its allowance has run out since.
+ 5. The merchant is one of the platform's; the allowance becomes the grant's binding, field by field.
+ 6. No answer, event or log holds a value of the request but the headers that the protocol echoes.
+"""
+
+import json
+from typing import Any
+
+import structlog
+from fastapi import APIRouter
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from audit.event import Event, EventType
+from audit.transaction import DatabaseBusy
+from tokenization.clock import as_datetime, as_text
+from tokenization.logs import cause_of
+from tokenization.scanner import contains_card
+from vault_zone.delegation.acp_body import CARD_NAMES, DelegatePayment, parse_moment
+from vault_zone.delegation.acp_errors import AcpError, AcpRefused, path_of
+from vault_zone.delegation.desk import Desk, desk_of
+from vault_zone.delegation.handover import LONGEST_SECONDS, Binding, Repeatable, Token
+from vault_zone.delegation.sent_card import (
+    BodyRefused,
+    FieldRefused,
+    SentCard,
+    canonical,
+    parse_json,
+    take_card,
+    without_proof,
+)
+from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
+from vault_zone.hazmat.signature import is_signed_by
+from vault_zone.idempotency import KEY_MAXIMUM, InFlight, KeyConflict, key_of
+from vault_zone.key_rows import ORIGIN
+from vault_zone.platforms import Platform, PlatformUnknown, Protocol
+
+PATH = "/agentic_commerce/delegate_payment"
+SUPPORTED_VERSIONS = ("2026-04-17",)  # newest first
+TIMESTAMP_TOLERANCE_MS = 300_000
+TOKEN_PREFIX = "vt"  # nosec B105  # the beginning of every token of the protocol, not a secret
+RETRY_SECONDS = "1"
+router = APIRouter()
+log = structlog.get_logger("vault_zone")
+
+
+async def delegate_payment(request: Request) -> Response:
+    """Takes a card and its allowance; answers with a vault token."""
+    desk = desk_of(request)
+    echoed = _echoed(request)
+    platform: Platform | None = None
+    try:
+        platform = await desk.platforms.named_by(request.headers.get("authorization"), Protocol.ACP)
+        token, merchant = await _take(request, desk, platform)
+    except AcpRefused as refused:
+        if platform is not None and refused.error.status == AcpError.INVALID_CARD.status:
+            await _record_refusal(desk, platform, refused)
+        return _refusal(refused, echoed)
+    except PlatformUnknown:
+        await desk.note_unknown(PATH)
+        return _refusal(AcpRefused(AcpError.UNAUTHORIZED), echoed)
+    except InFlight:
+        return _refusal(AcpRefused(AcpError.IDEMPOTENCY_IN_FLIGHT), echoed)
+    except KeyConflict:
+        return _refusal(AcpRefused(AcpError.IDEMPOTENCY_CONFLICT), echoed)
+    except KeyDestroyed:
+        return _refusal(AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "takes_no_cards"), echoed)
+    except (KeyUnavailable, DatabaseBusy, SQLAlchemyError, OSError) as failure:
+        log.error("delegation_failed", cause=cause_of(failure))
+        return _refusal(AcpRefused(AcpError.SERVICE_UNAVAILABLE), echoed)
+    except Exception as failure:  # noqa: BLE001  # the protocol has a form for this, and a client that waits for it
+        log.error("delegation_failed", cause=cause_of(failure))
+        return _refusal(AcpRefused(AcpError.INTERNAL_SERVER_ERROR), echoed)
+    return _created(token, merchant, echoed)
+
+
+router.add_route(PATH, delegate_payment, methods=["POST"])
+
+
+async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token, str]:
+    _require_version(request.headers.get("api-version"))
+    key = _idempotency_key(request.headers.get("idempotency-key"))
+    try:
+        content = parse_json(await request.body())  # (3)
+        if platform.signature is not None:
+            _require_signature(request, platform.signature.pem, canonical(content), desk.now_ms())
+        again = Repeatable(
+            key_of(platform.id, PATH, key), canonical(without_proof(content, "payment_method", CARD_NAMES))
+        )
+    except BodyRefused:
+        raise AcpRefused(AcpError.MALFORMED, "$", "not_json") from None
+    merchant = _merchant(content, platform)
+    try:
+        sent, asked = read_delegation(content, desk.now_ms())
+        binding = binding_of(asked, merchant, desk.now_ms())
+    except AcpRefused:
+        if (earlier := await desk.handovers.kept(again, merchant)) is not None:  # (4)
+            return earlier, merchant
+        raise
+    token = await desk.handovers.take(platform, Protocol.ACP, binding, sent, prefix=TOKEN_PREFIX, again=again)
+    return token, merchant
+
+
+def _merchant(content: dict[str, Any], platform: Platform) -> str:
+    """The merchant that the allowance names, if it is one of the platform's (5)."""
+    allowance = content.get("allowance")
+    merchant = allowance.get("merchant_id") if isinstance(allowance, dict) else None
+    if not isinstance(merchant, str):
+        raise AcpRefused(AcpError.MALFORMED, "$.allowance.merchant_id", "missing")
+    if merchant not in platform.merchants:
+        raise AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "not_of_this_platform")
+    return merchant
+
+
+def read_delegation(content: dict[str, Any], now_ms: int) -> tuple[SentCard, DelegatePayment]:
+    """The card and the rest of the body. Raises AcpRefused."""
+    method, address = content.get("payment_method"), content.get("billing_address")
+    if not isinstance(method, dict):
+        raise AcpRefused(AcpError.MALFORMED, "$.payment_method", "missing")
+    refused: FieldRefused | None = None
+    sent: SentCard | None = None
+    try:
+        sent = take_card(
+            method,
+            CARD_NAMES,
+            is_network_token=method.get("card_number_type") == "network_token",
+            postal_code=address.get("postal_code") if isinstance(address, dict) else None,
+            now=as_datetime(now_ms),
+        )
+    except FieldRefused as failure:
+        refused = failure
+    for name in CARD_NAMES.fields():
+        method.pop(name, None)
+    try:
+        asked = DelegatePayment.model_validate(content)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise AcpRefused(AcpError.MALFORMED, path_of(first["loc"]), first["type"]) from None
+    if refused is not None or sent is None:
+        name, code = (refused.name, refused.code) if refused else ("number", "missing")
+        malformed = code in ("not_text", "missing") and name != CARD_NAMES.cryptogram
+        error = AcpError.MALFORMED if malformed else AcpError.INVALID_CARD
+        raise AcpRefused(error, f"$.payment_method.{name}", code)
+    if any(signal.action == "blocked" for signal in asked.risk_signals):
+        raise AcpRefused(AcpError.BLOCKED, "$.risk_signals", "blocked")
+    return sent, asked
+
+
+def binding_of(asked: DelegatePayment, merchant: str, now_ms: int) -> Binding:
+    try:
+        expires_ms = parse_moment(asked.allowance.expires_at)
+    except ValueError:
+        raise AcpRefused(AcpError.MALFORMED, "$.allowance.expires_at", "not_a_moment") from None
+    if expires_ms <= now_ms:
+        raise AcpRefused(AcpError.INVALID_CARD, "$.allowance.expires_at", "past")
+    if expires_ms > now_ms + LONGEST_SECONDS * 1000:
+        raise AcpRefused(AcpError.INVALID_CARD, "$.allowance.expires_at", "more_than_a_day_ahead")
+    return Binding(merchant, asked.allowance.checkout_session_id, asked.allowance.ceiling, expires_ms)
+
+
+def _require_version(version: str | None) -> None:
+    if version is None:
+        raise AcpRefused(AcpError.MISSING_API_VERSION)
+    if version not in SUPPORTED_VERSIONS:
+        raise AcpRefused(AcpError.UNSUPPORTED_API_VERSION)
+
+
+def _idempotency_key(key: str | None) -> str:
+    if key is None or not _is_opaque(key):
+        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
+    return key
+
+
+def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -> None:
+    """The signature is over the body's canonical JSON; the protocol leaves the Timestamp outside of it (1)."""
+    signature, timestamp = request.headers.get("signature", ""), request.headers.get("timestamp", "")
+    try:
+        is_fresh = abs(parse_moment(timestamp) - now_ms) <= TIMESTAMP_TOLERANCE_MS
+    except ValueError:
+        is_fresh = False
+    if not is_fresh or not is_signed_by(pem, signed, signature):
+        raise AcpRefused(AcpError.SIGNATURE_INVALID)
+
+
+def _is_opaque(text: str) -> bool:
+    return 0 < len(text) <= KEY_MAXIMUM and text.isascii() and text.isprintable() and not contains_card(text)
+
+
+def _echoed(request: Request) -> dict[str, str]:
+    """The headers that the answer repeats; one that is card-like or too long is not."""
+    names = {"Idempotency-Key": "idempotency-key", "Request-Id": "request-id"}
+    found = {name: request.headers.get(header, "") for name, header in names.items()}
+    return {name: value for name, value in found.items() if _is_opaque(value)}
+
+
+def _created(token: Token, merchant: str, echoed: dict[str, str]) -> Response:
+    content = {
+        "id": token.id,
+        "created": as_text(token.created_ms),
+        "metadata": {"source": "agent_checkout", "merchant_id": merchant},
+    }
+    replayed = {"Idempotent-Replayed": "true"} if token.replayed else {}
+    return _json(201, content, {**echoed, **replayed})
+
+
+def _refusal(refused: AcpRefused, echoed: dict[str, str]) -> Response:
+    waits = refused.error in (AcpError.IDEMPOTENCY_IN_FLIGHT, AcpError.SERVICE_UNAVAILABLE)
+    later = {"Retry-After": RETRY_SECONDS} if waits else {}
+    asks = {"WWW-Authenticate": "Bearer"} if refused.error is AcpError.UNAUTHORIZED else {}
+    return _json(refused.error.status, refused.body(SUPPORTED_VERSIONS), {**echoed, **later, **asks})
+
+
+def _json(status: int, content: dict[str, Any], headers: dict[str, str]) -> Response:
+    body = json.dumps(content, separators=(",", ":"))
+    return Response(body, status, {**headers, "cache-control": "no-store"}, "application/json")
+
+
+async def _record_refusal(desk: Desk, platform: Platform, refused: AcpRefused) -> None:
+    event = Event(
+        type=EventType.DELEGATION_REFUSED,
+        outcome="failure",
+        actor=f"platform:{platform.id}",
+        origin=ORIGIN,
+        resource=platform.id,
+        data={
+            "protocol": Protocol.ACP.value,
+            "status": refused.error.status,
+            "reason": f"{(refused.param or '').removeprefix('$.')} {refused.rule or refused.error.code}".strip(),
+        },
+    )
+    await desk.database.change(lambda tx: tx.record(event))

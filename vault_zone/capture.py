@@ -332,12 +332,12 @@ def frame_origins(connection: Connection, merchant_id: str) -> tuple[str, ...]:
     return tuple(json.loads(held)) if held else ()
 
 
-def know_merchant(tx: Transaction, merchant_id: str, name: str) -> None:
-    """Makes the merchant known, under its name of now."""
+def know_merchant(tx: Transaction, merchant_id: str, name: str | None = None) -> None:
+    """Makes the merchant known, under its name of now; without one it keeps the name it has, or goes by its id."""
     known = tx.execute(select(merchant.c.name).where(merchant.c.id == merchant_id)).scalar_one_or_none()
     if known is None:
-        tx.execute(merchant.insert().values(id=merchant_id, name=name, created_ms=tx.now_ms))
-    elif known != name:
+        tx.execute(merchant.insert().values(id=merchant_id, name=name or merchant_id, created_ms=tx.now_ms))
+    elif name is not None and known != name:
         tx.execute(update(merchant).where(merchant.c.id == merchant_id).values(name=name))
 
 

@@ -9,14 +9,15 @@ What holds:
  5. Each submission passes the same defence against card testing as on the card page; answers bring the next one's puzzle.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from sqlalchemy.engine import Connection, Row
 
 from audit.transaction import DatabaseBusy
 from tokenization.edge import error_body
-from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, OpenLink, find_row
+from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, OpenLink, find_row, frame_origins
 from vault_zone.capture_form import FormRefused, parse_form_body
 from vault_zone.card_testing import defence_of
 from vault_zone.hazmat.provider import KeyUnavailable
@@ -73,7 +74,12 @@ async def get_manifest(zone: ZoneIn) -> Response:
 @router.get("/{secret}")
 async def get_fields(secret: str, zone: ZoneIn) -> Response:
     """The frame's document, the same for everybody who opens it (1)."""
-    row = await zone.database.read(lambda connection: find_row(connection, secret, FIELDS))
+
+    def look(connection: Connection) -> "Row[Any] | None":
+        row = find_row(connection, secret, FIELDS)
+        return row if row is not None and row.frame_origin in frame_origins(connection, row.merchant) else None
+
+    row = await zone.database.read(look)
     if row is None:
         notice = NoticeView(kind=NoticeKind.NOT_FOUND, sandbox=zone.processor.is_sandbox)
         return HTMLResponse(render_notice(notice), 404, security_headers(None, https=zone.settings.is_https))

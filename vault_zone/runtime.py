@@ -16,6 +16,7 @@ from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
 from vault_zone.hazmat.opening import open_provider
+from vault_zone.idempotency import sweep_answers
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
@@ -104,6 +105,7 @@ async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCo
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
             await database.change(erase_expired)
+            await database.change(sweep_answers)
             await database.maintain(sweep_counters)
             await finish_destructions(keys, database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back

@@ -235,7 +235,7 @@ def check_sending_an_incomplete_form_leads_to_the_summary(page: Page) -> None:
     assert page.get_attribute("#problems", "role") == "alert"
     assert page.title() == "Error: Pay Fernhill Outfitters"
     assert page.locator("#problems a").all_inner_texts() == [
-        MESSAGES["en"][field][CardProblem.MISSING] for field in CardField if field is not CardField.NUMBER
+        MESSAGES["en"][field][CardProblem.MISSING] for field in MESSAGES["en"] if field is not CardField.NUMBER
     ]
     page.locator("#problems a").nth(1).click()
     assert _focused(page) == "cvc"
@@ -486,7 +486,7 @@ LONG = render_card_page(
         merchant_name="Donaudampfschifffahrtsgesellschaftskapitänsmützenmanufaktur " * 2,
         amount_text="CHF 1’234’567’890.00",
         description_lines=["x" * 90, "A very long line of goods that goes on and on, in several colours and sizes"],
-        errors=FormErrors(dict.fromkeys(CardField, CardProblem.MISSING)),
+        errors=FormErrors(dict.fromkeys(MESSAGES["en"], CardProblem.MISSING)),
     )
 )
 LAYOUTS = {

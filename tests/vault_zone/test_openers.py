@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from tests.requirement import requirement
 from tests.vault_zone.test_public_pages import FORM, browser, link_of
 from tests.vault_zone.world import World, zone_world
 from tokenization.ids import digest, new_secret
@@ -91,7 +90,6 @@ async def test_a_link_without_an_opener_is_not_claimed_by_a_proof(world: World) 
         assert (await attacker.post(f"{link}/claim", data={"opener": OPENER})).status_code == 403
 
 
-@requirement("8.3.1")
 async def test_a_copied_cookie_dies_when_the_one_who_began_shows_up_again(world: World) -> None:
     link = await link_with_opener(world)
     async with browser(world) as shopper, browser(world) as thief:

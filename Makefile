@@ -61,7 +61,7 @@ wheels: install ## each deployable's wheel in dist/, with its SHA-256: the same 
 	@cd dist && sha256sum *.whl
 
 fuzz: install ## SECONDS=60 for each parser that meets card data, guided by coverage
-	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
+	$(BIN)/python -m tests.vault_zone.fuzz.run --seconds $(or $(SECONDS),60)
 
 clean:
 	rm -rf .venv .cordon .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -144,6 +144,7 @@ class EventType(StrEnum):
     FRAME_ORIGINS_CHANGED = "merchant.frame_origins_changed"
     PLATFORM_ADDED = "platform.added"
     PLATFORM_REMOVED = "platform.removed"
+    FORWARD_LIST_ACCEPTED = "forward_list.accepted"
     FORWARD_INTENDED = "forward.intended"
     FORWARD_ANSWERED = "forward.answered"
     FORWARD_UNKNOWN = "forward.unknown"
@@ -299,6 +300,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.PLATFORM_REMOVED: _means(
         "An agent platform may no longer hand over cards", "platform name protocol reason"
+    ),
+    EventType.FORWARD_LIST_ACCEPTED: _means(
+        "A new list of where cards may be forwarded to came into force", "serial count"
     ),
     EventType.FORWARD_INTENDED: _means("A request with a card was decided on, and nothing sent yet", _FORWARD),
     EventType.FORWARD_ANSWERED: _means("The processor answered the request with the card", _FORWARD),

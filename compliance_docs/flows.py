@@ -196,6 +196,16 @@ FLOWS: Final = (
         code=("vault_zone/processors/sandbox.py", "vault_zone/processors/port.py"),
     ),
     Flow(
+        source="zone",
+        target="processor",
+        what="a request that commerce wrote, its placeholders filled with the card; of the answer, allowed fields go back",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS, JSON or a form, one request",
+        protection="signed list of destinations; TLS 1.2 or newer, certificate verified, address checked, no redirect, no "
+        "proxy; answer searched for the card",
+        code=("vault_zone/forward/sending.py", "vault_zone/forward/allowlist.py", "vault_zone/forward/scrubbing.py"),
+    ),
+    Flow(
         source="processor",
         target="zone",
         what="outcome of a charge, as a webhook",
@@ -396,6 +406,16 @@ STORES: Final = (
             "zone.agent_platform",
         ),
         code=("vault_zone/capture.py", "vault_zone/charge.py"),
+    ),
+    Store(
+        where="zone's database: forwarded requests",
+        side=Side.ZONE,
+        holds="where each forwarded request stands, what was told of its answer, serial numbers of destination lists",
+        data=Data.REFERENCE,
+        protection="requests as keyed digests, answers scrubbed; no body is kept",
+        retention="kept",
+        tables=("zone.forward", "zone.forward_list"),
+        code=("vault_zone/forward/records.py", "vault_zone/forward/allowlist.py"),
     ),
     Store(
         where="zone's record",

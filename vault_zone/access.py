@@ -14,6 +14,8 @@ class Verb(StrEnum):
     READ_CAPTURE = "read_capture"
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
+    FORWARD = "forward"
+    READ_FORWARD = "read_forward"
     READ_HEALTH = "read_health"
     LIST_KEYS = "list_keys"
     ROTATE_KEY = "rotate_key"
@@ -22,7 +24,17 @@ class Verb(StrEnum):
 
 
 PERMISSIONS: Mapping[str, frozenset[Verb]] = {
-    "commerce": frozenset({Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.READ_HEALTH}),
+    "commerce": frozenset(
+        {
+            Verb.OPEN_CAPTURE,
+            Verb.READ_CAPTURE,
+            Verb.CHARGE,
+            Verb.READ_CHARGE,
+            Verb.FORWARD,
+            Verb.READ_FORWARD,
+            Verb.READ_HEALTH,
+        }
+    ),
     "key_manager": frozenset({Verb.LIST_KEYS, Verb.ROTATE_KEY, Verb.RETIRE_KEY, Verb.REKEY, Verb.READ_HEALTH}),
     "monitor": frozenset({Verb.READ_HEALTH}),
 }

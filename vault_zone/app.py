@@ -16,6 +16,7 @@ from vault_zone import fields_pages, internal_api, keys_api, public_pages
 from vault_zone.delegation import acp
 from vault_zone.delegation.desk import Desk
 from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.forward import api as forward_api
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
 from vault_zone.runtime import Zone
@@ -30,6 +31,7 @@ def internal_app(zone: Zone) -> App:
     app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None)
     app.state.zone = zone
     app.include_router(internal_api.router)
+    app.include_router(forward_api.router)
     app.include_router(keys_api.router)
     install_error_handlers(app)
     return CardGuard(Contained(app), maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)

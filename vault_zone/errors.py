@@ -37,6 +37,29 @@ class ZoneError(Enum):
     FRAME_ORIGIN_UNKNOWN = _Kind(
         409, "This origin is not one whose pages may frame the merchant's card fields. An operator adds it first."
     )
+    FORWARD_LIST_REFUSED = _Kind(
+        503,
+        "The list of forward destinations is absent, altered, unsigned or older than one before. Tell the operator.",
+    )
+    DESTINATION_UNKNOWN = _Kind(404, "No destination of this id is allowed for this merchant.")
+    FORWARD_REQUEST_REFUSED = _Kind(
+        422, "A header, a path parameter or the form of the body is not what this destination's entry allows."
+    )
+    PLACEHOLDER_REFUSED = _Kind(
+        422,
+        "A placeholder stands where the entry does not allow it, is not one that exists, is not a whole value, or one that "
+        "is needed (the number; the security code, where the grant asks for it) is missing.",
+    )
+    PLACEHOLDER_EMPTY = _Kind(
+        409, "The card has no such part. Nothing was sent; leave the placeholder out or have the card entered again."
+    )
+    FORWARD_AMOUNT_REFUSED = _Kind(
+        422, "Amount or currency is not in the fields that the entry names, as an integer of minor units and a code."
+    )
+    FORWARD_CONFLICT = _Kind(
+        409, "This idempotency key was used for a different request. A new request needs a new key."
+    )
+    FORWARD_IN_FLIGHT = _Kind(409, "This request is under way. Ask again for its state.")
     AUDIT_UNAVAILABLE = _Kind(
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )

@@ -243,3 +243,36 @@ rekeying = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Index("ix_rekeying_state", "state"),
 )
+
+forward_list = Table(
+    "forward_list",
+    metadata,
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),  # never goes back
+    Column("digest", String(64), nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+)
+
+forward = Table(
+    "forward",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("idempotency_key", String(64), nullable=False),
+    Column("request_mac", String(64), nullable=False),  # keyed: of the request as asked, with placeholders
+    Column("mac_key_id", String(40), nullable=False),
+    Column("grant_id", String(40), nullable=False),  # outlived, as by a charge
+    Column("token", String(40), nullable=False),
+    Column("checkout", String(64), nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("amount_minor", BigInteger, nullable=True),  # null when it moves no money
+    Column("currency", String(3), nullable=True),
+    Column("state", String(10), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer, nullable=True),
+    Column("answer", Text, nullable=True),  # scrubbed, as it is given on every repetition
+    Column("reason", String(40), nullable=True),
+    Column("intended_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Index("uq_forward_key", "merchant", "idempotency_key", unique=True),
+    Index("ix_forward_state", "state"),
+)

@@ -15,6 +15,9 @@ from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.charge import ChargeEngine
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
 from vault_zone.idempotency import sweep_answers
 from vault_zone.key_life import finish_destructions
@@ -25,7 +28,7 @@ from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
-from vault_zone.settings import ZoneSettings
+from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.tally import Tally
 from vault_zone.vault import erase_expired
 from vault_zone.velocity import sweep_counters
@@ -34,6 +37,7 @@ from vault_zone.velocity_policy import VelocityPolicy
 
 RESOLVE_INTERVAL_SECONDS = 1.0
 RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
+FORWARD_RECOVER_SECONDS = 120  # as above: twice the longest that a destination's entry may allow
 log = structlog.get_logger("vault_zone")
 
 
@@ -49,6 +53,7 @@ class Zone:
     processor: Processor
     sequencer: Sequencer
     engine: ChargeEngine
+    forwards: ForwardEngine
     refused_webhooks: Tally
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
 
@@ -82,28 +87,43 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await sequencer.sequence()
         await engine.recover()
+        forwards = ForwardEngine(
+            database,
+            keys,
+            codes,
+            SignedList(settings.forward_directory),
+            Sender(settings.forward_directory, only_public=settings.environment == PRODUCTION),
+            clock=clock,
+            log_is_writable=sequencer.is_writable,
+        )
+        await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
         rekeyer = Rekeyer(database, keys)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, codes, keys)),
+                tasks.create_task(_housekeep(database, engine, forwards, codes, keys)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
             ]
             try:
-                yield Zone(settings, clock, database, keys, codes, processor, sequencer, engine, Tally(clock), limits)
+                yield Zone(
+                    settings, clock, database, keys, codes, processor, sequencer, engine, forwards, Tally(clock), limits
+                )
             finally:
                 for task in background:
                     task.cancel()
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(database: Database, engine: ChargeEngine, codes: SecurityCodes, keys: KeyRing) -> None:
+async def _housekeep(
+    database: Database, engine: ChargeEngine, forwards: ForwardEngine, codes: SecurityCodes, keys: KeyRing
+) -> None:
     while True:
         await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
         codes.forget_expired()
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await database.change(erase_expired)
             await database.change(sweep_answers)
             await database.maintain(sweep_counters)

@@ -50,6 +50,11 @@ class ZoneSettings:
         return self.keys / "log.key"
 
     @property
+    def forward_directory(self) -> Path:
+        """The signed list of forward destinations, the key it is signed by, and the secrets and authorities it names."""
+        return self.data / "forward"
+
+    @property
     def log_directory(self) -> Path:
         """The audit log's tiles and checkpoint."""
         return self.data / "log"

@@ -2,7 +2,7 @@
 
     {"harbour-pine": {"network": {"window_seconds": 3600, "maximum": 20}}}
 
-What is not named keeps its default (velocity.DEFAULTS).
+``*`` stands for every merchant that is not named. What is not named keeps its default (velocity.DEFAULTS).
 """
 
 import json
@@ -15,6 +15,7 @@ from vault_zone.settings import SettingsRefused
 from vault_zone.velocity import DEFAULTS, MERCHANT_PARTS, Kind, Limit, Limits
 
 FILE_NAME = "limits.json"
+EVERY_MERCHANT = "*"
 _LONGEST_SECONDS = 7 * 86_400
 
 
@@ -26,7 +27,7 @@ class VelocityPolicy:
 
     def limits_of(self, merchant: str) -> Limits:
         """The merchant's limits, of every kind."""
-        return self.of_merchants.get(merchant, DEFAULTS)
+        return self.of_merchants.get(merchant, self.of_merchants.get(EVERY_MERCHANT, DEFAULTS))
 
     @classmethod
     def read(cls, path: Path) -> "VelocityPolicy":

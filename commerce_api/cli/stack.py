@@ -31,6 +31,15 @@ POLL_SECONDS = 0.05
 RESTARTS_MAXIMUM = 5  # in RESTART_WINDOW_SECONDS; more means that starting again does not help
 RESTART_WINDOW_SECONDS = 60
 LOG_TAIL_LINES = 5
+# A developer tries a few published test cards from one machine all day: what counts as card testing elsewhere.
+DEVELOPMENT_LIMITS = {
+    "*": {
+        "checkout": {"window_seconds": 3600, "maximum": 1_000},
+        "network": {"window_seconds": 3600, "maximum": 100_000},
+        "bin_last4": {"window_seconds": 86_400, "maximum": 100_000},
+        "card": {"window_seconds": 259_200, "maximum": 200_000},
+    }
+}
 
 
 @dataclass
@@ -79,6 +88,7 @@ class Stack:
         zone, commerce = self.data / "zone", self.data / "commerce"
         if not (zone / "keys").exists():
             self._run_once("vault_zone", "init", "--data", str(zone))
+            (zone / "limits.json").write_text(json.dumps(DEVELOPMENT_LIMITS, indent=2) + "\n", encoding="utf-8")
         if not (commerce / "keys").exists():
             make_commerce_keys(commerce)
         if not (commerce / "tls").exists():

@@ -13,6 +13,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_engine.py", "test_a_grant_is_used_once_and_not_over_its_binding"),
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
@@ -44,7 +45,9 @@ REQUIREMENTS: Final = (
                 "test_no_answer_of_the_api_has_a_field_for_a_card_number",
             ),
             "tests/vault_zone/test_capture.py",
-            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+            *tests(
+                "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
+            ),
         ),
         code=("vault_zone/vault.py::open_card", "vault_zone/access.py::Verb"),
         duties=(operator("gives nobody a login to the zone's database without need"),),

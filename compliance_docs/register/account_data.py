@@ -46,6 +46,11 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_engine.py", "test_a_code_is_used_once_and_not_held_afterwards"),
+            *tests(
+                "tests/vault_zone/forward/test_engine.py",
+                "test_a_security_code_that_is_gone_stops_the_request_and_takes_no_use",
+            ),
             *tests(
                 "tests/vault_zone/delegation/test_idempotency.py",
                 "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
@@ -88,6 +93,9 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_scrubbing.py", "test_a_value_that_holds_the_security_code_is_withheld"
+            ),
             *tests(
                 "tests/vault_zone/test_card.py",
                 "test_two_values_show_the_same_whatever_python_is_asked",
@@ -136,6 +144,13 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/fuzz/test_corpus.py", "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds"
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_scrubbing.py",
+                "test_whatever_the_encoding_and_the_shape_of_the_answer_the_number_never_comes_back",
+            ),
+            *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
             ),
@@ -160,9 +175,8 @@ REQUIREMENTS: Final = (
             *tests("tests/vault_zone/test_listeners.py", "test_what_is_no_http_is_answered_with_a_fixed_text"),
             *tests("tests/vault_zone/test_last_words.py", "test_no_value_is_in_what_is_said"),
             *tests(
-                "tests/fuzz/test_corpus.py",
+                "tests/vault_zone/fuzz/test_corpus.py",
                 "test_every_seed_and_saved_input_is_answered_soon_and_silently",
-                "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds",
             ),
         ),
         code=(
@@ -192,6 +206,15 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_scrubbing.py",
+                "test_no_more_of_the_number_is_told_than_truncation_may_leave",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_scrubbing.py",
+                "test_whatever_the_encoding_and_the_shape_of_the_answer_the_number_never_comes_back",
+            ),
+            *tests("tests/vault_zone/forward/test_engine.py", "test_neither_card_nor_code_nor_body_is_in_the_database"),
             *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/vault_zone/test_capture.py",

@@ -85,6 +85,21 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_in_production_a_name_that_points_inside_is_not_followed",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py",
+                "test_an_older_list_and_another_of_the_same_number_are_refused",
+            ),
+            *tests(
+                "tests/vault_zone/forward/test_allowlist.py", "test_a_list_that_is_not_the_signed_one_forwards_nothing"
+            ),
+            *tests(
                 "tests/compliance_docs/test_flows.py",
                 "test_every_file_that_connects_or_listens_is_named_by_a_flow",
                 "test_the_zone_connects_to_its_database_and_its_processor_alone",
@@ -209,6 +224,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_for_another_name_gets_nothing"),
             "tests/vault_zone/hazmat/test_vault_transit.py",
             *tests(
                 "tests/vault_zone/pages/test_render.py",
@@ -234,6 +250,9 @@ REQUIREMENTS: Final = (
         control="Identities between the sides are issued by one command, one file pair for each service, for 90 days.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
+        shown_by=(
+            *tests("tests/vault_zone/forward/test_sending.py", "test_a_certificate_of_another_authority_gets_nothing"),
+        ),
         code=("vault_zone/hazmat/pki.py::issue_identity",),
         deferral="Issuing an identity is not recorded in the log yet, so no inventory can be generated, and there is no "
         "revocation: an identity ends by its date or with its authority.",

@@ -33,7 +33,13 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
-            *tests("tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_opens_a_card"),
+            *tests(
+                "tests/vault_zone/forward/test_engine.py",
+                "test_the_card_is_filled_in_and_the_answer_comes_back_by_allowed_fields",
+            ),
+            *tests(
+                "tests/compliance_docs/test_flows.py", "test_only_the_charge_engine_and_the_forward_engine_open_a_card"
+            ),
             *tests("tests/vault_zone/test_charge.py"),
         ),
         code=("vault_zone/charge.py::ChargeEngine", "vault_zone/vault.py::open_card", "audit/event.py::EventType"),
@@ -71,6 +77,9 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests(
+                "tests/vault_zone/forward/test_engine.py", "test_a_refusal_is_on_record_and_names_nothing_that_was_said"
+            ),
             *tests("tests/vault_zone/test_access.py", "test_an_identity_may_do_what_its_row_says_and_nothing_else"),
             "tests/vault_zone/test_capture.py",
             "tests/vault_zone/test_public_pages.py",

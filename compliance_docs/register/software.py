@@ -27,6 +27,10 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
+                "tests/vault_zone/forward/test_sending.py",
+                "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            *tests(
                 "tests/vault_zone/test_velocity.py",
                 "test_each_limit_lets_its_maximum_through_and_no_more_until_its_window_is_over",
             ),
@@ -51,7 +55,7 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_listeners.py",
             "tests/vault_zone/test_connections.py",
             "tests/vault_zone/test_last_words.py",
-            "tests/fuzz/test_corpus.py",
+            "tests/vault_zone/fuzz/test_corpus.py",
         ),
         code=(
             "tokenization/edge.py",

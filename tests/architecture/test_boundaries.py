@@ -18,7 +18,6 @@ MAY_IMPORT_CRYPTOGRAPHY = ("vault_zone/hazmat/", "audit/note.py")
 MAY_IMPORT_THE_ZONE = (
     "vault_zone/",
     "tests/vault_zone/",
-    "tests/fuzz/",  # feeds the zone's own parsers
     "benchmarks/keys.py",  # measures the zone's own parts
     "tests/compliance_docs/",  # compares what the documents claim with the zone's own tables
     "tests/journeys/",  # runs zone and commerce in one process

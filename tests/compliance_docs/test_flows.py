@@ -129,7 +129,12 @@ def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     own = {path for path in connecting_files("vault_zone") if not path.startswith(sandbox_itself)}
     # The commands of operators are a program of their own, which connects to the zone.
     commands = {"vault_zone/cli/zone_client.py"}
-    assert own - commands == {"vault_zone/processors/sandbox.py", "vault_zone/serve.py", "vault_zone/listeners.py"}
+    assert own - commands == {
+        "vault_zone/processors/sandbox.py",
+        "vault_zone/forward/sending.py",
+        "vault_zone/serve.py",
+        "vault_zone/listeners.py",
+    }
 
 
 @requirement("1.2.4", "3.6.1.4", "12.5.1", "12.5.2")
@@ -202,14 +207,14 @@ def test_a_planted_flow_of_cards_to_a_model_is_found_by_the_same_check(source: s
 
 
 @requirement("7.2.6", "10.2.1.1")
-def test_only_the_charge_engine_opens_a_card() -> None:
+def test_only_the_charge_engine_and_the_forward_engine_open_a_card() -> None:
     opening = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         if _imports(path, "vault_zone.vault", "open_card")
     }
-    assert opening == {"vault_zone/charge.py"}
+    assert opening == {"vault_zone/charge.py", "vault_zone/forward/engine.py"}
 
 
 def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
@@ -218,7 +223,14 @@ def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
         for path in (ROOT / "vault_zone").rglob("*.py")
         if _imports(path, "vault_zone.card", "Exposure")
     }
-    assert exposing == {"vault.py", "security_codes.py", "fingerprint.py", "rekeying.py", "processors/sandbox.py"}
+    assert exposing == {
+        "vault.py",
+        "security_codes.py",
+        "fingerprint.py",
+        "rekeying.py",
+        "processors/sandbox.py",
+        "forward/placeholders.py",
+    }
 
 
 def test_every_place_takes_part_and_every_flow_joins_two_known_places() -> None:

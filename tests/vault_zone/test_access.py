@@ -14,11 +14,15 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.vault_zone.forward.world import forward_request
 from tests.vault_zone.world import MERCHANT, World, capture_request, charge_request, zone_world
 from tokenization.edge import App, Receive, Scope, Send
 from vault_zone.access import PERMISSIONS, Verb, require, service_of
 from vault_zone.app import internal_app
 from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.forward.allowlist import SignedList
+from vault_zone.forward.engine import ForwardEngine
+from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.pki import create_authority, issue_identity
 from vault_zone.runtime import Zone
 from vault_zone.settings import ZoneSettings
@@ -31,6 +35,8 @@ CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("GET", f"/v1/merchants/{MERCHANT}/capture-sessions/cap_x"): (Verb.READ_CAPTURE, None),
     ("POST", "/v1/charges"): (Verb.CHARGE, charge_request("grt_x").model_dump(mode="json")),
     ("GET", f"/v1/merchants/{MERCHANT}/charges/pay_x"): (Verb.READ_CHARGE, None),
+    ("POST", "/v1/forwards"): (Verb.FORWARD, forward_request("grt_x").model_dump(mode="json")),
+    ("GET", f"/v1/merchants/{MERCHANT}/forwards/idk_x"): (Verb.READ_FORWARD, None),
     ("GET", "/v1/health"): (Verb.READ_HEALTH, None),
     ("GET", f"/v1/merchants/{MERCHANT}/keys"): (Verb.LIST_KEYS, None),
     ("POST", f"/v1/merchants/{MERCHANT}/keys/rotate"): (Verb.ROTATE_KEY, {"purpose": "sealing"}),
@@ -39,6 +45,19 @@ CALLS: dict[tuple[str, str], tuple[Verb, dict[str, Any] | None]] = {
     ("POST", f"/v1/merchants/{MERCHANT}/rekeyings"): (Verb.REKEY, None),
     ("GET", f"/v1/merchants/{MERCHANT}/rekeyings/rky_x"): (Verb.REKEY, None),
 }
+
+
+def forward_engine(world: World, directory: Path = Path("nowhere")) -> ForwardEngine:
+    """Forwards through the list in a directory; where there is none, nowhere."""
+    return ForwardEngine(
+        world.database,
+        world.keys,
+        world.codes,
+        SignedList(directory),
+        Sender(directory, only_public=False),
+        clock=world.clock,
+        log_is_writable=lambda: world.log_writable[0],
+    )
 
 
 class FakeSequencer:
@@ -71,6 +90,7 @@ def zone_of(world: World, settings: ZoneSettings | None = None) -> Zone:
         world.processor,
         cast(Any, FakeSequencer()),
         world.engine,
+        forward_engine(world),
         Tally(world.clock),
     )
 
@@ -122,6 +142,7 @@ async def test_the_matrix_walks_every_route_there_is(world: World) -> None:
             path.replace(MERCHANT, "{merchant}")
             .replace("cap_x", "{session}")
             .replace("pay_x", "{payment}")
+            .replace("idk_x", "{idempotency_key}")
             .replace("key_x", "{key}")
             .replace("rky_x", "{run}"),
         )

@@ -193,6 +193,14 @@ def test_a_merchant_s_own_limits_replace_the_defaults_that_they_name(tmp_path: P
     assert VelocityPolicy.read(tmp_path / "none.json").limits_of(MERCHANT) == DEFAULTS
 
 
+def test_limits_for_every_merchant_hold_for_those_that_are_not_named(tmp_path: Path) -> None:
+    network = {"network": {"window_seconds": 3600, "maximum": 7}}
+    own = {"network": {"window_seconds": 3600, "maximum": 9}}
+    read = policy(tmp_path, {"*": network, MERCHANT: own})
+    assert read.limits_of("another-shop")[Kind.NETWORK].maximum == 7
+    assert read.limits_of(MERCHANT)[Kind.NETWORK].maximum == 9
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -7,7 +7,6 @@ from typing import Any
 
 from tokenization.clock import as_datetime
 from vault_zone.cli import zone_client
-from vault_zone.cli.zone_client import ZoneClient
 from vault_zone.key_rows import Purpose
 
 POLL_SECONDS = 0.5
@@ -28,11 +27,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="which key (default: sealing); wrapping is the merchant's key in the provider",
     )
     _add(verbs, "retire", "end a key's sealing at once", _retire).add_argument("key", help="the key's id")
-    destroy = _add(
-        verbs, "destroy", "destroy a retired key that nothing is under, or all keys of the merchant", _destroy
-    )
-    destroy.add_argument("key", nargs="?", help="the key's id")
-    destroy.add_argument("--all", action="store_true", help="every key: asks for a second person (operations approve)")
+    destroy = _add(verbs, "destroy", "destroy a retired key that nothing is under", _destroy)
+    destroy.add_argument("key", help="the key's id")
     _add(verbs, "rekey", "seal the merchant's cards anew under its active key, and show how far it is", _rekey)
 
 
@@ -86,26 +82,9 @@ def _retire(arguments: argparse.Namespace) -> int:
 
 
 def _destroy(arguments: argparse.Namespace) -> int:
-    if bool(arguments.key) == arguments.all:
-        sys.stderr.write("vault-zone: name one key, or --all for every key of the merchant\n")
-        return 2
     with zone_client.open_client(arguments) as zone:
-        if arguments.all:
-            return _request_destruction(zone, arguments)
         zone.call("POST", f"/v1/merchants/{arguments.merchant}/keys/{arguments.key}/destroy")
     sys.stdout.write("destroyed: nothing was under it, and nothing opens with it any more\n")
-    return 0
-
-
-def _request_destruction(zone: ZoneClient, arguments: argparse.Namespace) -> int:
-    merchant = arguments.merchant
-    body = {"act": "destroy_keys", "merchant": merchant, "subject": merchant}
-    operation = zone.call("POST", "/v1/operations", body)["operation"]
-    sys.stdout.write(
-        f"asked for: destroy every key of {merchant}, and with them all its cards, for good.\n"
-        f"Another operator has to approve it within the hour:\n"
-        f"  vault-zone operations approve {operation} --zone {arguments.zone} --as DIR/THEIR-NAME\n"
-    )
     return 0
 
 

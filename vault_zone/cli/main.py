@@ -9,7 +9,7 @@ import structlog
 
 from audit.sequencer import SequencerRunning
 from tokenization import logs
-from vault_zone.cli import harden, keys, merchants, platforms, serve, setup
+from vault_zone.cli import forward, harden, keys, merchants, platforms, serve, setup
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.hazmat.files import KeyRefused
 from vault_zone.settings import SettingsRefused
@@ -24,7 +24,7 @@ class Group(Protocol):
         """Adds the group's commands."""
 
 
-GROUPS: tuple[Group, ...] = (harden, keys, merchants, platforms, serve, setup)
+GROUPS: tuple[Group, ...] = (forward, harden, keys, merchants, platforms, serve, setup)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,11 +17,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 
+import vault_zone
 from tokenization.edge import spoken_texts
 from tokenization.scanner import contains_card, contains_card_in_bytes
 from vault_zone.capture_form import (
@@ -41,6 +43,7 @@ from vault_zone.processors.port import Outcome, ProcessorAnswer, WebhookRefused
 Target = Callable[[bytes], None]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
+_ZONE = str(Path(vault_zone.__file__).parent)
 _RUN = re.compile(r"[0-9]{8,}")
 _KEY, _NONCE, _FIELDS = bytes(range(32)), bytes(12), ("tok_a", "harbour-pine", "key_a")
 _PLAINTEXT = b"4242424242424242|12|2034"
@@ -71,7 +74,7 @@ def said_by(failure: BaseException, *, with_locals: bool) -> str:
     said = [repr(failure), str(failure), repr(failure.args)]
     while told is not None:
         if with_locals:
-            said += [repr(frame.locals) for frame in told.stack if "/vault_zone/" in frame.filename]
+            said += [repr(frame.locals) for frame in told.stack if frame.filename.startswith(_ZONE)]
         said.append("".join(told.format_exception_only()))
         told = told.__cause__ or told.__context__  # type: ignore[assignment]  # typed as never None
     return " ".join(said)
@@ -84,7 +87,7 @@ def refuses(parse: Callable[[], Any], given: bytes, *refusals: type[BaseExceptio
     except refusals as refusal:
         must_hold(not holds_digits_of(given, said_by(refusal, with_locals=takes_cards)), "a refusal holds digits")
         return None
-    must_hold(not _shows(accepted, given), "the repr of what was accepted holds digits")
+    must_hold(not takes_cards or not _shows(accepted, given), "the repr of what was accepted holds digits")
     return accepted
 
 
@@ -173,12 +176,8 @@ def webhook(given: bytes) -> None:
     signature = hmac.new(_SECRET, f"{sent_at}.".encode() + given, hashlib.sha256).hexdigest()
     processor = sandbox.SandboxProcessor("http://127.0.0.1:1", "key", _SECRET)
     for header in (f"t={sent_at},v1={signature}", given.decode("latin-1")):
-        event = refuses(
-            lambda header=header: processor.read_webhook({"sandbox-signature": header}, given, NOW_MS),  # type: ignore[misc]
-            given,
-            WebhookRefused,
-            takes_cards=False,
-        )
+        read = partial(processor.read_webhook, {"sandbox-signature": header}, given, NOW_MS)
+        event = refuses(read, given, WebhookRefused, takes_cards=False)
         if event is not None:
             _check_answer(event.answer)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.run import CORPUS, fuzz
-from tests.fuzz.targets import SEEDS, TARGETS, Broken, Target, must_hold, refuses
 from tests.requirement import requirement
+from tests.vault_zone.fuzz.run import CORPUS, fuzz
+from tests.vault_zone.fuzz.targets import SEEDS, TARGETS, Broken, Target, must_hold, refuses
 from vault_zone.card import CardField, CardInvalid, CardProblem
 
 SOON_SECONDS = 2.0  # of this process's own time, on a slow machine; what is measured is some milliseconds

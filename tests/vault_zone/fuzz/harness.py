@@ -1,11 +1,11 @@
-"""One parser under atheris: ``python -m tests.fuzz.harness TARGET [libFuzzer's own arguments]``."""
+"""One parser under atheris: ``python -m tests.vault_zone.fuzz.harness TARGET [libFuzzer's own arguments]``."""
 
 import sys
 
 import atheris
 
 with atheris.instrument_imports(include=["vault_zone", "tokenization"]):
-    from tests.fuzz.targets import TARGETS
+    from tests.vault_zone.fuzz.targets import TARGETS
 
 
 def main(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz.run --seconds 60 [TARGET …]``: each parser that meets card data, for so long, guided by coverage.
+"""``python -m tests.vault_zone.fuzz.run --seconds 60 [TARGET …]``: each parser that meets cards, guided by coverage.
 
 Starts from the saved corpus and the seeds. What is found goes to ``.cordon/fuzz/TARGET``; an input that breaks a rule is named
 at the end, and is worth a seed in targets.py. Returns 1 if there is one.
@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.targets import SEEDS, TARGETS
+from tests.vault_zone.fuzz.targets import SEEDS, TARGETS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CORPUS = Path(__file__).parent / "corpus"
 WORK = ROOT / ".cordon" / "fuzz"
 LONGEST_BYTES = 8192
@@ -30,14 +30,14 @@ def fuzz(name: str, seconds: int, runs: int = -1) -> tuple[int, str]:
         *(f"-max_len={LONGEST_BYTES}", f"-timeout={LONGEST_SECONDS}", f"-artifact_prefix={WORK}/{name}-"),
         *(str(found), *saved),
     ]
-    command = [sys.executable, "-m", "tests.fuzz.harness", name, *arguments]
+    command = [sys.executable, "-m", "tests.vault_zone.fuzz.harness", name, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def main(arguments: list[str]) -> int:
     """Runs the targets, one after the other."""
-    parser = argparse.ArgumentParser(prog="tests.fuzz.run")
+    parser = argparse.ArgumentParser(prog="tests.vault_zone.fuzz.run")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default")
     parsed = parser.parse_args(arguments)

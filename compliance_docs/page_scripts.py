@@ -27,7 +27,7 @@ PAGE_SCRIPTS: Final = (
         path="vault_zone/pages/card.js",
         reason="Groups digits while they are typed, names what is wrong beside its field, and sends the form once. It makes "
         "no request, stores nothing, and the form works without it.",
-        integrity="sha384-BXriJQJmw+PT2+xKo4ky4NdwGuQJzcx538ZrE3AkXLoRhFwa+BY9AVfDot2a39LN",
+        integrity="sha384-4LyTbb/B1g/DV+NCJqrKQqjODKzFlHajKB/HHiZawrP8MUYNM1lXQz5wgKwOdUBL",
     ),
     PageScript(
         path="vault_zone/pages/puzzle.js",

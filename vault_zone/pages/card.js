@@ -266,6 +266,9 @@
     const prefix = form.dataset.errorTitle;
     const plainTitle = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
     document.title = found.length ? prefix + plainTitle : plainTitle;
+    if (found.length) {
+      problems.focus();
+    }
   };
 
   const restingLabel = [...payLabel.childNodes];
@@ -291,7 +294,6 @@
     summarise(found);
     if (found.length) {
       event.preventDefault();
-      problems.focus();
       return;
     }
     setBusy(true);
@@ -303,7 +305,6 @@
     const known = inputs.filter((input) => Object.hasOwn(event.detail, input.id));
     const found = known.map((input) => [input, show(input, event.detail[input.id])]);
     summarise(found);
-    problems.focus();
   });
   form.addEventListener("rest", () => setBusy(false));
 

@@ -18,6 +18,11 @@ NUMBER = "4242424242424242"
 CARD = {"number": NUMBER, "expiry": "1234", "cvc": "737", "name": "Ada Lovelace", "postal_code": "SW1A 1AA"}
 LISTEN = "window.heard = []; window.addEventListener('message', (event) => window.heard.push(event.data));"
 
+UNTIL_HEARD = """(type) => new Promise((resolve) => {
+  const look = () => (window.heard.some((message) => message.type === type) ? resolve() : requestAnimationFrame(look));
+  look();
+})"""
+
 
 @dataclass
 class Visit:
@@ -130,6 +135,7 @@ def test_what_the_server_refuses_is_shown_by_field_and_mended(visit: Visit, site
     visit.fill(expiry="0120")  # the browser's clock may be wrong, so a date that is past is sent
     visit.pay()
     visit.frame.wait_for_selector("#expiry[aria-invalid]")
+    visit.page.evaluate(UNTIL_HEARD, "refused")
     (refused,) = [message for message in visit.heard() if message["type"] == "refused"]
     assert refused["problems"] == {"expiry": "past"}
     visit.frame.fill("#expiry", "12 / 34")
@@ -186,7 +192,10 @@ def test_no_other_origin_can_frame_the_fields(visit: Visit, site: FieldsSite) ->
         "(url) => { const frame = document.createElement('iframe'); frame.src = url; document.body.append(frame); }",
         fields_url,
     )
-    page.wait_for_timeout(500)
+    page.locator("iframe").wait_for()
+    page.evaluate(
+        "new Promise((resolve) => { document.querySelector('iframe').onload = resolve; setTimeout(resolve, 1000); })"
+    )
     assert any("frame-ancestors" in text for text in refused)
     context.close()
 
@@ -242,6 +251,7 @@ def test_a_theme_that_cannot_be_read_or_is_no_theme_is_refused_whole(visit: Visi
     visit.page.route("**/page.js", lambda route: route.fulfill(body=themed(theme), content_type="text/javascript"))
     visit.page.reload()
     visit.page.wait_for_selector("#pay:not([disabled])")
+    visit.page.evaluate(UNTIL_HEARD, "ready")
     assert [m["code"] for m in visit.heard() if m["type"] == "problem"] == ["theme_refused"]
     assert visit.frame.evaluate("document.documentElement.getAttribute('style')") is None
 

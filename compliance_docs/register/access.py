@@ -20,7 +20,12 @@ REQUIREMENTS: Final = (
             ),
             "tests/vault_zone/test_access.py",
         ),
-        code=("vault_zone/access.py::PERMISSIONS", "vault_zone/access.py::require", "commerce_api/cli/databases.py"),
+        code=(
+            "vault_zone/access.py::PERMISSIONS",
+            "vault_zone/access.py::require",
+            "vault_zone/forward/engine.py::ForwardEngine",
+            "commerce_api/cli/databases.py",
+        ),
         duties=(operator("gives the database roles no more than the sides' own databases"),),
     ),
     Requirement(
@@ -35,8 +40,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="7.2.6",
         ours="People query stored card data through programs only, by role; only administrators directly.",
-        control="No program queries stored cards for anybody: a card is opened in memory for its charge alone, by the charge "
-        "engine. The database holds it sealed, so a direct query shows brand and last four.",
+        control="No program queries stored cards for anybody: a card is opened in memory for its charge, or for a request "
+        "to an allow-listed destination, by those two engines. The database holds it sealed, so a direct query shows brand "
+        "and last four.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

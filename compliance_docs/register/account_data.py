@@ -139,7 +139,8 @@ REQUIREMENTS: Final = (
         number="3.4.1",
         ours="A card number is masked when shown; beyond its first digits and last four only who needs to sees it.",
         control="Nobody sees more than network and last four, on pages, in answers, in the record and to agents: there is "
-        "no view, verb or role that shows a number.",
+        "no view, verb or role that shows a number. Of a destination's answer allowed fields come back, and none of them if "
+        "the number is anywhere in it.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

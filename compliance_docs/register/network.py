@@ -78,9 +78,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.2",
         ours="Only necessary traffic leaves the card environment.",
-        control="The zone connects to its database and to one processor address, given at start; it follows no redirect and "
-        "heeds no proxy of the environment. It imports no model SDK and no commerce code. Of its networks in "
-        "the deployment one leads out.",
+        control="The zone connects to its database, to one processor address given at start, and to the destinations of a list "
+        "that is signed and numbered, never to an address that a caller names. It follows no redirect, heeds no proxy of the "
+        "environment and, in production, forwards to no name that points inside a network. It imports no model SDK and no "
+        "commerce code. Of its networks in the deployment one leads out.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
@@ -107,10 +108,15 @@ REQUIREMENTS: Final = (
             "tests/architecture/test_boundaries.py",
             "tests/architecture/test_deploy.py",
         ),
-        code=("vault_zone/processors/sandbox.py::SandboxProcessor", "deploy/compose.yaml"),
+        code=(
+            "vault_zone/forward/allowlist.py::SignedList",
+            "vault_zone/forward/sending.py::Sender",
+            "vault_zone/processors/sandbox.py::SandboxProcessor",
+            "deploy/compose.yaml",
+        ),
         deferral=_AS_WRITTEN,
         duties=(
-            operator("allows egress from the zone to the processor and the database only, and logs what is denied"),
+            operator("allows egress to processor, listed destinations and database only, and logs what is denied"),
         ),
     ),
     Requirement(
@@ -247,7 +253,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="4.2.1.1",
         ours="The keys and certificates that protect card data in transit are inventoried.",
-        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days.",
+        control="Identities between the sides are issued by one command, one file pair for each service, for 90 days. "
+        "The list of forward destinations names the authority of each, where it is not the system's.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(

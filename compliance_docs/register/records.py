@@ -28,8 +28,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1.1",
         ours="Every individual access to card data is logged.",
-        control="Capture, token, grant and its use, and the intent of a charge are events in the transaction that they "
-        "belong to; a card is opened only within the transaction that records the charge's intent.",
+        control="Capture, token, grant and its use, and the intent of a charge or of a forwarded request are events in the "
+        "transaction that they belong to; a card is opened only within the transaction that records that intent.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
@@ -72,8 +72,8 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1.4",
         ours="Invalid attempts at access are logged.",
-        control="Callers that may not make a call, refused cards, webhooks that do not verify and card-like text that was "
-        "refused are events of failure.",
+        control="Callers that may not make a call, refused cards, refused requests to forward a card, webhooks that do not "
+        "verify and card-like text that was refused are events of failure.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(

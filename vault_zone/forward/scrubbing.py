@@ -56,6 +56,12 @@ class Scrubber:
 
     def scrub(self, head: str, body: bytes | None, allowed: tuple[str, ...], problem: str = "") -> Scrubbed:
         """What may be told of an answer. ``problem``: why the body could not be read, when it could not."""
+        try:
+            return self._scrubbed(head, body, allowed, problem)
+        except TooManyViews:
+            return Scrubbed({}, reason="not_searchable")  # (5)
+
+    def _scrubbed(self, head: str, body: bytes | None, allowed: tuple[str, ...], problem: str) -> Scrubbed:
         if self._traces.are_in(head):
             return Scrubbed({}, reason="card_echoed")  # (2)
         if body is None:
@@ -66,16 +72,12 @@ class Scrubber:
             return Scrubbed({})
         try:
             document = json.loads(body, parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_Members)
-            written = list(_written(document))
-            names = list(_names(document))
+            written, names = list(_written(document)), list(_names(document))
         except (ValueError, RecursionError, _TooDeep, InvalidOperation):
             return Scrubbed({}, reason="not_json")  # (5)
         if self._is_put_together(written) or self._is_put_together(names):
             return Scrubbed({}, reason="card_echoed")  # (2)
-        try:
-            return self._told(_plain(document), allowed)
-        except _TooDeep:
-            return Scrubbed({}, reason="too_deep")  # (5)
+        return self._told(_plain(document), allowed)
 
     def _told(self, document: Any, allowed: tuple[str, ...]) -> Scrubbed:
         fields: dict[str, Scalar] = {}
@@ -111,19 +113,15 @@ class Scrubber:
         if code is None:
             return False
         word = re.compile(rf"(?<![0-9])(?:{code}|{code[::-1]})(?![0-9])")
-        views = [*_views(text), _as_text(text)]
+        views = [*_texts(text), _as_text(text)]
         return any(word.search(view) or digits_of(view) in (code, code[::-1]) for view in views)
 
     def _holds_secret(self, text: str) -> bool:
-        return any(secret in view for secret in self._secrets for view in _views(text))
+        return any(secret in view for secret in self._secrets for view in _texts(text))
 
 
-def _views(text: str) -> list[str]:
-    """The views of a value that would be told. One that is too rich in them is no value of a processor's."""
-    try:
-        return list(views_of(text))
-    except TooManyViews:
-        raise _TooDeep from None
+def _texts(text: str) -> Iterator[str]:
+    return (view for view, is_text in views_of(text) if is_text)
 
 
 def _digits_allowed(length: int) -> int:
@@ -132,7 +130,7 @@ def _digits_allowed(length: int) -> int:
 
 
 class _TooDeep(Exception):
-    """The document, or the layers of a value in it, are deeper than any processor's answer."""
+    """The document is deeper than any processor's answer."""
 
 
 class _Members(list[tuple[str, Any]]):

@@ -5,7 +5,7 @@ What must hold:
     of look-alike digits and of white space, several layers deep.
  2. In each view digits count and nothing between them does, forwards and backwards; so do the number as an integer in other
     bases, packed or as bytes, and its unkeyed digests (PCI DSS 3.5.1.1: such a digest is undone in seconds).
- 3. A text too rich in layers to search in its bounds counts as one that holds the number.
+ 3. A text too rich in layers to search in its bounds is told apart, to be withheld like one that holds the number.
 """
 
 import base64
@@ -27,7 +27,9 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _BASE32: Final = re.compile(r"[A-Za-z2-7]{20,}={0,6}")
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}[\s:,-]?){12,}")
 _ESCAPE: Final = re.compile(r"\\u\{?([0-9a-fA-F]{2,6})\}?|\\x([0-9a-fA-F]{2})|\\([0-7]{3})")
+_PRINTABLE: Final = re.compile(rb"[ -~]{13,}")  # shorter, they hold no encoded number
 _SPACE: Final = re.compile(r"\s+")
+_View = tuple[str, bool]  # the text, and whether it is text or bytes that are none
 _DIGESTS: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sha3_256", "blake2b", "blake2s")
 
 
@@ -39,17 +41,14 @@ class Traces:
     def __init__(self, number: str) -> None:
         forms = _forms_of(number)
         self._number: Callable[[], str] = lambda: number
-        self._in_view: Callable[[str], bool] = forms.are_in
+        self._in_view: Callable[[str, bool], bool] = forms.are_in
 
     def __repr__(self) -> str:
         return "Traces(****)"
 
     def are_in(self, text: str) -> bool:
-        """Whether the number is in the text, in any view of it (1) (3)."""
-        try:
-            return any(self._in_view(view) for view in views_of(text))
-        except TooManyViews:
-            return True
+        """Whether the number is in the text, in any view of it (1). Raises TooManyViews (3)."""
+        return any(self._in_view(view, is_text) for view, is_text in views_of(text))
 
     def shown_by(self, fragments: list[str]) -> int:
         """How many of the number's digits these texts show together, counting runs of three and more, each once."""
@@ -68,13 +67,13 @@ class _Forms:
     words: tuple[str, ...] = field(repr=False)
     packed: tuple[str, ...] = field(repr=False)
 
-    def are_in(self, view: str) -> bool:
+    def are_in(self, view: str, is_text: bool) -> bool:
+        if any(one in view for one in self.packed):
+            return True
+        if not is_text:  # what stands between digits by chance, in bytes that are no text, means nothing
+            return False
         digits, lower = digits_of(view), view.lower()
-        return (
-            any(one in digits for one in self.digits)
-            or any(one in lower for one in self.words)
-            or any(one in view for one in self.packed)
-        )
+        return any(one in digits for one in self.digits) or any(one in lower for one in self.words)
 
 
 def _forms_of(number: str) -> _Forms:
@@ -101,36 +100,41 @@ def digits_of(text: str) -> str:
     return "".join(str(digit) for char in text if (digit := unicodedata.digit(char, None)) is not None)
 
 
-def views_of(text: str) -> Iterator[str]:
-    """The text and what it becomes when encodings are undone, breadth first. Raises TooManyViews."""
+def views_of(text: str) -> Iterator[_View]:
+    """The text and what it becomes when encodings are undone, breadth first, each with whether it is text.
+
+    Raises TooManyViews.
+    """
     seen, layer, chars = {text}, [text], len(text)
-    yield text
+    yield text, True
     for _ in range(_LAYERS):
         following: list[str] = []
         for view in layer:
-            for undone in _undone(view):
+            for undone, is_text in _undone(view):
                 if undone in seen:
                     continue
                 chars += len(undone)
                 seen.add(undone)
                 if chars > _CHARS_MAXIMUM or len(seen) > _VIEWS_MAXIMUM:
                     raise TooManyViews
-                following.append(undone)
-                yield undone
+                if is_text:
+                    following.append(undone)
+                yield undone, is_text
         layer = following
 
 
-def _undone(view: str) -> Iterator[str]:
+def _undone(view: str) -> Iterator[_View]:
+    """The view with one encoding undone. In bytes that are no text no further encoding is looked for."""
     if "%" in view:
-        yield unquote(view, encoding="latin-1")
+        yield unquote(view, encoding="latin-1"), True
     if "&" in view:
-        yield html.unescape(view)
+        yield html.unescape(view), True
     if "\\" in view:
-        yield _ESCAPE.sub(_character, view)
+        yield _ESCAPE.sub(_character, view), True
     if not view.isascii():
-        yield unicodedata.normalize("NFKC", view)
+        yield unicodedata.normalize("NFKC", view), True
     if _SPACE.search(view):
-        yield _SPACE.sub("", view)
+        yield _SPACE.sub("", view), True
     for token in _BASE64.findall(view):
         yield from _of_base64(token)
     for token in _BASE32.findall(view):
@@ -138,22 +142,35 @@ def _undone(view: str) -> Iterator[str]:
     for token in _HEX.findall(view):
         compact = re.sub(r"[^0-9A-Fa-f]", "", token)
         for begin in (0, 1):
-            yield bytes.fromhex(compact[begin : begin + (len(compact) - begin) // 2 * 2]).decode("latin-1")
+            yield from _texts_in(bytes.fromhex(compact[begin : begin + (len(compact) - begin) // 2 * 2]))
 
 
-def _of_base64(token: str) -> Iterator[str]:
+def _of_base64(token: str) -> Iterator[_View]:
     """Read from each of four places: what stands before the encoded text may be in its alphabet too."""
     plain = token.rstrip("=").replace("-", "+").replace("_", "/")
     for begin in range(4):
         yield from _decoded(base64.b64decode, plain[begin:], 4)
 
 
-def _decoded(decode: Callable[[str], bytes], token: str, group: int) -> Iterator[str]:
+def _decoded(decode: Callable[[str], bytes], token: str, group: int) -> Iterator[_View]:
     whole = token[: len(token) // group * group]
     for candidate in (token + "=" * (-len(token) % group), whole):
         with contextlib.suppress(binascii.Error, ValueError):
-            yield decode(candidate).decode("latin-1")
+            yield from _texts_in(decode(candidate))
             return
+
+
+def _texts_in(data: bytes) -> Iterator[_View]:
+    """The text that bytes are; of bytes that are none, they themselves, and the stretches of text among them."""
+    if data.isascii():
+        yield data.decode("ascii"), True
+        return
+    yield data.decode("latin-1"), False
+    with contextlib.suppress(ValueError):
+        yield data.decode("utf-8"), True
+        return
+    if stretches := _PRINTABLE.findall(data):
+        yield b"\n".join(stretches).decode("ascii"), True
 
 
 def _character(match: re.Match[str]) -> str:

@@ -68,6 +68,10 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "zero-width characters between": "\u200b".join,
     "JSON in a string": lambda n: json.dumps({"number": n}),
     "base64 of JSON with escapes": lambda n: base64_of('{"n":"' + "".join(f"\\u{ord(c):04x}" for c in n) + '"}'),
+    "base64 of full-width digits": lambda n: base64_of("".join(chr(0xFF10 + int(c)) for c in n)),
+    "base64 of base64 among other bytes": lambda n: base64.b64encode(
+        b"\xff\x00\x01" + base64_of(n).encode() + b"\xfe"
+    ).decode(),
     "SHA-256": lambda n: hashlib.sha256(n.encode()).hexdigest(),
     "MD5": lambda n: hashlib.md5(n.encode(), usedforsecurity=False).hexdigest(),
     "SHA-1 in base64": lambda n: base64.b64encode(hashlib.sha1(n.encode(), usedforsecurity=False).digest()).decode(),
@@ -244,9 +248,17 @@ def test_what_cannot_be_read_is_withheld_whole(body: bytes | None, reason: str) 
     assert (told.fields, told.reason) == ({}, reason)
 
 
-def test_an_answer_with_too_many_layers_counts_as_one_that_holds_the_number() -> None:
-    text = "".join(base64_of(base64_of(base64_of(str(at) * 40))) for at in range(ANSWER_BYTES_MAXIMUM // 60))
-    assert Traces(MASTERCARD).are_in(text * 8)
+def test_an_answer_with_too_many_layers_to_search_is_withheld_whole() -> None:
+    layered = "".join(base64_of(base64_of(base64_of(str(at) * 40))) for at in range(ANSWER_BYTES_MAXIMUM // 60))
+    told = scrubber().scrub("OK", json.dumps({"a": "fine", "b": layered}).encode(), ALLOWED)
+    assert (told.fields, told.reason) == ({}, "not_searchable")
+
+
+def test_a_long_ordinary_answer_comes_through() -> None:
+    rows = [{"id": f"itm_{at:x}", "text": "abc def 5 4", "n": at} for at in range(ANSWER_BYTES_MAXIMUM // 50)]
+    body = json.dumps({"a": "fine", "rows": rows}).encode()
+    assert len(body) > ANSWER_BYTES_MAXIMUM * 0.9
+    assert scrubber().scrub("OK", body, ALLOWED).fields == {"/a": "fine"}
 
 
 def test_nothing_that_holds_the_number_shows_it() -> None:

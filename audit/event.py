@@ -141,6 +141,7 @@ class EventType(StrEnum):
     VELOCITY_LIMITED = "velocity.limited"
     DELEGATION_ACCEPTED = "delegation.accepted"
     DELEGATION_REFUSED = "delegation.refused"
+    FRAME_ORIGINS_CHANGED = "merchant.frame_origins_changed"
     PLATFORM_ADDED = "platform.added"
     PLATFORM_REMOVED = "platform.removed"
     FORWARD_LIST_ACCEPTED = "forward_list.accepted"
@@ -291,6 +292,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.DELEGATION_REFUSED: _means(
         "A card that an agent platform sent was refused", "platform protocol reason status"
+    ),
+    EventType.FRAME_ORIGINS_CHANGED: _means(
+        "It was changed whose pages may frame the card fields", "added removed count reason"
     ),
     EventType.PLATFORM_ADDED: _means(
         "An agent platform was allowed to hand over cards", "platform name protocol reason"

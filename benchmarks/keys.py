@@ -25,7 +25,7 @@ from tests.postgres import postgres_server
 from tokenization.clock import now_milliseconds
 from tokenization.token import new_token
 from vault_zone import rekeying
-from vault_zone.capture import _know_merchant
+from vault_zone.capture import know_merchant
 from vault_zone.hazmat.seal import PADDED, new_key, seal, unseal
 from vault_zone.key_life import rotate
 from vault_zone.key_rows import Purpose
@@ -105,7 +105,7 @@ async def _stored(kind: str, url: str, size: int) -> None:
     await database.migrate(upgrade)
     keys = KeyRing(a_provider(), database, now_milliseconds)
     merchant = f"{MERCHANT}-{size}"
-    await database.maintain(lambda tx: _know_merchant(tx, merchant, merchant))
+    await database.maintain(lambda tx: know_merchant(tx, merchant, merchant))
     key_id, key = await keys.ready(merchant, Purpose.SEALING)
     mark_key, _ = await keys.ready(merchant, Purpose.FINGERPRINT)
     tokens: list[str] = []

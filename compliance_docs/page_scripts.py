@@ -27,13 +27,25 @@ PAGE_SCRIPTS: Final = (
         path="vault_zone/pages/card.js",
         reason="Groups digits while they are typed, names what is wrong beside its field, and sends the form once. It makes "
         "no request, stores nothing, and the form works without it.",
-        integrity="sha384-e/vW/YvnnrzNz86z7M5O4uSzZbezToLDEzWETXZXdyXkm04s28bDtYv6FC0znyfV",
+        integrity="sha384-4LyTbb/B1g/DV+NCJqrKQqjODKzFlHajKB/HHiZawrP8MUYNM1lXQz5wgKwOdUBL",
     ),
     PageScript(
         path="vault_zone/pages/puzzle.js",
         reason="Finds the number that makes card testing in bulk cost something, where a page asks for it. It reads one seed "
         "and writes one hidden field; it makes no request, stores nothing, and the form works without it.",
-        integrity="sha384-ZF9gIheWSPKBuQrOFD7UCyCfOOkbmyIpBYVY8vP07J/LQWIBHWzCmIesw2ej3ukv",
+        integrity="sha384-vA0azBslGkE93vryaBqsnQdpBw8+N1KS7K3LTieicpgeF6EBKk8ocZguwU2m8iZh",
+    ),
+    PageScript(
+        path="vault_zone/pages/fields.js",
+        reason="Sends the card fields of a frame to its own site, and tells the page that frames it how tall and how far they "
+        "are. It speaks to one origin, which the server named; no message holds a value, and nothing is stored.",
+        integrity="sha384-biJkygBnrpdqBw9TkQ4Bm+NYbyoGuzEIoIO4MHJB4XflVawoA6zH8EG3orGG66+H",
+    ),
+    PageScript(
+        path="vault_zone/pages/cordon-fields.js",
+        reason="Runs in the merchant's page: makes the frame and passes messages. No card data reaches it; the page names its "
+        "hash, so that a browser runs this content or none.",
+        integrity="sha384-+qX5xeJ4stVoOGZs2FPVXdqkBy3UzSvdZQT+MIoBWfGqKYYs2fg/OZpkHBW8TLQO",
     ),
 )
 

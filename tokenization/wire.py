@@ -5,14 +5,16 @@ since the Unix epoch, UTC.
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tokenization.money import MAXIMUM_AMOUNT_MINOR
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Url = Annotated[str, Field(min_length=8, max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
+Origin = Annotated[str, Field(max_length=300, pattern=r"^https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
+Digest = Annotated[str, Field(pattern=r"^[bcdfghjkmnpqrstv]{64}$")]  # SHA-256 in letters: tokenization.ids.digest
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 AmountMinor = Annotated[int, Field(strict=True, gt=0, le=MAXIMUM_AMOUNT_MINOR)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -48,7 +50,12 @@ FINAL_CHARGE_STATES = frozenset({ChargeState.SUCCEEDED, ChargeState.DECLINED, Ch
 
 
 class OpenCaptureSession(Wire):
-    """Asks for a one-time link on which the shopper enters a card for one checkout."""
+    """Asks for a one-time link on which the shopper enters a card for one checkout.
+
+    ``mode``: a page of the zone, or card fields that a page at ``frame_origin`` frames; that origin is one of the merchant's.
+    ``opener_digest`` is the digest of a 256-bit secret that only the browser which began holds: with it, nobody else can use
+    the link. Fields need both. ``shopper``: the merchant's opaque id of who may save the card.
+    """
 
     merchant: Identifier
     merchant_name: Text
@@ -59,7 +66,18 @@ class OpenCaptureSession(Wire):
     return_url: Url
     cancel_url: Url
     lifetime_seconds: Annotated[int, Field(ge=30, le=3600)] = 900
+    mode: Literal["page", "fields"] = "page"
+    frame_origin: Origin | None = None
+    opener_digest: Digest | None = None
     shopper: Identifier | None = None  # who may save the card: the page offers it only then
+
+    @model_validator(mode="after")
+    def _frame_and_opener_fit_the_mode(self) -> Self:
+        if (self.frame_origin is not None) != (self.mode == "fields"):
+            raise ValueError("fields need a frame_origin, and a page has none")
+        if self.mode == "fields" and self.opener_digest is None:
+            raise ValueError("fields need an opener_digest")
+        return self
 
 
 class CardSummary(Wire):

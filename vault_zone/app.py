@@ -12,7 +12,7 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import cards_api, internal_api, keys_api, operations_api, public_pages, retention_api
+from vault_zone import cards_api, fields_pages, internal_api, keys_api, operations_api, public_pages, retention_api
 from vault_zone.access import AccessRefused
 from vault_zone.delegation import acp
 from vault_zone.delegation.desk import Desk
@@ -54,6 +54,7 @@ def public_app(zone: Zone) -> App:
     app.state.zone = zone
     app.state.desk = Desk.of(zone)
     app.include_router(public_pages.router)
+    app.include_router(fields_pages.router)
     app.include_router(acp.router)
     install_error_handlers(app)
     return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)

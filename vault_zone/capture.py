@@ -2,12 +2,15 @@
 
 What holds for a capture session:
  1. The link's secret is 256 random bits; the database holds only its digest; the URL holds nothing else.
- 2. The first browser that opens the link claims it with a cookie; any other is refused from then on.
+ 2. Where the browser that began holds a secret (``opener_digest``), only who proves it claims the link (openers.py). Otherwise
+    the first browser that opens it does. Any other is refused from then on.
  3. It takes one card. Token, grant, the session's new state and the events commit together.
  4. It ends after its time, after too many refused cards, or when a newer link for the same checkout is made. After each
     refused card but the first, the next is looked at only after a wait, which doubles.
  5. The grant is bound to the session's merchant, checkout, amount as ceiling, and currency.
  6. The card is saved only for the shopper that the session names, and only with a consent that commits with it.
+ 7. A link works in its own mode alone: a page of the zone, or fields in a frame of one of the merchant's origins.
+ 8. Who took a card with it and comes back is told so, and nothing is taken twice.
 """
 
 import hmac
@@ -15,6 +18,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
@@ -26,6 +30,7 @@ from tokenization.ids import digest, new_id, new_secret
 from tokenization.money import Money
 from tokenization.wire import CaptureSession, CaptureState, CardSummary, OpenCaptureSession
 from vault_zone.card import Card
+from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.fingerprint import Fingerprint
 from vault_zone.grants import create_grant
 from vault_zone.key_rows import ORIGIN
@@ -39,6 +44,9 @@ LONGEST_DELAY_SECONDS = 60  # between two of them
 GRANT_LIFETIME_SECONDS = 900  # the charge follows at once; the rest is for a shopper's slow way back
 RECORD_LIFETIME_SECONDS = 86_400  # a card for one purchase is kept a day, for the processor's questions
 SHOPPER = "shopper"
+Mode = Literal["page", "fields"]
+PAGE: Final[Mode] = "page"
+FIELDS: Final[Mode] = "fields"
 
 
 class LinkRefusal(Enum):
@@ -48,6 +56,7 @@ class LinkRefusal(Enum):
     EXPIRED = "expired"
     USED = "used"
     ELSEWHERE = "opened_elsewhere"
+    NOT_OPENER = "not_opener"  # only the browser that began may use it, and this one did not show that it is
 
 
 class LinkRefused(Exception):
@@ -86,8 +95,13 @@ def is_return_address(url: str) -> bool:
 
 
 def open_session(tx: Transaction, asked: OpenCaptureSession, actor: str) -> tuple[CaptureSession, str]:
-    """Makes a session and its link's secret, and closes earlier ones of the same checkout that took no card (4)."""
-    _know_merchant(tx, asked.merchant, asked.merchant_name)
+    """Makes a session and its link's secret, and closes earlier ones of the same checkout that took no card (4).
+
+    Raises ZoneRefusal(FRAME_ORIGIN_UNKNOWN).
+    """
+    know_merchant(tx, asked.merchant, asked.merchant_name)
+    if asked.frame_origin is not None and asked.frame_origin not in frame_origins(tx.connection, asked.merchant):  # (7)
+        raise ZoneRefusal(ZoneError.FRAME_ORIGIN_UNKNOWN)
     tx.execute(
         update(capture_session)
         .where(
@@ -110,6 +124,9 @@ def open_session(tx: Transaction, asked: OpenCaptureSession, actor: str) -> tupl
             summary=json.dumps(asked.summary),
             return_url=asked.return_url,
             cancel_url=asked.cancel_url,
+            mode=asked.mode,
+            frame_origin=asked.frame_origin,
+            opener_digest=asked.opener_digest,
             shopper=asked.shopper,
             state=CaptureState.OPEN,
             tries=0,
@@ -117,7 +134,7 @@ def open_session(tx: Transaction, asked: OpenCaptureSession, actor: str) -> tupl
             expires_ms=expires_ms,
         )
     )
-    _record(tx, EventType.CAPTURE_SESSION_OPENED, session, asked.merchant, actor, {"checkout": asked.checkout})
+    record_session(tx, EventType.CAPTURE_SESSION_OPENED, session, asked.merchant, actor, {"checkout": asked.checkout})
     return CaptureSession(
         session=session, state=CaptureState.OPEN, checkout=asked.checkout, expires_ms=expires_ms
     ), secret
@@ -128,9 +145,11 @@ def claim_link(tx: Transaction, secret: str, claim: str | None) -> tuple[OpenLin
 
     Raises LinkRefused.
     """
-    row = _usable(tx.connection, secret, claim, tx.now_ms)
+    row = usable_row(tx.connection, secret, claim, tx.now_ms, PAGE)
     if row.claim_digest is not None and claim is not None:
-        return _open_link(row), claim
+        return open_link(row), claim
+    if row.opener_digest is not None:
+        raise LinkRefused(LinkRefusal.NOT_OPENER, row.cancel_url)
     fresh = new_secret("clm")
     claimed = tx.execute(
         update(capture_session)
@@ -139,16 +158,24 @@ def claim_link(tx: Transaction, secret: str, claim: str | None) -> tuple[OpenLin
     )
     if claimed.rowcount != 1:
         raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
-    _record(tx, EventType.CAPTURE_SESSION_CLAIMED, row.id, row.merchant, SHOPPER, {"checkout": row.checkout})
-    return _open_link(row), fresh
+    record_session(tx, EventType.CAPTURE_SESSION_CLAIMED, row.id, row.merchant, SHOPPER, {"checkout": row.checkout})
+    return open_link(row), fresh
 
 
-def claimed_link(connection: Connection, secret: str, claim: str | None, now_ms: int) -> OpenLink:
+def claimed_link(connection: Connection, secret: str, claim: str | None, now_ms: int, mode: Mode = PAGE) -> OpenLink:
     """The session behind a link that this browser has claimed. Raises LinkRefused."""
-    row = _usable(connection, secret, claim, now_ms)
+    row = usable_row(connection, secret, claim, now_ms, mode)
     if row.claim_digest is None:
         raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
-    return _open_link(row)
+    return open_link(row)
+
+
+def finished_link(connection: Connection, secret: str, claim: str | None, mode: Mode = PAGE) -> OpenLink | None:
+    """The session in which this browser's card was already taken (8), or None."""
+    row = find_row(connection, secret, mode)
+    if row is None or row.state != CaptureState.CAPTURED or not _is_mine(row, claim):
+        return None
+    return open_link(row)
 
 
 def capture_card(
@@ -160,13 +187,14 @@ def capture_card(
     card: Card,
     fingerprint: Fingerprint | None = None,
     wording: str | None = None,
+    mode: Mode = PAGE,
 ) -> tuple[OpenLink, str]:
     """Takes the card: seals it, makes token and grant, ends the session (3). Returns the session and the grant.
 
     ``wording`` is what the shopper agreed to when they ticked that the card be saved (6).
     Raises LinkRefused, KeyMissing, KeyDestroyed: run by KeyRing.change().
     """
-    link = claimed_link(tx.connection, secret, claim, tx.now_ms)
+    link = claimed_link(tx.connection, secret, claim, tx.now_ms, mode)
     saver = link.shopper if wording else None  # (6)
     token = store_card(
         tx,
@@ -176,6 +204,7 @@ def capture_card(
         expires_ms=saved_until(card, tx.now_ms) if saver else tx.now_ms + RECORD_LIFETIME_SECONDS * 1000,
         actor=SHOPPER,
         shopper=saver,
+        source=mode,
         fingerprint=fingerprint,
     )
     if saver and wording:
@@ -196,7 +225,7 @@ def capture_card(
     )
     if taken.rowcount != 1:
         raise LinkRefused(LinkRefusal.USED, link.cancel_url)
-    _record(
+    record_session(
         tx,
         EventType.CARD_CAPTURED,
         link.session,
@@ -228,7 +257,7 @@ def count_refused_card(tx: Transaction, link: OpenLink, broken: tuple[str, ...],
     )
     if counted.rowcount != 1:  # it took a card, or ended, since the form was read
         raise LinkRefused(LinkRefusal.USED, link.return_url)
-    _record(
+    record_session(
         tx,
         EventType.CARD_CAPTURE_FAILED,
         link.session,
@@ -261,17 +290,23 @@ def read_session(connection: Connection, session: str, merchant_id: str, now_ms:
     )
 
 
-def _usable(connection: Connection, secret: str, claim: str | None, now_ms: int) -> "Row[tuple[object, ...]]":
-    row = connection.execute(
+def find_row(connection: Connection, secret: str, mode: Mode) -> "Row[Any] | None":
+    """The session's row behind a link of this mode (7), whoever asks."""
+    return connection.execute(
         select(capture_session, merchant.c.name.label("merchant_name"))
         .join(merchant, merchant.c.id == capture_session.c.merchant)
-        .where(capture_session.c.secret_digest == digest(secret))
+        .where(capture_session.c.secret_digest == digest(secret), capture_session.c.mode == mode)
     ).first()
+
+
+def usable_row(connection: Connection, secret: str, claim: str | None, now_ms: int, mode: Mode) -> "Row[Any]":
+    """The row of a session that takes a card now, from this browser if one has claimed it. Raises LinkRefused."""
+    row = find_row(connection, secret, mode)
     if row is None:
         raise LinkRefused(LinkRefusal.UNKNOWN)
-    mine = claim is not None and row.claim_digest is not None and hmac.compare_digest(digest(claim), row.claim_digest)
-    if row.claim_digest is not None and not mine:
-        raise LinkRefused(LinkRefusal.ELSEWHERE, row.cancel_url)
+    if row.claim_digest is not None and not _is_mine(row, claim):
+        refusal = LinkRefusal.ELSEWHERE if row.opener_digest is None else LinkRefusal.NOT_OPENER
+        raise LinkRefused(refusal, row.cancel_url)
     if row.state == CaptureState.CAPTURED:
         raise LinkRefused(LinkRefusal.USED, row.return_url)
     if row.state == CaptureState.CLOSED or row.expires_ms <= now_ms:
@@ -279,7 +314,12 @@ def _usable(connection: Connection, secret: str, claim: str | None, now_ms: int)
     return row
 
 
-def _open_link(row: "Row[tuple[object, ...]]") -> OpenLink:
+def _is_mine(row: "Row[Any]", claim: str | None) -> bool:
+    return claim is not None and row.claim_digest is not None and hmac.compare_digest(digest(claim), row.claim_digest)
+
+
+def open_link(row: "Row[Any]") -> OpenLink:
+    """What a page needs of a session's row."""
     return OpenLink(
         session=row.id,
         merchant=row.merchant,
@@ -296,15 +336,22 @@ def _open_link(row: "Row[tuple[object, ...]]") -> OpenLink:
     )
 
 
-def _know_merchant(tx: Transaction, merchant_id: str, name: str) -> None:
+def frame_origins(connection: Connection, merchant_id: str) -> tuple[str, ...]:
+    """The origins whose pages may frame the merchant's card fields; none for a merchant that the zone does not know."""
+    held = connection.execute(select(merchant.c.frame_origins).where(merchant.c.id == merchant_id)).scalar_one_or_none()
+    return tuple(json.loads(held)) if held else ()
+
+
+def know_merchant(tx: Transaction, merchant_id: str, name: str | None = None) -> None:
+    """Makes the merchant known, under its name of now; without one it keeps the name it has, or goes by its id."""
     known = tx.execute(select(merchant.c.name).where(merchant.c.id == merchant_id)).scalar_one_or_none()
     if known is None:
-        tx.execute(merchant.insert().values(id=merchant_id, name=name, created_ms=tx.now_ms))
-    elif known != name:
+        tx.execute(merchant.insert().values(id=merchant_id, name=name or merchant_id, created_ms=tx.now_ms))
+    elif name is not None and known != name:
         tx.execute(update(merchant).where(merchant.c.id == merchant_id).values(name=name))
 
 
-def _record(
+def record_session(
     tx: Transaction,
     kind: EventType,
     session: str,
@@ -313,6 +360,7 @@ def _record(
     data: Mapping[str, str | int | bool],
     outcome: str = "success",
 ) -> None:
+    """An event about a session."""
     tx.record(
         Event(
             type=kind,

@@ -35,6 +35,9 @@ class ZoneError(Enum):
     CHECKOUT_ALREADY_CHARGED = _Kind(
         409, "This checkout has a charge that took, or may yet take, money. Ask for its state."
     )
+    FRAME_ORIGIN_UNKNOWN = _Kind(
+        409, "This origin is not one whose pages may frame the merchant's card fields. An operator adds it first."
+    )
     FORWARD_LIST_REFUSED = _Kind(
         503,
         "The list of forward destinations is absent, altered, unsigned or older than one before. Tell the operator.",

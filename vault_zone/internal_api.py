@@ -9,7 +9,7 @@ from audit.event import looks_like_card
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
 from vault_zone.access import Permitted
 from vault_zone.callers import ZoneIn, asks
-from vault_zone.capture import is_return_address, open_session, read_session
+from vault_zone.capture import FIELDS, is_return_address, open_session, read_session
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.roles import Verb
 
@@ -37,8 +37,9 @@ async def post_capture_session(
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
     if asked.shopper is not None and looks_like_card(asked.shopper):  # it will stand in the record
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
+    path = "/fields" if asked.mode == FIELDS else "/capture"
     session, secret = await zone.database.change(lambda tx: open_session(tx, asked, actor))
-    return session.model_copy(update={"url": f"{zone.settings.capture_url}/capture/{secret}"})
+    return session.model_copy(update={"url": f"{zone.settings.capture_url}{path}/{secret}"})
 
 
 @router.get("/merchants/{merchant}/capture-sessions/{session}")

@@ -8,32 +8,17 @@ from fastapi import APIRouter, Cookie, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from audit.event import Event, EventType
-from audit.transaction import DatabaseBusy, Transaction
+from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime
 from tokenization.edge import error_body
 from vault_zone.addresses import client_address
 from vault_zone.callers import ZoneIn
-from vault_zone.capture import (
-    LinkRefusal,
-    LinkRefused,
-    OpenLink,
-    capture_card,
-    claim_link,
-    claimed_link,
-    count_refused_card,
-)
-from vault_zone.capture_form import (
-    FormErrors,
-    FormRefused,
-    agreed_wording,
-    parse_capture_form,
-    parse_form_body,
-    safe_values,
-)
-from vault_zone.card import Card
-from vault_zone.card_testing import Submission, TryLater, begin_submission, defence_of, refuse_over_limit
+from vault_zone.capture import PAGE, LinkRefusal, LinkRefused, OpenLink, claim_link, finished_link
+from vault_zone.capture_form import FormRefused, SafeValues, parse_form_body
+from vault_zone.card_testing import defence_of
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.key_rows import ORIGIN
+from vault_zone.openers import claim_by_opener
 from vault_zone.pages.render import (
     AssetUnknown,
     CardPageView,
@@ -47,7 +32,7 @@ from vault_zone.pages.render import (
 )
 from vault_zone.processors.port import WebhookRefused
 from vault_zone.runtime import Zone
-from vault_zone.velocity import VelocityExceeded
+from vault_zone.submission import CardRefused, CardTaken, NotLookedAt, submit_card
 
 router = APIRouter()
 log = structlog.get_logger("vault_zone")
@@ -58,8 +43,15 @@ _NOTICE_OF = {
     LinkRefusal.EXPIRED: NoticeKind.LINK_EXPIRED,
     LinkRefusal.USED: NoticeKind.LINK_USED,
     LinkRefusal.ELSEWHERE: NoticeKind.OTHER_BROWSER,
+    LinkRefusal.NOT_OPENER: NoticeKind.NOT_OPENER,
 }
-_STATUS_OF = {LinkRefusal.UNKNOWN: 404, LinkRefusal.EXPIRED: 410, LinkRefusal.USED: 410, LinkRefusal.ELSEWHERE: 403}
+_STATUS_OF = {
+    LinkRefusal.UNKNOWN: 404,
+    LinkRefusal.EXPIRED: 410,
+    LinkRefusal.USED: 410,
+    LinkRefusal.ELSEWHERE: 403,
+    LinkRefusal.NOT_OPENER: 403,
+}
 ClaimIn = Annotated[str | None, Cookie(alias=CLAIM_COOKIE, max_length=100)]
 
 
@@ -78,6 +70,9 @@ async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: Cl
     try:
         link, claimed = await zone.database.change(lambda tx: claim_link(tx, secret, claim))
     except LinkRefused as refused:
+        finished = await zone.database.read(lambda connection: finished_link(connection, secret, claim))
+        if finished is not None:  # the back button, or a reload after the answer was lost
+            return _notice_page(zone, NoticeKind.RECEIVED, _way_back(finished), 200)
         return _refusal_page(zone, refused)
     try:
         answer = await _card_page(zone, link, secret, address)
@@ -87,58 +82,41 @@ async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: Cl
         answer = _notice_page(
             zone, NoticeKind.UNAVAILABLE, None, 503
         )  # with the cookie: the link is this browser's already
-    answer.set_cookie(
-        CLAIM_COOKIE,
-        claimed,
-        path=f"/capture/{secret}",
-        httponly=True,
-        samesite="lax",  # a shopper who comes back by the link in the chat is still the one who opened it
-        secure=zone.settings.is_https,
-    )
+    _set_claim(answer, zone, secret, claimed)
+    return answer
+
+
+@router.post("/capture/{secret}/claim")
+async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
+    """Takes the proof of the browser that began, from a form of the page where it did, and goes on to the card page."""
+    try:
+        opener = parse_form_body(body).get("opener", "")
+        claimed = await zone.database.change(lambda tx: claim_by_opener(tx, secret, opener, PAGE))
+    except LinkRefused as refused:
+        return _refusal_page(zone, refused)
+    except FormRefused:
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
+    except DatabaseBusy:
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
+    answer = RedirectResponse(f"/capture/{secret}", 303, _headers(zone, None))
+    _set_claim(answer, zone, secret, claimed.claim)
     return answer
 
 
 @router.post("/capture/{secret}")
 async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
-    now_ms = zone.clock()
     try:
-        link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms))
-        try:
-            fields = parse_form_body(body)
-            submission = await begin_submission(zone, link, fields, address)
-            captured = parse_capture_form(fields, as_datetime(now_ms))
-            if isinstance(captured, FormErrors):
-                await zone.database.change(lambda tx: _refuse(tx, submission, captured))
-                return await _card_page(zone, link, secret, address, captured, fields, status=422)
-            link, grant = await zone.keys.change(
-                lambda tx: _take(
-                    tx,
-                    zone,
-                    submission,
-                    secret=secret,
-                    claim=claim,
-                    card=captured.card,
-                    wording=agreed_wording(fields),
-                )
-            )
-        except VelocityExceeded as exceeded:
-            over = exceeded
-            await zone.database.change(lambda tx: refuse_over_limit(tx, link, over))
-            return await _card_page(zone, link, secret, address, status=429)
-        except TryLater as later:
-            return await _card_page(zone, link, secret, address, status=429, again_ms=later.again_ms)
+        submitted = await submit_card(zone, secret, claim, body, address=address)
+        if not isinstance(submitted, CardTaken):
+            return await _card_page(zone, submitted.link, secret, address, submitted)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 400)
     except (KeyUnavailable, DatabaseBusy):
         return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
-    zone.codes.hold(grant, captured.cvc)
-    separator = "&" if urlsplit(link.return_url).query else "?"
-    return RedirectResponse(
-        f"{link.return_url}{separator}capture_session={link.session}", 303, _headers(zone, link.return_url)
-    )
+    return RedirectResponse(_way_back(submitted.link), 303, _headers(zone, submitted.link.return_url))
 
 
 @router.get("/assets/{name}")
@@ -148,7 +126,7 @@ async def get_asset(name: str) -> Response:
         found = static_asset(name)
     except AssetUnknown:
         return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
-    return Response(found.body, headers={**asset_headers(), "content-type": found.content_type})
+    return Response(found.body, headers={**asset_headers(name), "content-type": found.content_type})
 
 
 @router.post("/webhooks/{processor}")
@@ -174,41 +152,14 @@ async def get_health(zone: ZoneIn) -> dict[str, str]:
     return {"status": "ok" if zone.sequencer.is_writable() else "degraded"}
 
 
-def _refuse(tx: Transaction, submission: Submission, errors: FormErrors) -> None:
-    submission.count(tx)
-    broken = tuple(f"{field.value}:{code.value}" for field, code in errors.codes.items())
-    count_refused_card(tx, submission.link, broken)
-
-
-def _take(
-    tx: Transaction,
-    zone: Zone,
-    submission: Submission,
-    *,
-    secret: str,
-    claim: str | None,
-    card: Card,
-    wording: str | None,
-) -> tuple[OpenLink, str]:
-    submission.count(tx)
-    return capture_card(
-        tx, zone.keys, secret=secret, claim=claim, card=card, fingerprint=submission.mark, wording=wording
-    )
-
-
 async def _card_page(
-    zone: Zone,
-    link: OpenLink,
-    secret: str,
-    address: str,
-    errors: FormErrors | None = None,
-    fields: dict[str, str] | None = None,
-    status: int = 200,
-    again_ms: int = 0,
+    zone: Zone, link: OpenLink, secret: str, address: str, back: CardRefused | NotLookedAt | None = None
 ) -> HTMLResponse:
     defence = await defence_of(zone, link, address)
     now_ms = zone.clock()
-    wait_seconds = max(0, -(-(max(defence.again_ms, again_ms) - now_ms) // 1000))
+    again_ms = max(defence.again_ms, back.again_ms if isinstance(back, NotLookedAt) else 0)
+    wait_seconds = max(0, -(-(again_ms - now_ms) // 1000))
+    status = 200 if back is None else 422 if isinstance(back, CardRefused) else 429
     view = CardPageView(
         merchant_name=link.merchant_name,
         amount_text=link.amount.text(),
@@ -217,10 +168,10 @@ async def _card_page(
         cancel_url=link.cancel_url,
         expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
         sandbox=zone.processor.is_sandbox,
-        errors=errors,
-        safe_values=safe_values(fields or {}),
+        errors=back.errors if isinstance(back, CardRefused) else None,
+        safe_values=back.safe_values if isinstance(back, CardRefused) else SafeValues(),
         puzzle=defence.puzzle,
-        too_many_tries=status == 429,
+        too_many_tries=isinstance(back, NotLookedAt),
         wait_seconds=wait_seconds,
         may_save=link.shopper is not None,
     )
@@ -228,6 +179,22 @@ async def _card_page(
     if wait_seconds:
         headers["Retry-After"] = str(wait_seconds)
     return HTMLResponse(render_card_page(view), status, headers)
+
+
+def _set_claim(answer: Response, zone: Zone, secret: str, claim: str) -> None:
+    answer.set_cookie(
+        CLAIM_COOKIE,
+        claim,
+        path=f"/capture/{secret}",
+        httponly=True,
+        samesite="lax",  # a shopper who comes back by the link in the chat is still the one who opened it
+        secure=zone.settings.is_https,
+    )
+
+
+def _way_back(link: OpenLink) -> str:
+    separator = "&" if urlsplit(link.return_url).query else "?"
+    return f"{link.return_url}{separator}capture_session={link.session}"
 
 
 def _refusal_page(zone: Zone, refused: LinkRefused) -> HTMLResponse:

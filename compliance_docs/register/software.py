@@ -127,9 +127,10 @@ REQUIREMENTS: Final = (
     Requirement(
         number="6.4.3",
         ours="Every script on a payment page is authorised, its integrity assured, and listed with the reason it is needed.",
-        control="The card page has one script, and a second where tries are many, each listed with its reason and the hash "
-        "that was approved; the page names their integrity, and the policy runs nothing that is not this site's. The checkout "
-        "page has no script at all. The page is never framed.",
+        control="Each script of the card page, of the card fields and for the page that frames them is listed with its reason "
+        "and the hash that was approved; pages name its integrity, and the policy runs nothing that is not this site's. The "
+        "checkout page has no script at all. The card page is never framed; card fields are framed by the one origin of their "
+        "session, which an operator named.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -146,6 +147,10 @@ REQUIREMENTS: Final = (
                 "test_the_script_has_no_network_no_storage_and_no_globals",
             ),
             *tests("tests/vault_zone/test_public_pages.py", "test_every_page_and_notice_carries_the_strict_policy"),
+            *tests(
+                "tests/vault_zone/test_fields_pages.py",
+                "test_the_document_is_framed_by_the_sessions_origin_and_by_no_other",
+            ),
             *tests(
                 "tests/vault_zone/pages/test_browser.py",
                 "test_a_script_that_was_tampered_with_does_not_run_and_the_form_still_works",

@@ -19,14 +19,19 @@ import httpx
 from sqlalchemy import Engine, event
 
 from audit.transaction import Transaction
+from tests.vault_zone.callers import as_peer, zone_of
 from tests.vault_zone.delegation.platform_world import Agent, a_request, an_agent
 from tests.vault_zone.puzzles import unanswered
-from tests.vault_zone.test_access import as_peer, zone_of
+from tests.vault_zone.test_fields_pages import SHOP
+from tests.vault_zone.test_openers import OPENER
 from tests.vault_zone.test_public_pages import FORM
 from tests.vault_zone.world import ACTOR, MERCHANT, VISA, World, capture_request, charge_request
+from tokenization.ids import digest
 from vault_zone.app import internal_app, public_app
-from vault_zone.capture import claim_link, open_session
+from vault_zone.capture import FIELDS, claim_link, open_session
 from vault_zone.card import passes_luhn
+from vault_zone.merchants import change_frame_origins
+from vault_zone.openers import claim_by_opener
 from vault_zone.public_pages import CLAIM_COOKIE
 from vault_zone.runtime import Zone
 from vault_zone.velocity import DEFAULTS, Kind, Limit, Limits
@@ -73,6 +78,7 @@ class Attacker:
     @classmethod
     async def at(cls, world: World, limits: Limits = DEFAULTS) -> "Attacker":
         """An attacker before this zone."""
+        await world.database.change(lambda tx: change_frame_origins(tx, MERCHANT, add=[SHOP], actor="operator:ada"))
         zone = replace(zone_of(world), limits=VelocityPolicy({MERCHANT: limits}))
         return cls(world, zone, await an_agent(world))
 
@@ -89,7 +95,7 @@ class Attacker:
 
     def commerce(self) -> httpx.AsyncClient:
         """Commerce itself, should it be the attacker."""
-        transport = httpx.ASGITransport(app=cast(Any, as_peer(internal_app(self.zone), "commerce")))
+        transport = httpx.ASGITransport(app=cast(Any, as_peer(internal_app(self.zone), "service:commerce")))
         return httpx.AsyncClient(transport=transport, base_url="https://zone")
 
     async def play(self, channel: Channel, guesses: list[str]) -> list[list[httpx.Response]]:
@@ -163,6 +169,27 @@ async def by_page_alone(attacker: Attacker, number: str) -> list[httpx.Response]
     return _without_place([done], checkout)
 
 
+async def by_fields(attacker: Attacker, number: str) -> list[httpx.Response]:
+    """A card through the fields in a frame of the merchant's page; then all that commerce can ask about it, and its charge."""
+    checkout, address = attacker.next_place()
+    asked = capture_request(checkout=checkout).model_copy(
+        update={"mode": "fields", "frame_origin": SHOP, "opener_digest": digest(OPENER)}
+    )
+
+    def opened(tx: Transaction) -> tuple[str, str, str]:
+        session, secret = open_session(tx, asked, ACTOR)
+        return session.session, secret, claim_by_opener(tx, secret, OPENER, FIELDS).claim
+
+    session_id, secret, claim = await attacker.world.database.change(opened)
+    path, headers, form = f"/fields/{secret}/card", {"authorization": f"Bearer {claim}"}, {**FORM, "number": number}
+    async with attacker.shopper(address) as frame, attacker.commerce() as commerce:
+        done = await frame.post(path, data=form, headers=headers)
+        found = await commerce.get(f"/v1/merchants/{MERCHANT}/capture-sessions/{session_id}")
+        again = await frame.post(path, data=form, headers=headers)
+        charged = await _charge(commerce, found.json().get("grant"), checkout)
+    return _without_place([done, found, again, *charged], checkout)
+
+
 async def by_platform_alone(attacker: Attacker, number: str) -> list[httpx.Response]:
     """A card through an agent platform's delegate_payment: its answer."""
     checkout, _ = attacker.next_place()
@@ -171,7 +198,7 @@ async def by_platform_alone(attacker: Attacker, number: str) -> list[httpx.Respo
 
 
 LEAN: Mapping[str, Channel] = {"page": by_page_alone, "platform": by_platform_alone}
-CHANNELS: Mapping[str, Channel] = {"page": by_page, "platform": by_platform}
+CHANNELS: Mapping[str, Channel] = {"page": by_page, "fields": by_fields, "platform": by_platform}
 
 
 # What the zone does for a guess, whatever it answers: the basis of what a clock could see.

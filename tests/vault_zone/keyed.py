@@ -7,7 +7,7 @@ from sqlalchemy import select
 from audit.store import audit_event
 from audit.transaction import Transaction
 from tests.vault_zone.world import MERCHANT, VISA, World, a_card
-from vault_zone.capture import _know_merchant
+from vault_zone.capture import know_merchant
 from vault_zone.card import Exposure
 from vault_zone.fingerprint import fingerprint_of
 from vault_zone.key_rows import KeyLimits
@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 async def stored(world: World, number: str = VISA, merchant: str = MERCHANT, keys: KeyRing | None = None) -> str:
     """A sealed card's token."""
     ring = keys or world.keys
-    await world.database.maintain(lambda tx: _know_merchant(tx, merchant, merchant))
+    await world.database.maintain(lambda tx: know_merchant(tx, merchant, merchant))
     card = a_card(number)
     mark = await fingerprint_of(ring, merchant, card.pan)
 

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.vault_zone.callers import zone_of
 from tests.vault_zone.puzzles import answered, challenge_of, unanswered
-from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.test_public_pages import FORM, link_of
 from tests.vault_zone.world import AMEX, MERCHANT, World, zone_world
 from vault_zone.app import public_app

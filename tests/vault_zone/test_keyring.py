@@ -9,7 +9,7 @@ from audit.transaction import Database, Transaction
 from tests.requirement import requirement
 from tests.vault_zone.keyed import key_rows, opened, recorded, ring_of, stored
 from tests.vault_zone.world import AMEX, MERCHANT, VISA, a_card, zone_world
-from vault_zone.capture import _know_merchant
+from vault_zone.capture import know_merchant
 from vault_zone.card import Pan
 from vault_zone.fingerprint import fingerprint_of
 from vault_zone.hazmat.provider import DataKey, KeyContext, KeyProvider, KeyUnavailable
@@ -139,7 +139,7 @@ async def test_a_key_that_another_process_retired_seals_nothing_more_here(databa
 
 async def test_processes_that_begin_at_once_agree_on_one_active_key(database_url: str) -> None:
     async with zone_world(database_url) as world:
-        await world.database.maintain(lambda tx: _know_merchant(tx, MERCHANT, MERCHANT))
+        await world.database.maintain(lambda tx: know_merchant(tx, MERCHANT, MERCHANT))
         rings = [ring_of(world) for _ in range(6)]
         await asyncio.gather(*(stored(world, keys=ring) for ring in rings))
         assert [row.state for row in await key_rows(world)] == ["active"]
@@ -168,7 +168,7 @@ async def test_the_provider_is_never_asked_inside_a_transaction(database_url: st
     async with zone_world(database_url) as world:
         provider = AwayProvider(world.keys.provider)
         ring = KeyRing(provider, world.database, world.clock, world.clock.seconds)
-        await world.database.maintain(lambda tx: _know_merchant(tx, MERCHANT, MERCHANT))
+        await world.database.maintain(lambda tx: know_merchant(tx, MERCHANT, MERCHANT))
         asked_within: list[int] = []
 
         def work(tx: Transaction) -> str:

@@ -21,8 +21,8 @@ from audit.store import audit_event
 from audit.transaction import Transaction
 from commerce_api.settings import sqlite_url
 from tests.requirement import requirement
+from tests.vault_zone.callers import zone_of
 from tests.vault_zone.guessing import CHANNELS, GUESSES, LEAN, OFF, Attacker, Channel, Footprints, Told, footprints
-from tests.vault_zone.test_access import zone_of
 from tests.vault_zone.world import MERCHANT, VISA, World, zone_world
 from vault_zone import capture, card_testing
 from vault_zone.app import internal_app, public_app
@@ -31,21 +31,31 @@ from vault_zone.fingerprint import Fingerprint, fingerprint_of
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.keyring import KeyRing
 from vault_zone.models import card_record
-from vault_zone.vault import erase_expired, store_card
+from vault_zone.sweeping import Sweeper
+from vault_zone.vault import store_card
 from vault_zone.velocity import DEFAULTS, Kind
 
 pytestmark = pytest.mark.anyio
 
-PLAYED_BY_PAGE, PLAYED_BY_PLATFORM = (
+PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM = (
     "the attack is played through it: page",
+    "the attack is played through it: fields",
     "the attack is played through it: platform",
 )
 NO_CARD = "takes no card, and answers nothing about one"
 OWN_CARD = "the attack reads it: it names the card of its own session or payment alone"
-ONE_QUESTION = "takes a grant, not a card; where a destination repeats the caller's text, each use answers one question"
+HELD_CARD = "names brand and last four of a token that the caller holds already; each capture has a token of its own"
+REPEATS_NOTHING = (
+    "takes a grant, not a card; what is told of an answer never depends on what the caller wrote (forward)"
+)
 VERDICTS = {
     ("GET", "/capture/{secret}"): PLAYED_BY_PAGE,
     ("POST", "/capture/{secret}"): PLAYED_BY_PAGE,
+    ("POST", "/capture/{secret}/claim"): NO_CARD,
+    ("GET", "/fields/manifest.json"): NO_CARD,
+    ("GET", "/fields/{secret}"): NO_CARD,
+    ("POST", "/fields/{secret}/claim"): NO_CARD,
+    ("POST", "/fields/{secret}/card"): PLAYED_BY_FIELDS,
     ("GET", "/assets/{name}"): NO_CARD,
     ("POST", "/webhooks/{processor}"): NO_CARD,
     ("GET", "/health"): NO_CARD,
@@ -54,9 +64,20 @@ VERDICTS = {
     ("GET", "/v1/merchants/{merchant}/capture-sessions/{session}"): OWN_CARD,
     ("POST", "/v1/charges"): OWN_CARD,
     ("GET", "/v1/merchants/{merchant}/charges/{payment}"): OWN_CARD,
-    ("POST", "/v1/forwards"): ONE_QUESTION,  # docs/card-testing.md, "What is left"
-    ("GET", "/v1/merchants/{merchant}/forwards/{idempotency_key}"): ONE_QUESTION,
+    ("POST", "/v1/forwards"): REPEATS_NOTHING,
+    ("GET", "/v1/merchants/{merchant}/forwards/{idempotency_key}"): REPEATS_NOTHING,
     ("GET", "/v1/health"): NO_CARD,
+    ("POST", "/v1/merchants/{merchant}/grants"): NO_CARD,
+    ("GET", "/v1/merchants/{merchant}/grants"): HELD_CARD,
+    ("POST", "/v1/merchants/{merchant}/grants/{grant}/revoke"): NO_CARD,
+    ("GET", "/v1/merchants/{merchant}/shoppers/{shopper}/cards"): HELD_CARD,
+    ("DELETE", "/v1/merchants/{merchant}/shoppers/{shopper}/cards/{token}"): NO_CARD,
+    ("POST", "/v1/merchants/{merchant}/shoppers/{shopper}/cards/{token}/withdraw-consent"): NO_CARD,
+    ("GET", "/v1/retention"): NO_CARD,
+    ("GET", "/v1/operations"): NO_CARD,
+    ("POST", "/v1/operations"): NO_CARD,
+    ("POST", "/v1/operations/{operation}/approve"): NO_CARD,
+    ("POST", "/v1/operations/{operation}/refuse"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/keys"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/keys/rotate"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/keys/{key}/retire"): NO_CARD,
@@ -316,7 +337,7 @@ async def two_merchants(world: World) -> tuple[str, str]:
 async def test_a_card_past_its_time_takes_its_fingerprint_with_it(world: World) -> None:
     await CHANNELS["page"](await Attacker.at(world), VISA)
     world.clock.advance(2 * 86_400)
-    await world.database.change(erase_expired)
+    await Sweeper(world.database, world.codes, world.clock).sweep_all()
     left = await world.database.read(
         lambda c: c.execute(select(card_record.c.fingerprint, card_record.c.fingerprint_key_id)).all()
     )

@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from audit.transaction import Transaction
 from tests.requirement import requirement
 from tests.vault_zone.world import AMEX, MERCHANT, World, a_card, zone_world
-from vault_zone.capture import _know_merchant
+from vault_zone.capture import know_merchant
 from vault_zone.card import Exposure
 from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.provider import KeyUnavailable
@@ -24,7 +24,7 @@ def another_ring(world: World) -> KeyRing:
 
 
 async def stored(world: World, number: str = "4242424242424242", merchant: str = MERCHANT) -> str:
-    await world.database.maintain(lambda tx: _know_merchant(tx, merchant, merchant))
+    await world.database.maintain(lambda tx: know_merchant(tx, merchant, merchant))
 
     def work(tx: Transaction) -> str:
         return store_card(

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from audit.transaction import Database, Transaction
 from tokenization.ids import new_id
@@ -201,7 +201,12 @@ def a_card(number: str = VISA) -> Card:
 
 
 def capture_request(
-    *, checkout: str = "chk_a", amount_minor: int = 10_905, merchant: str = MERCHANT, lifetime_seconds: int = 900
+    *,
+    checkout: str = "chk_a",
+    amount_minor: int = 10_905,
+    merchant: str = MERCHANT,
+    lifetime_seconds: int = 900,
+    **other: Any,
 ) -> OpenCaptureSession:
     """What commerce asks for before the shopper is sent to the card page."""
     return OpenCaptureSession(
@@ -214,6 +219,7 @@ def capture_request(
         return_url="http://127.0.0.1:8704/return",
         cancel_url="http://127.0.0.1:8704/back",
         lifetime_seconds=lifetime_seconds,
+        **other,
     )
 
 

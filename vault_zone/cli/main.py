@@ -10,7 +10,19 @@ import structlog
 from audit.sequencer import SequencerRunning
 from tokenization import logs
 from vault_zone.admission import AdmissionRefused
-from vault_zone.cli import access, forward, harden, identity, keys, operations, platforms, retention, serve, setup
+from vault_zone.cli import (
+    access,
+    forward,
+    harden,
+    identity,
+    keys,
+    merchants,
+    operations,
+    platforms,
+    retention,
+    serve,
+    setup,
+)
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.hazmat.files import KeyRefused
 from vault_zone.settings import SettingsRefused
@@ -25,7 +37,19 @@ class Group(Protocol):
         """Adds the group's commands."""
 
 
-GROUPS: tuple[Group, ...] = (access, forward, harden, identity, keys, operations, platforms, retention, serve, setup)
+GROUPS: tuple[Group, ...] = (
+    access,
+    forward,
+    harden,
+    identity,
+    keys,
+    merchants,
+    operations,
+    platforms,
+    retention,
+    serve,
+    setup,
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -266,6 +266,9 @@
     const prefix = form.dataset.errorTitle;
     const plainTitle = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
     document.title = found.length ? prefix + plainTitle : plainTitle;
+    if (found.length) {
+      problems.focus();
+    }
   };
 
   const restingLabel = [...payLabel.childNodes];
@@ -291,11 +294,19 @@
     summarise(found);
     if (found.length) {
       event.preventDefault();
-      problems.focus();
       return;
     }
     setBusy(true);
   });
+
+  // Where another script of ours sends the form: what the server found wrong, by field, or that the wait is over.
+
+  form.addEventListener("refuse", (event) => {
+    const known = inputs.filter((input) => Object.hasOwn(event.detail, input.id));
+    const found = known.map((input) => [input, show(input, event.detail[input.id])]);
+    summarise(found);
+  });
+  form.addEventListener("rest", () => setBusy(false));
 
   // A page kept for the back button keeps no card.
 

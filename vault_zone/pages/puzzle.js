@@ -59,38 +59,42 @@
     words[15] = 8 * text.length;
   };
 
-  const solve = (form) => {
+  // Looks for the answer of the puzzle that the form holds now, and stops when it holds another one.
+  const solve = (form, found) => {
     const { seed, bits } = form.dataset;
-    const answer = form.elements.namedItem("puzzle_answer");
     const wanted = Number(bits);
     const pause = new MessageChannel();
     let number = 0;
-    let isWaiting = false;
 
-    const finish = () => {
-      answer.value = String(number);
-      form.dataset.solved = "true";
-      if (isWaiting) {
-        form.submit();
-      }
-    };
     const work = () => {
       const until = performance.now() + sliceMilliseconds;
       do {
         for (let round = 0; round < hashesBetweenLooks; round += 1) {
           fill(`${seed}.${number}`);
           if (Math.clz32(firstWord()) >= wanted) {
-            finish();
+            form.elements.namedItem("puzzle_answer").value = String(number);
+            form.dataset.solved = "true";
+            found();
             return;
           }
           number += 1;
         }
       } while (performance.now() < until);
-      pause.port2.postMessage(null);
+      if (form.dataset.seed === seed) {
+        pause.port2.postMessage(null);
+      }
     };
     pause.port1.onmessage = work;
     pause.port2.postMessage(null);
+  };
 
+  const solveOnPage = (form) => {
+    let isWaiting = false;
+    solve(form, () => {
+      if (isWaiting) {
+        form.submit();
+      }
+    });
     form.addEventListener("submit", (event) => {
       if (!event.defaultPrevented && !form.dataset.solved) {
         event.preventDefault(); // it goes by itself as soon as the answer is found
@@ -102,5 +106,9 @@
     });
   };
 
-  document.querySelectorAll("form[data-bits]").forEach(solve);
+  document.querySelectorAll("form[data-bits]").forEach(solveOnPage);
+  // A form that another script of ours sends: that script puts each puzzle into it, and says so.
+  document.querySelectorAll("form[data-path]").forEach((form) => {
+    form.addEventListener("puzzle", () => solve(form, () => form.dispatchEvent(new CustomEvent("solved"))));
+  });
 })();

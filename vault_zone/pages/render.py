@@ -1,4 +1,4 @@
-"""Renders the shopper's pages and serves their two static files. Pure: no clock, no network, no settings."""
+"""Renders the shopper's pages and serves their static files. Pure: no clock, no network, no settings."""
 
 import base64
 import enum
@@ -21,16 +21,21 @@ from vault_zone.card import BRAND_RULES
 from vault_zone.puzzle import Puzzle
 
 _HERE = Path(__file__).parent
+_CSS, _JAVASCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _CONTENT_TYPES = {
-    "card.css": "text/css; charset=utf-8",
-    "card.js": "text/javascript; charset=utf-8",
-    "puzzle.js": "text/javascript; charset=utf-8",
+    "card.css": _CSS,
+    "card.js": _JAVASCRIPT,
+    "puzzle.js": _JAVASCRIPT,
+    "fields.css": _CSS,
+    "fields.js": _JAVASCRIPT,
+    "cordon-fields.js": _JAVASCRIPT,
 }
+LOADER = "cordon-fields.js"  # the one file of ours that other sites' pages load
 _HASH_BYTES = 8  # of a file's hash in its name, in letters: a digit there could be taken for one that was typed
 _ASSET_PREFIX = "/assets/"
 _LOOPBACK = ("localhost", "127.0.0.1")
 _ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
-_PATH = re.compile(r"/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/?=&%-]*)?")
+SITE_PATH = re.compile(r"/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/?=&%-]*)?")
 # Characters that turn the writing direction of what follows (Unicode UAX 9): a name may not reorder the page.
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _FEATURES_OFF = (
@@ -40,6 +45,9 @@ _FEATURES_OFF = (
 )  # fmt: skip
 HSTS_SECONDS = 63_072_000  # two years, the least that browsers' preload lists take
 ASSET_CACHE_SECONDS = 31_536_000  # one year: the name holds the content's hash
+
+
+OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
 class UnsafeUrl(ValueError):
@@ -58,7 +66,9 @@ class Asset(NamedTuple):
     integrity: str
 
 
-class _Link(NamedTuple):
+class Link(NamedTuple):
+    """How a page names a static file."""
+
     url: str
     integrity: str
 
@@ -88,7 +98,7 @@ class CardPageView:
     wait_seconds: int = 0  # the next one is not looked at before
 
     def __post_init__(self) -> None:
-        if _PATH.fullmatch(self.action_url) is None:
+        if SITE_PATH.fullmatch(self.action_url) is None:
             raise UnsafeUrl("action_url must be a path of this site")
         _require_web_url(self.cancel_url)
 
@@ -99,6 +109,7 @@ class NoticeKind(enum.Enum):
     LINK_EXPIRED = "link_expired"
     LINK_USED = "link_used"
     OTHER_BROWSER = "other_browser"
+    NOT_OPENER = "not_opener"
     UNAVAILABLE = "unavailable"
     RECEIVED = "received"
     NOT_FOUND = "not_found"
@@ -134,6 +145,14 @@ NOTICES: Mapping[Locale, Mapping[NoticeKind, NoticeText]] = {
             "This link is open in another browser",
             "To protect you, a payment link works only in the browser that opened it first. Carry on there, or go back "
             "to your conversation and ask for a new link.",
+            "Go back",
+            "lock",
+            "calm",
+        ),
+        NoticeKind.NOT_OPENER: NoticeText(
+            "Open this page from where you began",
+            "To protect you, a payment page works only in the browser in which you began to pay. Go back to your order "
+            "there and choose to pay again.",
             "Go back",
             "lock",
             "calm",
@@ -181,46 +200,46 @@ class NoticeView:
 def render_card_page(view: CardPageView) -> str:
     """The card form as a whole HTML document. It never holds a number or a security code that was typed."""
     errors = {error.field.value: error for error in view.errors.shown(view.locale)} if view.errors else {}
-    template = _templates().get_template("card.html")
+    template = templates().get_template("card.html")
     return template.render(
         action_url=view.action_url,
-        amount_text=_undirected(view.amount_text),
-        brands=_brands_json(),
+        amount_text=undirected(view.amount_text),
+        brands=brands_json(),
         cancel_url=view.cancel_url,
         consent_text=CONSENT_WORDINGS[CURRENT_WORDING][view.locale] if view.may_save else "",
         consent_wording=CURRENT_WORDING,
-        description_lines=[_undirected(line) for line in view.description_lines],
+        description_lines=[undirected(line) for line in view.description_lines],
         errors=errors,
-        expires_text=_undirected(view.expires_text),
+        expires_text=undirected(view.expires_text),
         locale=view.locale,
-        merchant_name=_undirected(view.merchant_name),
-        messages=_messages_json(view.locale),
+        merchant_name=undirected(view.merchant_name),
+        messages=messages_json(view.locale),
         safe_values=view.safe_values,
         sandbox=view.sandbox,
         puzzle=view.puzzle,
-        puzzle_script=_link("puzzle.js") if view.puzzle and view.puzzle.bits else None,
-        script=_link("card.js"),
-        stylesheet=_link("card.css"),
+        puzzle_script=link_to("puzzle.js") if view.puzzle and view.puzzle.bits else None,
+        script=link_to("card.js"),
+        stylesheet=link_to("card.css"),
         too_many_tries=view.too_many_tries,
-        wait_text=_wait_text(view.wait_seconds),
+        wait_text=wait_text(view.wait_seconds),
     )
 
 
 def render_notice(view: NoticeView) -> str:
     """The notice as a whole HTML document, without scripts."""
-    template = _templates().get_template("notice.html")
+    template = templates().get_template("notice.html")
     return template.render(
         continue_url=view.continue_url,
         locale=view.locale,
-        merchant_name=_undirected(view.merchant_name or ""),
+        merchant_name=undirected(view.merchant_name or ""),
         notice=NOTICES[view.locale][view.kind],
         sandbox=view.sandbox,
-        stylesheet=_link("card.css"),
+        stylesheet=link_to("card.css"),
     )
 
 
 def static_asset(name: str) -> Asset:
-    """The file that pages name as `/assets/<name>`, such as `card.0a1b2c3d.js`. Raises AssetUnknown."""
+    """The file that pages name as `/assets/<name>`, such as `card.bcdfghjkmnpqrstv.js`. Raises AssetUnknown."""
     asset = _assets().get(name)
     if asset is None:
         raise AssetUnknown
@@ -228,17 +247,18 @@ def static_asset(name: str) -> Asset:
 
 
 def asset_url(source: str) -> str:
-    """The URL of a static file such as `card.css`, with the hash of its content. Raises AssetUnknown."""
-    return _link(source).url
+    """The URL of a static file such as `card.js`, with the hash of its content. Raises AssetUnknown."""
+    return link_to(source).url
 
 
-def asset_headers() -> dict[str, str]:
-    """The headers of every static file."""
-    return {
+def asset_headers(name: str = "") -> dict[str, str]:
+    """The headers of a static file. Other sites may load the loader of the card fields, and check its hash; no other file."""
+    headers = {
         "Cache-Control": f"public, max-age={ASSET_CACHE_SECONDS}, immutable",
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }
+    return {**headers, **OPEN_TO_ALL} if name == asset_url(LOADER).removeprefix(_ASSET_PREFIX) else headers
 
 
 def security_headers(return_origin: str | None, *, https: bool = True) -> dict[str, str]:
@@ -249,8 +269,8 @@ def security_headers(return_origin: str | None, *, https: bool = True) -> dict[s
     3. No other site frames, opens or reads the page, and nothing stores it.
     4. No header is made of anything but constants and a checked origin. Raises UnsafeUrl.
     """
-    if return_origin is not None and _ORIGIN.fullmatch(return_origin) is None:  # (4)
-        raise UnsafeUrl("return_origin must be an https origin in lower case, without a path")
+    if return_origin is not None:  # (4)
+        require_origin(return_origin)
     policy = (
         "default-src 'none'",  # (1)
         "script-src 'self'",
@@ -279,7 +299,14 @@ def security_headers(return_origin: str | None, *, https: bool = True) -> dict[s
     return headers
 
 
-def _wait_text(seconds: int) -> str:
+def require_origin(origin: str) -> None:
+    """Raises UnsafeUrl unless this is an origin as browsers write it: https, or http on this machine, without a path."""
+    if _ORIGIN.fullmatch(origin) is None:
+        raise UnsafeUrl("an origin must be https in lower case, without a path")
+
+
+def wait_text(seconds: int) -> str:
+    """How long to wait before the next try, for the shopper; empty for no wait."""
     if seconds <= 0:
         return ""
     if seconds < 100:
@@ -297,13 +324,14 @@ def _require_web_url(url: str | None) -> None:
         raise UnsafeUrl("a link must be an absolute https URL")
 
 
-def _undirected(text: str) -> str:
+def undirected(text: str) -> str:
     """`text` without control characters and marks of direction; the templates isolate it with <bdi> besides."""
     return "".join(char for char in text if char not in _DIRECTION_MARKS and unicodedata.category(char) != "Cc")
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The pages' templates: every value is escaped, and one that is missing is an error."""
     return Environment(
         autoescape=True,
         auto_reload=False,
@@ -327,16 +355,18 @@ def _assets() -> dict[str, Asset]:
 
 
 @cache
-def _link(source: str) -> _Link:
+def link_to(source: str) -> Link:
+    """How a page names a static file such as `card.js`. Raises AssetUnknown."""
     stem, _, suffix = source.partition(".")
     for name, asset in _assets().items():
         if name.startswith(f"{stem}.") and name.endswith(f".{suffix}"):
-            return _Link(_ASSET_PREFIX + name, asset.integrity)
+            return Link(_ASSET_PREFIX + name, asset.integrity)
     raise AssetUnknown
 
 
 @cache
-def _messages_json(locale: Locale) -> dict[str, str]:
+def messages_json(locale: Locale) -> dict[str, str]:
+    """For each field its messages by code, for the page's script."""
     return {
         card_field.value: json.dumps({problem.value: text for problem, text in texts.items()})
         for card_field, texts in MESSAGES[locale].items()
@@ -344,7 +374,8 @@ def _messages_json(locale: Locale) -> dict[str, str]:
 
 
 @cache
-def _brands_json() -> str:
+def brands_json() -> str:
+    """The card networks' rules, for the page's script."""
     return json.dumps(
         [
             {

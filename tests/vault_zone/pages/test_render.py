@@ -178,7 +178,7 @@ def test_no_page_points_outside_except_by_the_links_it_was_given(html: str) -> N
     } == set()
 
 
-@pytest.mark.parametrize("name", ["card.css", "card.js"])
+@pytest.mark.parametrize("name", ["card.css", "card.js", "fields.css", "fields.js", "cordon-fields.js"])
 def test_static_files_fetch_nothing(name: str) -> None:
     text = (PAGES / name).read_text(encoding="utf-8")
     assert not re.search(r"https?:|//[a-z]|url\(|@import|@font-face", text)
@@ -197,6 +197,15 @@ def test_the_script_has_no_network_no_storage_and_no_globals() -> None:
     assert code.startswith('(() => {\n  "use strict";')
     assert code.endswith("})();")
     assert FORBIDDEN_IN_SCRIPT.findall("window.localStorage.setItem('n', number.value)") == ["localStorage"]
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [("fields.js", {"fetch", "postMessage"}), ("cordon-fields.js", {"postMessage", "setTimeout"})],
+)
+def test_the_scripts_of_card_fields_do_what_they_are_for_and_nothing_else(name: str, may: set[str]) -> None:
+    code = re.sub(r"^\s*//.*$|//[^\n\"]*$", "", (PAGES / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(FORBIDDEN_IN_SCRIPT.findall(code)) == may
 
 
 def _mismatches(html: str) -> list[str]:

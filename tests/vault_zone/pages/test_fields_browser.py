@@ -1,0 +1,276 @@
+"""The example shop with card fields of a real zone, on two origins, in a real browser that takes no third-party cookies."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
+from sqlalchemy import func, select
+
+from tests.vault_zone.pages.fields_site import FieldsSite, fields_site
+from tests.vault_zone.pages.test_browser import CHROMIUM, FLAGS
+from vault_zone.models import card_record
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium")
+NUMBER = "4242424242424242"
+CARD = {"number": NUMBER, "expiry": "1234", "cvc": "737", "name": "Ada Lovelace", "postal_code": "SW1A 1AA"}
+LISTEN = "window.heard = []; window.addEventListener('message', (event) => window.heard.push(event.data));"
+
+UNTIL_HEARD = """(type) => new Promise((resolve) => {
+  const look = () => (window.heard.some((message) => message.type === type) ? resolve() : requestAnimationFrame(look));
+  look();
+})"""
+
+
+@dataclass
+class Visit:
+    """A page of the shop, its frame, and what the browser complained of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def frame(self) -> Frame:
+        (frame,) = [one for one in self.page.frames if "/fields/" in one.url]
+        return frame
+
+    def fill(self, **other: str) -> None:
+        """Types a card by keyboard, from field to field."""
+        self.frame.focus("#number")
+        for text in {**CARD, **other}.values():
+            self.page.keyboard.insert_text(text)
+            self.page.keyboard.press("Tab")
+
+    def pay(self) -> None:
+        self.page.click("#pay:not([disabled])")
+
+    def thanked(self) -> None:
+        self.page.locator("#said", has_text="Thank you").wait_for()
+
+    def heard(self) -> list[dict[str, object]]:
+        """Every message that reached the page."""
+        messages: list[dict[str, object]] = self.page.evaluate("window.heard")
+        return messages
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        flags = [*FLAGS, "--test-third-party-cookie-phaseout"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[FieldsSite]:
+    with fields_site(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser: Browser, site: FieldsSite) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+    context.add_init_script(LISTEN)
+    visit = Visit(context.new_page())
+    visit.page.on("console", lambda message: visit.complaints.append(message.text))
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.goto(site.shop_url)
+    visit.page.wait_for_selector("#pay:not([disabled])")
+    yield visit
+    context.close()
+
+
+def cards(site: FieldsSite) -> int:
+    count: int = site.run(
+        site.world.database.read(lambda c: c.execute(select(func.count()).select_from(card_record)).scalar_one())
+    )
+    return count
+
+
+def test_a_card_is_taken_in_the_frame_and_the_page_hears_states_alone(visit: Visit, site: FieldsSite) -> None:
+    visit.fill()
+    visit.pay()
+    visit.thanked()
+    assert cards(site) == 1
+    heard = visit.heard()
+    kinds = {str(message["type"]) for message in heard}
+    assert {"hello", "ready", "height", "validity", "busy", "captured"} == kinds
+    text = json.dumps(heard)
+    for typed in (NUMBER, "4242", "737", "Lovelace", "SW1A", "12 / 34", "visa"):
+        assert typed not in text
+    assert visit.frame.input_value("#number") == ""
+    assert visit.frame.inner_text("#state") == "Your card details were received."
+    assert visit.page.context.cookies() == []
+    assert visit.complaints == []
+
+
+def test_the_frame_is_as_tall_as_its_fields(visit: Visit) -> None:
+    shown = visit.page.eval_on_selector("iframe", "frame => frame.getBoundingClientRect().height")
+    needed = visit.frame.evaluate("document.documentElement.scrollHeight")
+    assert shown >= 300
+    assert abs(shown - needed) <= 2
+
+
+def test_enter_in_a_field_sends_the_card(visit: Visit, site: FieldsSite) -> None:
+    visit.fill()
+    visit.frame.focus("#postal_code")
+    visit.page.keyboard.press("Enter")
+    visit.thanked()
+    assert cards(site) == 1
+
+
+def test_an_incomplete_card_is_not_sent_and_the_summary_has_the_focus(visit: Visit, site: FieldsSite) -> None:
+    visit.fill(number="4242424242424241")
+    visit.pay()
+    visit.frame.wait_for_selector("#problems:focus")
+    assert site.asked == []
+    assert visit.frame.get_attribute("#number", "aria-invalid") == "true"
+
+
+def test_what_the_server_refuses_is_shown_by_field_and_mended(visit: Visit, site: FieldsSite) -> None:
+    visit.fill(expiry="0120")  # the browser's clock may be wrong, so a date that is past is sent
+    visit.pay()
+    visit.frame.wait_for_selector("#expiry[aria-invalid]")
+    visit.page.evaluate(UNTIL_HEARD, "refused")
+    (refused,) = [message for message in visit.heard() if message["type"] == "refused"]
+    assert refused["problems"] == {"expiry": "past"}
+    visit.frame.fill("#expiry", "12 / 34")
+    visit.pay()
+    visit.thanked()
+    assert cards(site) == 1
+
+
+def test_a_lost_reply_is_sent_again_and_one_card_is_kept(visit: Visit, site: FieldsSite) -> None:
+    site.lose_replies = 1
+    visit.fill()
+    visit.pay()
+    visit.frame.locator("#state", has_text="could not reach").wait_for()
+    assert cards(site) == 1
+    visit.pay()
+    visit.thanked()
+    assert cards(site) == 1
+
+
+def test_a_reload_goes_on_with_the_same_fields_and_after_the_card_says_so(visit: Visit, site: FieldsSite) -> None:
+    before = visit.frame.url
+    visit.page.reload()
+    visit.page.wait_for_selector("#pay:not([disabled])")
+    assert visit.frame.url == before
+    visit.fill()
+    visit.pay()
+    visit.thanked()
+    visit.page.reload()
+    visit.thanked()
+    assert cards(site) == 1
+
+
+def test_the_later_of_two_tabs_has_the_fields_and_the_earlier_takes_them_back_by_sending(
+    visit: Visit, site: FieldsSite
+) -> None:
+    fields_url = visit.frame.url
+    opener = visit.page.evaluate("JSON.parse(sessionStorage.getItem('opener')).secret")
+    assert visit.page.request.post(f"{fields_url}/claim", form={"opener": opener}).status == 200
+    visit.fill()
+    visit.pay()
+    visit.thanked()
+    assert cards(site) == 1
+
+
+def test_no_other_origin_can_frame_the_fields(visit: Visit, site: FieldsSite) -> None:
+    fields_url = visit.frame.url
+    context = visit.page.context.browser.new_context()  # type: ignore[union-attr]
+    page = context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    elsewhere = site.shop_url.replace("localhost", "127.0.0.1")  # the shop's own server under an origin nobody set
+    page.goto(elsewhere)
+    page.evaluate(
+        "(url) => { const frame = document.createElement('iframe'); frame.src = url; document.body.append(frame); }",
+        fields_url,
+    )
+    page.locator("iframe").wait_for()
+    page.evaluate(
+        "new Promise((resolve) => { document.querySelector('iframe').onload = resolve; setTimeout(resolve, 1000); })"
+    )
+    assert any("frame-ancestors" in text for text in refused)
+    context.close()
+
+
+FORGED = """(message) => {
+  const frame = document.querySelector('iframe').contentWindow;
+  frame.postMessage(message, '*');
+}"""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "submit",
+        None,
+        {"protocol": "other", "version": 1, "type": "submit"},
+        {"protocol": "cordon-fields", "version": 2, "type": "submit"},
+        {"protocol": "cordon-fields", "version": 1, "type": "constructor"},
+        {"protocol": "cordon-fields", "version": 1, "type": "init", "opener": "opn_x"},
+    ],
+)
+def test_a_message_out_of_the_protocol_does_nothing(visit: Visit, site: FieldsSite, message: object) -> None:
+    visit.fill()
+    visit.page.evaluate(FORGED, message)
+    visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    assert site.asked == []
+    assert visit.complaints == []
+
+
+def test_a_message_from_another_window_does_nothing(visit: Visit, site: FieldsSite) -> None:
+    """A second frame of the page, of the zone's origin or not, is not the parent."""
+    visit.fill()
+    visit.frame.evaluate(
+        "window.postMessage({ protocol: 'cordon-fields', version: 1, type: 'submit' }, '*')"  # from itself, not its parent
+    )
+    visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    assert site.asked == []
+
+
+@pytest.mark.parametrize(
+    "theme",
+    [
+        {"background": "#ffffff", "text": "#eeeeee"},
+        {"text": "url(https://evil.example)"},
+        {"font": "#000000"},
+        {"radius": 999},
+        {"scheme": "neon"},
+        "red",
+        {"accent": "#FFF"},
+    ],
+)
+def test_a_theme_that_cannot_be_read_or_is_no_theme_is_refused_whole(visit: Visit, theme: object) -> None:
+    visit.page.route("**/page.js", lambda route: route.fulfill(body=themed(theme), content_type="text/javascript"))
+    visit.page.reload()
+    visit.page.wait_for_selector("#pay:not([disabled])")
+    visit.page.evaluate(UNTIL_HEARD, "ready")
+    assert [m["code"] for m in visit.heard() if m["type"] == "problem"] == ["theme_refused"]
+    assert visit.frame.evaluate("document.documentElement.getAttribute('style')") is None
+
+
+def themed(theme: object) -> str:
+    script = (Path(__file__).parents[3] / "examples/card_fields/page.js").read_text(encoding="utf-8")
+    start, end = script.index("theme: {"), script.index("radius: 4 },")
+    return script[:start] + f"theme: {json.dumps(theme)}," + script[end + len("radius: 4 },") :]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_no_width_scrolls_sideways(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    for one in (visit.page, visit.frame):
+        assert one.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_every_field_is_named_for_a_screen_reader_and_the_frame_too(visit: Visit) -> None:
+    for name in ("Card number", "Expiry date", "Security code", "Name on card", "Billing postal code"):
+        assert visit.frame.get_by_role("textbox", name=name).count() == 1
+    assert visit.page.get_attribute("iframe", "title") == "Card details for Harbour & Pine"
+    assert visit.frame.evaluate("document.documentElement.lang") == "en"

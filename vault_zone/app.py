@@ -12,7 +12,16 @@ from audit.transaction import DatabaseBusy
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
-from vault_zone import cards_api, fields_pages, internal_api, keys_api, operations_api, public_pages, retention_api
+from vault_zone import (
+    cards_api,
+    fields_pages,
+    internal_api,
+    keys_api,
+    operations_api,
+    public_pages,
+    retention_api,
+    unseal_api,
+)
 from vault_zone.access import AccessRefused
 from vault_zone.delegation import acp
 from vault_zone.delegation.desk import Desk
@@ -21,6 +30,7 @@ from vault_zone.forward import api as forward_api
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
 from vault_zone.runtime import Zone
+from vault_zone.seal_gate import OPEN_WHILE_SEALED, SealGate
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
 PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB, a webhook under 4
@@ -29,7 +39,7 @@ log = structlog.get_logger("vault_zone")
 
 def internal_app(zone: Zone) -> App:
     """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
-    guarded = Contained(internal_http(zone))
+    guarded = SealGate(Contained(internal_http(zone)), lambda: zone.unsealing.is_sealed, open_paths=OPEN_WHILE_SEALED)
     return CardGuard(guarded, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
 
 
@@ -43,6 +53,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(operations_api.router)
     app.include_router(cards_api.router)
     app.include_router(retention_api.router)
+    app.include_router(unseal_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)
     return app
@@ -57,7 +68,13 @@ def public_app(zone: Zone) -> App:
     app.include_router(fields_pages.router)
     app.include_router(acp.router)
     install_error_handlers(app)
-    return BodyLimit(Contained(app), maximum_bytes=PUBLIC_BODY_BYTES)
+    gate = SealGate(
+        Contained(app),
+        lambda: zone.unsealing.is_sealed,
+        open_paths=("/health",),
+        answer=lambda path: public_pages.sealed_page(zone, path),
+    )
+    return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES)
 
 
 async def record_refused_access(request: Request, refused: AccessRefused) -> None:

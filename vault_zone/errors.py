@@ -74,6 +74,20 @@ class ZoneError(Enum):
     KEYS_DESTROYED = _Kind(
         410, "This merchant's keys were destroyed, and every card under them is gone. No new card is taken for it."
     )
+    ZONE_SEALED = _Kind(
+        503,
+        "The zone is sealed: its custodians have to open it (`vault-zone unseal`). Nothing was done; try again later.",
+    )
+    NOT_SEALED = _Kind(409, "The zone is open; no share is needed.")
+    NOT_SEALABLE = _Kind(409, "The root key is not in custodians' hands here, so there is nothing to seal.")
+    SHARE_MISTYPED = _Kind(
+        422, "These are not the words of a share, or one of them is mistyped. Check each, and their order."
+    )
+    SHARE_OF_ANOTHER_CEREMONY = _Kind(409, "This share is of another ceremony. Bring the one from the newest.")
+    SHARE_GIVEN_ALREADY = _Kind(
+        409, "This share, or this custodian's, was given in this round. Another custodian has to."
+    )
+    SHARES_DO_NOT_OPEN = _Kind(409, "These shares together do not open the keystore. All have to be given again.")
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

@@ -24,6 +24,9 @@ class Health(BaseModel):
     log_writable: bool
     processor: str
     sandbox: bool
+    sealed: bool  # custodians have to open it
+    shares_given: int
+    shares_needed: int
     certificate_seconds: int | None  # until new connections are taken no more: own certificate or revocation list ends
 
 
@@ -74,8 +77,13 @@ async def get_charge(
 @router.get("/health")
 async def get_health(zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_HEALTH)]) -> Health:
     """Whether charges would be taken now."""
+    sealed, progress = zone.unsealing.is_sealed, zone.unsealing.progress()
+    status = "sealed" if sealed else "ok" if zone.sequencer.is_writable() else "audit_unavailable"
     return Health(
-        status="ok" if zone.sequencer.is_writable() else "audit_unavailable",
+        status=status,
+        sealed=sealed,
+        shares_given=progress.given,
+        shares_needed=progress.needed,
         log_writable=zone.sequencer.is_writable(),
         processor=zone.processor.name,
         sandbox=zone.processor.is_sandbox,

@@ -32,6 +32,7 @@ from vault_zone.pages.render import (
 )
 from vault_zone.processors.port import WebhookRefused
 from vault_zone.runtime import Zone
+from vault_zone.seal_gate import sealed_answer
 from vault_zone.submission import CardRefused, CardTaken, NotLookedAt, submit_card
 
 router = APIRouter()
@@ -147,9 +148,11 @@ async def post_webhook(processor: str, request: Request, zone: ZoneIn, body: Bod
 
 
 @router.get("/health")
-async def get_health(zone: ZoneIn) -> dict[str, str]:
-    """That the listener answers. What it can do is told on the internal API."""
-    return {"status": "ok" if zone.sequencer.is_writable() else "degraded"}
+async def get_health(zone: ZoneIn) -> JSONResponse:
+    """That the listener answers: 503 while the zone is sealed. What it can do is told on the internal API."""
+    if zone.unsealing.is_sealed:
+        return JSONResponse({"status": "sealed"}, 503)
+    return JSONResponse({"status": "ok" if zone.sequencer.is_writable() else "degraded"})
 
 
 async def _card_page(
@@ -199,6 +202,13 @@ def _way_back(link: OpenLink) -> str:
 
 def _refusal_page(zone: Zone, refused: LinkRefused) -> HTMLResponse:
     return _notice_page(zone, _NOTICE_OF[refused.refusal], refused.cancel_url, _STATUS_OF[refused.refusal])
+
+
+def sealed_page(zone: Zone, path: str) -> Response:
+    """What a sealed zone answers on this listener: a page to shoppers, a code to programs."""
+    if path.startswith(("/capture/", "/fields/")):
+        return _notice_page(zone, NoticeKind.UNAVAILABLE, None, 503)
+    return sealed_answer()
 
 
 def _notice_page(zone: Zone, kind: NoticeKind, continue_url: str | None, status: int) -> HTMLResponse:

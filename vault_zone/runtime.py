@@ -33,6 +33,7 @@ from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
 from vault_zone.tally import Tally
+from vault_zone.unsealing import Unsealing
 from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
 from vault_zone.velocity_policy import VelocityPolicy
 
@@ -60,6 +61,10 @@ class Zone:
     limits: VelocityPolicy = field(default_factory=VelocityPolicy)
     access: Admission = field(default_factory=Admission)  # nobody may do anything, unless the files say otherwise
     executors: Mapping[Act, Executor] = field(default_factory=lambda: EXECUTORS)
+    unsealing: Unsealing = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unsealing", Unsealing(self.keys, self.database))
 
 
 @asynccontextmanager

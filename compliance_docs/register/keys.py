@@ -4,11 +4,6 @@ from typing import Final
 
 from compliance_docs.model import Owner, Requirement, Status, operator, tests
 
-_NO_CEREMONY_YET: Final = (
-    "The local provider opens with custodians' shares, but there is no command yet to hold the ceremony or to give a share to "
-    "a running zone; until then production uses a key service or a hardware module."
-)
-
 REQUIREMENTS: Final = (
     Requirement(
         number="3.6.1",
@@ -17,14 +12,13 @@ REQUIREMENTS: Final = (
         "wraps 256-bit data keys, each bound to merchant, purpose and key id. Wrapped keys lie in the zone's database, "
         "wrapping keys never. A key file that others can read is refused.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
+        status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/hazmat/test_local.py"),
             *tests("tests/vault_zone/test_vault.py"),
             *tests("tests/vault_zone/test_key_life.py"),
         ),
         code=("vault_zone/hazmat/local.py::LocalKeys", "vault_zone/keyring.py::KeyRing"),
-        deferral=_NO_CEREMONY_YET,
         duties=(operator("keeps the root key away from the database's backups and from who administers the database"),),
     ),
     Requirement(
@@ -46,22 +40,25 @@ REQUIREMENTS: Final = (
         "sealed under a root key that exists in Shamir shares of full length (SLIP-39) and on no disk. A development root key "
         "lies in a file, and production refuses it.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
+        status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/vault_zone/cli/test_ceremony.py",
+                "test_a_ceremony_gives_each_custodian_one_share_and_any_two_open_the_keystore",
+            ),
             "tests/vault_zone/hazmat/test_vault_transit.py",
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_local.py",
             "tests/vault_zone/test_vault.py",
         ),
         code=("vault_zone/keyring.py::KeyRing", "vault_zone/hazmat/provider.py::KeyProvider"),
-        deferral=_NO_CEREMONY_YET,
     ),
     Requirement(
         number="3.6.1.3",
         ours="As few people as possible can reach keys in clear.",
         control="No command and no interface shows a key; key files are created for their owner only and never overwritten.",
-        owner=Owner.OPERATOR,
-        status=Status.PARTLY,
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
         shown_by=(
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_provider_contract.py",
@@ -69,7 +66,6 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_access.py",
         ),
         code=("vault_zone/hazmat/local.py::create_development_root",),
-        deferral=_NO_CEREMONY_YET,
         duties=(operator("names the custodians and gives nobody else the account under which the zone runs"),),
     ),
     Requirement(
@@ -94,13 +90,15 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.2",
         ours="Keys are distributed securely.",
-        control="Keys are made where they are used and are not sent anywhere.",
+        control="Keys are made where they are used. A root key leaves its ceremony in custodians' shares alone, and comes to a "
+        "running zone share by share, over mutual TLS, from each custodian.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
-        code=("vault_zone/cli/setup.py", "vault_zone/hazmat/local.py::create_development_root"),
-        deferral="More than one zone process needs the root key on each host; carrying it there is by hand until a key "
-        "service or hardware module holds it.",
-        duties=(operator("copies a root key to another host, if ever, over an encrypted channel and by two people"),),
+        status=Status.IMPLEMENTED,
+        shown_by=tests("tests/journeys/test_custodians.py"),
+        code=("vault_zone/cli/ceremony.py", "vault_zone/cli/unseal.py"),
+        duties=(
+            operator("copies the keystore, which is sealed, to each host that runs the zone with the local provider"),
+        ),
     ),
     Requirement(
         number="3.7.3",
@@ -108,14 +106,13 @@ REQUIREMENTS: Final = (
         control="As under 3.6.1. A provider that does not answer makes keys unavailable, never others take their place; key "
         "files that others can read stop the start.",
         owner=Owner.ZONE,
-        status=Status.PARTLY,
+        status=Status.IMPLEMENTED,
         shown_by=(
             "tests/vault_zone/hazmat/test_provider_contract.py",
             "tests/vault_zone/hazmat/test_local.py",
             "tests/vault_zone/test_vault.py",
         ),
         code=("vault_zone/hazmat/local.py::LocalKeys.open",),
-        deferral=_NO_CEREMONY_YET,
     ),
     Requirement(
         number="3.7.4",
@@ -147,6 +144,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests("tests/vault_zone/cli/test_ceremony.py", "test_new_shares_need_enough_present_ones_and_end_them"),
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_provider_contract.py",
             "tests/vault_zone/hazmat/test_local.py",
@@ -163,13 +161,19 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.6",
         ours="Where people handle keys in clear, two have to act and neither knows the whole.",
-        control="The local provider's root key is made in shares; fewer than the threshold open nothing and tell nothing, and "
-        "a threshold of one is refused. Destroying a merchant's keys takes two operators, and is carried out once.",
-        owner=Owner.OPERATOR,
-        status=Status.PARTLY,
-        shown_by=("tests/vault_zone/hazmat/test_local.py", *tests("tests/vault_zone/test_operations.py")),
-        code=("vault_zone/hazmat/shares.py", "vault_zone/hazmat/ceremony.py"),
-        deferral=_NO_CEREMONY_YET,
+        control="The root key is made in shares and shown to nobody whole: each custodian sees the own share alone, fewer than "
+        "the threshold tell nothing, and a threshold of one is refused. A zone starts sealed and is opened by custodians with "
+        "identities of their own, one share each. Destroying a merchant's keys takes two operators.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=(
+            *tests("tests/vault_zone/cli/test_ceremony.py"),
+            *tests("tests/vault_zone/test_unsealing.py"),
+            *tests("tests/journeys/test_custodians.py"),
+            *tests("tests/vault_zone/hazmat/test_local.py"),
+            *tests("tests/vault_zone/test_operations.py"),
+        ),
+        code=("vault_zone/cli/ceremony.py", "vault_zone/unsealing.py", "vault_zone/hazmat/shares.py"),
         duties=(operator("gives each share to another person, and lets nobody hold two"),),
     ),
     Requirement(
@@ -191,10 +195,14 @@ REQUIREMENTS: Final = (
     Requirement(
         number="3.7.8",
         ours="Custodians acknowledge their duties in writing.",
-        control="None in software.",
+        control="The ceremony goes on only when each custodian has typed the acknowledgement, which is on record with name and "
+        "time.",
         owner=Owner.OPERATOR,
-        status=Status.CUSTOMER,
-        duties=(operator("has each custodian sign"),),
+        status=Status.PARTLY,
+        shown_by=tests("tests/vault_zone/cli/test_ceremony.py"),
+        code=("vault_zone/cli/ceremony.py",),
+        deferral="A record of a typed acknowledgement is not a signature.",
+        duties=(operator("has each custodian sign as well, where its assessor asks for it"),),
     ),
     Requirement(
         number="3.7.9",

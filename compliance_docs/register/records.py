@@ -37,6 +37,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
+            *tests("tests/vault_zone/test_unsealing.py", "test_two_custodians_open_it_and_each_share_is_on_record"),
+            *tests(
+                "tests/vault_zone/cli/test_ceremony.py", "test_each_act_is_on_record_with_its_custodian_and_no_word"
+            ),
             *tests(
                 "tests/vault_zone/forward/test_engine.py",
                 "test_the_card_is_filled_in_and_the_answer_comes_back_by_allowed_fields",

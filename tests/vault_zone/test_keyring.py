@@ -33,6 +33,7 @@ class AwayProvider:
     in_transaction: list[bool] = field(default_factory=list)
     name: str = "away"
     is_remote: bool = False
+    is_sealed: bool = False
 
     def _ask(self, what: str) -> KeyProvider:
         self.asked.append(what)

@@ -74,6 +74,8 @@ VERDICTS = {
     ("DELETE", "/v1/merchants/{merchant}/shoppers/{shopper}/cards/{token}"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/shoppers/{shopper}/cards/{token}/withdraw-consent"): NO_CARD,
     ("GET", "/v1/retention"): NO_CARD,
+    ("POST", "/v1/unseal"): NO_CARD,
+    ("POST", "/v1/seal"): NO_CARD,
     ("GET", "/v1/operations"): NO_CARD,
     ("POST", "/v1/operations"): NO_CARD,
     ("POST", "/v1/operations/{operation}/approve"): NO_CARD,

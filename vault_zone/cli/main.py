@@ -1,6 +1,7 @@
 """The command line's entry: finds the command, runs it, and turns a refusal into one line on how to mend it."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +13,7 @@ from tokenization import logs
 from vault_zone.admission import AdmissionRefused
 from vault_zone.cli import (
     access,
+    ceremony,
     forward,
     harden,
     identity,
@@ -22,6 +24,7 @@ from vault_zone.cli import (
     retention,
     serve,
     setup,
+    unseal,
 )
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.hazmat.files import KeyRefused
@@ -39,6 +42,7 @@ class Group(Protocol):
 
 GROUPS: tuple[Group, ...] = (
     access,
+    ceremony,
     forward,
     harden,
     identity,
@@ -49,6 +53,7 @@ GROUPS: tuple[Group, ...] = (
     retention,
     serve,
     setup,
+    unseal,
 )
 
 
@@ -62,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     structlog.configure(processors=list(logs.PROCESSORS), logger_factory=structlog.stdlib.LoggerFactory())
     logs.install()
+    logging.getLogger("alembic").setLevel(
+        logging.WARNING
+    )  # a person reads this; that a schema is up to date is no news
     run: Run = parsed.run
     try:
         return run(parsed)

@@ -104,6 +104,7 @@ class Pkcs11Keys:
 
     name = "pkcs11"
     is_remote = False
+    is_sealed = False
 
     def __init__(self, place: TokenPlace, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._place = place

@@ -47,6 +47,10 @@ class KeyProvider(Protocol):
     name: str
     is_remote: bool  # a call leaves the process, so callers on an event loop use a thread
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether custodians have to open it before it serves anything; every call raises KeyUnavailable until then."""
+
     def generate(self, context: KeyContext) -> DataKey:
         """A fresh data key; makes the merchant's wrapping key when it is the first. Raises KeyUnavailable."""
 

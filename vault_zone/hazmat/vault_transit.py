@@ -45,6 +45,7 @@ class VaultKeys:
 
     name = "vault"
     is_remote = True
+    is_sealed = False
 
     def __init__(self, place: VaultPlace, now_seconds: Callable[[], float] = monotonic_seconds) -> None:
         self._place = place

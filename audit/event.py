@@ -119,6 +119,14 @@ class EventType(StrEnum):
     CHARGE_UNKNOWN = "charge.unknown"
     CHARGE_ACTION_REQUIRED = "charge.action_required"
     CHARGE_RESOLVED = "charge.resolved"
+    CHARGE_AUTHORIZED = "charge.authorized"
+    CHARGE_VOIDED = "charge.voided"
+    CHARGE_EXPIRED = "charge.expired"
+    CHARGE_ROUTED = "charge.routed"
+    CHARGE_NEEDS_ATTENTION = "charge.needs_attention"
+    MODIFICATION_INTENDED = "modification.intended"
+    MODIFICATION_SETTLED = "modification.settled"
+    MODIFICATION_UNKNOWN = "modification.unknown"
     WEBHOOK_RECEIVED = "webhook.received"
     WEBHOOK_REFUSED = "webhook.refused"
     KEY_CREATED = "key.created"
@@ -177,6 +185,7 @@ def _means(sentence: str, keys: str) -> _Meaning:
 _MONEY = "amount_minor currency"
 _CHECKOUT = f"protocol channel state from to lines items reason discount_minor order payment offer {_MONEY}"
 _CHARGE = f"payment checkout grant token order processor from to reason attempt source brand last4 {_MONEY}"
+_MODIFICATION = f"payment charge kind from to state reason processor {_MONEY}"
 _SESSION = "checkout token grant reason tries channel state from to expires_at"
 _KEY = "key purpose epoch algorithm provider previous uses expires_at count reason"
 _REKEYING = "rekeying key purpose cards total count reason"
@@ -248,6 +257,21 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.CHARGE_ACTION_REQUIRED: _means("The bank asks the shopper to confirm the charge", _CHARGE),
     EventType.CHARGE_RESOLVED: _means("The processor's record settled what had not been known", f"{_CHARGE} state"),
+    EventType.CHARGE_AUTHORIZED: _means("The money for the charge is held, and not taken yet", _CHARGE),
+    EventType.CHARGE_VOIDED: _means("What was held for the charge was let go, and nothing taken", _CHARGE),
+    EventType.CHARGE_EXPIRED: _means("What was held for the charge ran out, and nothing was taken", _CHARGE),
+    EventType.CHARGE_ROUTED: _means("It was decided which processor the charge goes to", f"{_CHARGE} rule"),
+    EventType.CHARGE_NEEDS_ATTENTION: _means(
+        "A person has to look at the charge", f"{_CHARGE} state decision decided_by"
+    ),
+    EventType.MODIFICATION_INTENDED: _means(
+        "A capture, release or refund was decided on, and nothing sent yet", _MODIFICATION
+    ),
+    EventType.MODIFICATION_SETTLED: _means("A capture, release or refund came to its end", _MODIFICATION),
+    EventType.MODIFICATION_UNKNOWN: _means(
+        "It is not known yet whether a capture, release or refund took effect; the processor is being asked",
+        _MODIFICATION,
+    ),
     EventType.WEBHOOK_RECEIVED: _means(
         "A notice from the processor was received", "processor delivery kind charge payment state"
     ),

@@ -402,6 +402,8 @@ STORES: Final = (
         tables=(
             "zone.capture_session",
             "zone.charge",
+            "zone.charge_leg",
+            "zone.modification",
             "zone.merchant",
             "zone.webhook_inbox",
             "zone.agent_platform",

@@ -41,12 +41,65 @@ class ChargeState(StrEnum):
     PENDING = "pending"  # the intent is on disk; the processor is being asked
     UNKNOWN = "unknown"  # asked, and no answer that can be believed
     ACTION_REQUIRED = "action_required"  # the shopper must authenticate (3DS)
-    SUCCEEDED = "succeeded"
+    AUTHORIZED = "authorized"  # the money is held; nothing of it is captured
+    SUCCEEDED = "succeeded"  # captured, in whole or in part
     DECLINED = "declined"
     FAILED = "failed"  # known never to have charged
+    VOIDED = "voided"  # let go before anything was captured
+    EXPIRED = "expired"  # the authorization ran out before anything was captured
 
 
-FINAL_CHARGE_STATES = frozenset({ChargeState.SUCCEEDED, ChargeState.DECLINED, ChargeState.FAILED})
+# States that no word of the processor is awaited for. What was captured may still be refunded or disputed.
+FINAL_CHARGE_STATES = frozenset(
+    {
+        ChargeState.SUCCEEDED,
+        ChargeState.DECLINED,
+        ChargeState.FAILED,
+        ChargeState.VOIDED,
+        ChargeState.EXPIRED,
+    }
+)
+
+
+class Initiator(StrEnum):
+    """Who began a charge, in the card networks' terms."""
+
+    SHOPPER = "shopper"  # present, with a card just given or one that was saved (CIT)
+    MERCHANT_UNSCHEDULED = "merchant_unscheduled"  # a saved card, by consent, without the shopper there (MIT)
+    MERCHANT_RECURRING = "merchant_recurring"  # as above, on a schedule that the shopper agreed to
+
+
+class ModificationKind(StrEnum):
+    """What may be done to a charge after its authorization."""
+
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+
+
+class ModificationState(StrEnum):
+    """Where a modification stands. ``unknown`` and ``accepted`` end only by the processor's own record (I3)."""
+
+    PENDING = "pending"  # the intent is on disk; the processor is being asked
+    UNKNOWN = "unknown"  # asked, and no answer that can be believed
+    ACCEPTED = "accepted"  # the processor has taken it on; its notice or record will tell
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"  # refused by the processor, without effect
+    FAILED = "failed"  # known never to have had an effect
+
+
+FINAL_MODIFICATION_STATES = frozenset(
+    {ModificationState.SUCCEEDED, ModificationState.DECLINED, ModificationState.FAILED}
+)
+
+
+class DisputeState(StrEnum):
+    """Where a dispute stands. ``won`` and ``lost`` are final."""
+
+    NEEDS_RESPONSE = "needs_response"  # evidence may be handed in until its day
+    UNDER_REVIEW = "under_review"
+    WON = "won"
+    LOST = "lost"
 
 
 class OpenCaptureSession(Wire):
@@ -110,10 +163,12 @@ class ChargeRequest(Wire):
     amount_minor: AmountMinor
     currency: Currency
     return_url: Url
+    capture: Literal["automatic", "manual"] = "automatic"  # manual: authorized now, captured by a modification
+    initiator: Initiator = Initiator.SHOPPER
 
 
 class Charge(Wire):
-    """A charge as commerce sees it."""
+    """A charge as commerce sees it. ``authorized_minor`` is held by the processor at most until ``authorized_until_ms``."""
 
     charge: Identifier
     payment: Identifier
@@ -126,6 +181,41 @@ class Charge(Wire):
     decline_code: str | None = None
     action_url: str | None = None
     sandbox: bool = False
+    authorized_minor: int = 0
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    disputed_minor: int = 0
+    authorized_until_ms: int | None = None
+    processor: str | None = None
+
+
+class ModificationRequest(Wire):
+    """Asks to capture, void or refund. ``request`` is the idempotency key: it belongs to this one act, whatever is retried.
+
+    ``amount_minor`` None: all that is left to capture or to refund; a void never has an amount. ``is_final``: no other capture
+    will follow, so what is left of the authorization is let go.
+    """
+
+    request: Identifier
+    merchant: Identifier
+    payment: Identifier
+    kind: ModificationKind
+    amount_minor: AmountMinor | None = None
+    is_final: bool = True
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,39}$")] | None = None
+
+
+class Modification(Wire):
+    """A modification as commerce sees it, with the charge as it now stands."""
+
+    modification: Identifier
+    request: Identifier
+    kind: ModificationKind
+    state: ModificationState
+    amount_minor: int | None
+    currency: Currency
+    decline_code: str | None = None
+    charge: Charge
 
 
 class ErrorDetail(Wire):

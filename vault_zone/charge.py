@@ -42,6 +42,9 @@ from vault_zone.vault import CardGone, keep_saved, open_card
 
 _STATE_OF = {
     Outcome.SUCCEEDED: ChargeState.SUCCEEDED,
+    Outcome.AUTHORIZED: ChargeState.AUTHORIZED,
+    Outcome.VOIDED: ChargeState.VOIDED,
+    Outcome.EXPIRED: ChargeState.EXPIRED,
     Outcome.DECLINED: ChargeState.DECLINED,
     Outcome.ACTION_REQUIRED: ChargeState.ACTION_REQUIRED,
     Outcome.UNKNOWN: ChargeState.UNKNOWN,
@@ -53,6 +56,9 @@ _EVENT_OF = {
     ChargeState.FAILED: EventType.CHARGE_FAILED,
     ChargeState.UNKNOWN: EventType.CHARGE_UNKNOWN,
     ChargeState.ACTION_REQUIRED: EventType.CHARGE_ACTION_REQUIRED,
+    ChargeState.AUTHORIZED: EventType.CHARGE_AUTHORIZED,
+    ChargeState.VOIDED: EventType.CHARGE_VOIDED,
+    ChargeState.EXPIRED: EventType.CHARGE_EXPIRED,
 }
 _REASON = re.compile(r"[a-z][a-z_]{0,39}")
 RESOLVE_LIMIT = 100  # charges looked up in one pass
@@ -178,8 +184,10 @@ class ChargeEngine:
                     processor=self._processor.name, event_id=event.event_id, received_ms=tx.now_ms
                 )
             )
-            tx.record(_event(EventType.WEBHOOK_RECEIVED, event.reference, "", f"processor:{self._processor.name}", {}))
-            _apply(tx, event.reference, event.answer, self._processor.name)
+            reference = event.reference or ORIGIN
+            tx.record(_event(EventType.WEBHOOK_RECEIVED, reference, "", f"processor:{self._processor.name}", {}))
+            if isinstance(event.news, ProcessorAnswer):
+                _apply(tx, reference, event.news, self._processor.name)
 
         try:
             await self._database.change(work)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
     true,
 )
@@ -24,8 +25,14 @@ metadata = MetaData()
 for _table in audit_metadata.tables.values():
     _table.to_metadata(metadata)
 
-LIVE_CHARGE_STATES = (ChargeState.PENDING, ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED, ChargeState.SUCCEEDED)
-_LIVE = text("state IN ('pending', 'unknown', 'action_required', 'succeeded')")
+LIVE_CHARGE_STATES = (
+    ChargeState.PENDING,
+    ChargeState.UNKNOWN,
+    ChargeState.ACTION_REQUIRED,
+    ChargeState.AUTHORIZED,
+    ChargeState.SUCCEEDED,
+)
+_LIVE = text("state IN ('pending', 'unknown', 'action_required', 'authorized', 'succeeded')")
 
 merchant = Table(
     "merchant",
@@ -172,13 +179,80 @@ charge = Table(
     Column("decline_code", String(40), nullable=True),
     Column("action_url", Text, nullable=True),
     Column("return_url", Text, nullable=False),
+    Column("capture", String(10), nullable=False, server_default="automatic"),  # automatic, or manual
+    Column("initiator", String(20), nullable=False, server_default="shopper"),
+    Column("network_reference", String(80), nullable=True),  # the card network's id of the purchase
+    # Amounts that a modification is under way for are held apart, so that two of them cannot take the same money.
+    Column("authorized_minor", BigInteger, nullable=False, server_default="0"),
+    Column("capturing_minor", BigInteger, nullable=False, server_default="0"),
+    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
+    Column("refunding_minor", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
+    Column("disputed_minor", BigInteger, nullable=False, server_default="0"),
+    Column("authorized_until_ms", BigInteger, nullable=True),
+    Column("is_closed", Boolean, nullable=False, server_default=false()),  # nothing more can be captured
+    Column("attention", String(40), nullable=True),  # why a person has to look at it
+    Column("attention_ms", BigInteger, nullable=True),
     Column("intended_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
     CheckConstraint("amount_minor > 0", name="ck_charge_amount"),
+    CheckConstraint(
+        "capturing_minor >= 0 AND captured_minor >= 0 AND captured_minor + capturing_minor <= authorized_minor",
+        name="ck_charge_captured",
+    ),
+    CheckConstraint(
+        "refunding_minor >= 0 AND refunded_minor >= 0 AND refunded_minor + refunding_minor <= captured_minor",
+        name="ck_charge_refunded",
+    ),
     # The payment is the idempotency key (I3); and one checkout has at most one charge that took, or may yet take, money.
     Index("uq_charge_payment", "merchant", "payment", unique=True),
     Index("uq_charge_live", "merchant", "checkout", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
     Index("ix_charge_state", "state"),
+    Index("ix_charge_attention", "attention_ms"),
+    Index("ix_charge_processor_charge", "processor", "processor_charge"),
+)
+
+charge_leg = Table(
+    "charge_leg",  # one processor that a charge was sent to, and why that one
+    metadata,
+    Column("charge_id", String(40), ForeignKey("charge.id"), primary_key=True),
+    Column("leg", Integer, primary_key=True),
+    Column("processor", String(20), nullable=False),
+    Column("reason", String(40), nullable=False),  # a code of routing's
+    Column("rule", String(40), nullable=True),  # the name of the rule that chose it
+    Column("outcome", String(20), nullable=True),  # null while it is under way
+    Column("decline_code", String(40), nullable=True),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=True),
+)
+
+modification = Table(
+    "modification",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("request", String(64), nullable=False),  # the caller's idempotency key
+    Column("charge_id", String(40), ForeignKey("charge.id"), nullable=False),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("amount_minor", BigInteger, nullable=True),  # null for a void
+    Column("asked_minor", BigInteger, nullable=True),  # as asked for; null: all that was left
+    Column("currency", String(3), nullable=False),
+    Column("is_final", Boolean, nullable=False, server_default=true()),
+    Column("is_ours", Boolean, nullable=False, server_default=true()),  # false: done at the processor, not through us
+    Column("reason", String(40), nullable=True),
+    Column("state", String(20), nullable=False),
+    Column("decline_code", String(40), nullable=True),
+    Column("processor", String(20), nullable=False),
+    Column("processor_reference", String(80), nullable=True),
+    Column("attention", String(40), nullable=True),
+    Column("attention_ms", BigInteger, nullable=True),
+    Column("intended_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    CheckConstraint("(kind = 'void') = (amount_minor IS NULL)", name="ck_modification_amount"),
+    Index("uq_modification_request", "merchant", "request", unique=True),
+    Index("ix_modification_charge", "charge_id"),
+    Index("ix_modification_state", "state"),
+    Index("ix_modification_attention", "attention_ms"),
 )
 
 webhook_inbox = Table(

@@ -136,13 +136,13 @@ async def post_webhook(processor: str, request: Request, zone: ZoneIn, body: Bod
     if processor != zone.processor.name:
         return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
     try:
-        event = zone.processor.read_webhook(dict(request.headers), body, zone.clock())
+        events = zone.processor.read_webhook(dict(request.headers), body, zone.clock())
     except WebhookRefused:
         # Anybody can send these: were each of them an entry of the log, they could fill it.
         if count := zone.refused_webhooks.count():
             await zone.database.change(lambda tx: tx.record(_webhook_refused(zone, count)))
         return JSONResponse(error_body("webhook_refused", "The signature or its time is not valid."), 400)
-    if event is not None:
+    for event in events:
         await zone.engine.apply_webhook(event)
     return JSONResponse({"received": True})
 

@@ -176,6 +176,18 @@ RULES: Sequence[Rule] = (
         models.charge.c.intended_ms,
     ),
     Rule(
+        models.charge_leg,
+        "kept with its charge: which processor was asked, and why that one",
+        "3.2.1",
+        models.charge_leg.c.started_ms,
+    ),
+    Rule(
+        models.modification,
+        "kept with its charge: what was captured, let go and refunded",
+        "3.2.1",
+        models.modification.c.intended_ms,
+    ),
+    Rule(
         models.agent_platform,
         "kept: who may hand over cards, and who might once",
         "7.2.4",

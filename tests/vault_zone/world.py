@@ -1,6 +1,6 @@
 """A zone in a test: a real database, a processor whose record can be read, faults where a test wants them, a settable clock."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,16 @@ from vault_zone.charge import ChargeEngine
 from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
 from vault_zone.models import metadata
-from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent
+from vault_zone.processors.port import (
+    Feature,
+    ModificationAnswer,
+    ModificationOutcome,
+    Outcome,
+    ProcessorAnswer,
+    ProcessorCharge,
+    ProcessorEvent,
+    ProcessorModification,
+)
 from vault_zone.security_codes import SecurityCodes
 
 T = TypeVar("T")
@@ -56,7 +65,9 @@ class FakeProcessor:
 
     name: str = "fake"
     is_sandbox: bool = True
+    features: frozenset[Feature] = frozenset({Feature.QUERY})
     request_lifetime_seconds: float = LIFETIME_SECONDS
+    authorization_lifetime_seconds: float = 7 * 86_400.0
     outcome: Outcome = Outcome.SUCCEEDED
     lose_request: bool = False
     lose_reply: bool = False
@@ -92,16 +103,24 @@ class FakeProcessor:
             self.taken.append(await self.while_charging())
         return ProcessorAnswer(Outcome.UNKNOWN) if self.lose_reply else self.record[request.reference]
 
-    async def find(self, reference: str) -> ProcessorAnswer | None:
+    async def find(self, reference: str, processor_charge: str | None = None) -> ProcessorAnswer | None:
         """As Processor.find."""
         found = self.record.get(reference)
         if self.before_answering_find:
             self.before_answering_find()
         return ProcessorAnswer(Outcome.UNKNOWN) if self.unreachable or self.unreachable_find else found
 
-    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
-        """Not spoken by this processor."""
+    async def modify(self, request: ProcessorModification) -> ModificationAnswer:
+        """As Processor.modify."""
+        return ModificationAnswer(ModificationOutcome.NEVER_SENT)
+
+    async def find_modification(self, request: ProcessorModification) -> ModificationAnswer | None:
+        """As Processor.find_modification."""
         return None
+
+    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> Sequence[ProcessorEvent]:
+        """Not spoken by this processor."""
+        return ()
 
     async def close(self) -> None:
         """Nothing to close."""

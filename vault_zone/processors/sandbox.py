@@ -3,13 +3,24 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
 from tokenization.scanner import contains_card
 from vault_zone.card import Card, Cryptogram, Cvc, Exposure
-from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent, WebhookRefused
+from vault_zone.processors.port import (
+    Feature,
+    ModificationAnswer,
+    ModificationOutcome,
+    Outcome,
+    ProcessorAnswer,
+    ProcessorCharge,
+    ProcessorEvent,
+    ProcessorModification,
+    WebhookRefused,
+)
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 WEBHOOK_TOLERANCE_SECONDS = 300  # the usual window against replay
@@ -28,6 +39,8 @@ class SandboxProcessor:
 
     name = "sandbox"
     is_sandbox = True
+    features = frozenset({Feature.NETWORK_TOKEN, Feature.QUERY})
+    authorization_lifetime_seconds = 7 * 86_400.0
 
     def __init__(
         self,
@@ -67,7 +80,7 @@ class SandboxProcessor:
             return ProcessorAnswer(Outcome.UNKNOWN)
         return _read_answer(answer)
 
-    async def find(self, reference: str) -> ProcessorAnswer | None:
+    async def find(self, reference: str, processor_charge: str | None = None) -> ProcessorAnswer | None:
         """Asks for the record by our reference. See Processor.find."""
         try:
             answer = await self._client.get("/v1/charges", params={"reference": reference})
@@ -75,7 +88,15 @@ class SandboxProcessor:
             return ProcessorAnswer(Outcome.UNKNOWN)
         return _read_list(answer)
 
-    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> ProcessorEvent | None:
+    async def modify(self, request: ProcessorModification) -> ModificationAnswer:
+        """See Processor.modify."""
+        return ModificationAnswer(ModificationOutcome.NEVER_SENT)
+
+    async def find_modification(self, request: ProcessorModification) -> ModificationAnswer | None:
+        """See Processor.find_modification."""
+        return None
+
+    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> Sequence[ProcessorEvent]:
         """Verifies ``Sandbox-Signature: t=…,v1=…`` (HMAC-SHA-256 over ``t.body``) in constant time, then reads the event."""
         parts = dict(part.split("=", 1) for part in headers.get("sandbox-signature", "").split(",") if "=" in part)
         sent_at, signature = parts.get("t", ""), parts.get("v1", "")
@@ -94,7 +115,7 @@ class SandboxProcessor:
             raise WebhookRefused from None
         if any(map(contains_card, names)):
             raise WebhookRefused
-        return ProcessorEvent(*names, _read_charge(charge))
+        return (ProcessorEvent(*names, _read_charge(charge)),)
 
     async def close(self) -> None:
         """Closes the connections."""

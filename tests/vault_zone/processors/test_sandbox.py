@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault_zone.processors.port import Outcome, WebhookRefused
+from vault_zone.processors.port import Outcome, ProcessorAnswer, WebhookRefused
 from vault_zone.processors.sandbox import WEBHOOK_TOLERANCE_SECONDS, SandboxProcessor, _read_answer
 
 SECRET = b"a webhook secret for tests"
@@ -28,9 +28,9 @@ def processor() -> SandboxProcessor:
 
 
 def test_a_signed_fresh_webhook_is_read(processor: SandboxProcessor) -> None:
-    event = processor.read_webhook(signed(BODY, NOW_MS // 1000), BODY, NOW_MS)
-    assert event is not None
-    assert (event.event_id, event.reference, event.answer.outcome) == ("sbx_evt_a", "chg_a", Outcome.SUCCEEDED)
+    [event] = processor.read_webhook(signed(BODY, NOW_MS // 1000), BODY, NOW_MS)
+    assert isinstance(event.news, ProcessorAnswer)
+    assert (event.event_id, event.reference, event.news.outcome) == ("sbx_evt_a", "chg_a", Outcome.SUCCEEDED)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ import httpx
 import vault_zone
 from tokenization.edge import spoken_texts
 from tokenization.scanner import contains_card, contains_card_in_bytes
+from tokenization.wire import DisputeState
 from vault_zone.capture_form import (
     BODY_MAX_BYTES,
     BODY_MAX_FIELDS,
@@ -38,7 +39,14 @@ from vault_zone.capture_form import (
 from vault_zone.card import CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
 from vault_zone.hazmat.seal import SealBroken, seal_with_nonce, unseal
 from vault_zone.processors import sandbox
-from vault_zone.processors.port import Outcome, ProcessorAnswer, WebhookRefused
+from vault_zone.processors.port import (
+    ModificationNews,
+    ModificationOutcome,
+    Outcome,
+    ProcessorAnswer,
+    ProcessorEvent,
+    WebhookRefused,
+)
 
 Target = Callable[[bytes], None]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -49,6 +57,9 @@ _KEY, _NONCE, _FIELDS = bytes(range(32)), bytes(12), ("tok_a", "harbour-pine", "
 _PLAINTEXT = b"4242424242424242|12|2034"
 _SEALED = seal_with_nonce(_KEY, _PLAINTEXT, _FIELDS, _NONCE)
 _SECRET = b"a secret for the webhooks of a test"
+_PROCESSOR = sandbox.SandboxProcessor(
+    "http://127.0.0.1:1", "key", _SECRET
+)  # its TLS context takes longer than a reading
 
 
 class Broken(Exception):
@@ -174,12 +185,25 @@ def webhook(given: bytes) -> None:
     """A processor's webhook: signed, so that its body is read, and with the signature from the input."""
     sent_at = str(NOW_MS // 1000)
     signature = hmac.new(_SECRET, f"{sent_at}.".encode() + given, hashlib.sha256).hexdigest()
-    processor = sandbox.SandboxProcessor("http://127.0.0.1:1", "key", _SECRET)
     for header in (f"t={sent_at},v1={signature}", given.decode("latin-1")):
-        read = partial(processor.read_webhook, {"sandbox-signature": header}, given, NOW_MS)
-        event = refuses(read, given, WebhookRefused, takes_cards=False)
-        if event is not None:
-            _check_answer(event.answer)
+        read = partial(_PROCESSOR.read_webhook, {"sandbox-signature": header}, given, NOW_MS)
+        for event in refuses(read, given, WebhookRefused, takes_cards=False) or ():
+            _check_event(event)
+
+
+def _check_event(event: ProcessorEvent) -> None:
+    news = event.news
+    said = [event.event_id, event.reference, event.processor_charge]
+    if isinstance(news, ProcessorAnswer):
+        _check_answer(news)
+    elif isinstance(news, ModificationNews):
+        must_hold(isinstance(news.answer.outcome, ModificationOutcome), "an outcome that is none")
+        said += [news.reference, news.answer.processor_reference, news.answer.decline_code]
+    else:
+        must_hold(isinstance(news.state, DisputeState), "a state that is none")
+        said += [news.processor_dispute, news.reason]
+    must_hold(all(word is None or len(word) <= 80 for word in said), "a word over its bound was kept")
+    must_hold(not any(contains_card(word) for word in said if word), "a card number came back")
 
 
 def edge(given: bytes) -> None:
@@ -193,6 +217,14 @@ def edge(given: bytes) -> None:
 
 _FORM = b"number=4242+4242+4242+4242&expiry=12+%2F+34&cvc=737&name=Robin+Field&postal_code=97209"
 _CHARGE = b'{"id":"ch_a","status":"succeeded","reference":"pay_a","action":{"url":"https://bank.example/acs"}}'
+_REFUND = (
+    b'{"id":"ref_a","object":"modification","kind":"refund","reference":"mod_a","charge":"ch_a","charge_reference":"chg_a",'
+    b'"status":"pending","amount_minor":100,"currency":"EUR"}'
+)
+_DISPUTE = (
+    b'{"id":"dp_a","object":"dispute","charge":"ch_a","charge_reference":"chg_a","status":"needs_response",'
+    b'"amount_minor":100,"currency":"EUR","reason":"fraudulent","fee_minor":1500,"evidence_due_at":"2026-11-25T11:06:40Z"}'
+)
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "form_body": (_FORM, b"", b"&&=&a", b"a=%", b"a=%F0%9F", b"a=1&a=2", b"&" * 5000, b"n=" + b"%34" * 1300),
     "capture_form": (
@@ -230,6 +262,11 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     ),
     "webhook": (
         b'{"id":"evt_a","data":' + _CHARGE + b"}",
+        b'{"id":"evt_a","data":' + _REFUND + b"}",
+        b'{"id":"evt_a","data":' + _REFUND.replace(b"ref_a", b"4242424242424242") + b"}",
+        b'{"id":"evt_a","data":' + _DISPUTE + b"}",
+        b'{"id":"evt_a","data":' + _DISPUTE.replace(b"fraudulent", b"4242424242424242") + b"}",
+        b'{"id":"evt_a","data":{"object":"payout"}}',
         b'{"id":"evt_a","data":"x"}',
         b"[" * 5000,
         b"t=\xb2,v1=",

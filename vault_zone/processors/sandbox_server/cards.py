@@ -12,7 +12,12 @@ class Behaviour(StrEnum):
     SUCCEED = "succeed"
     DECLINE = "decline"
     CHALLENGE = "challenge"
+    CHALLENGE_UNLESS_AGREED = "challenge_unless_agreed"  # not of a charge that the merchant begins
     CHALLENGE_THEN_DECLINE = "challenge_then_decline"
+    REFUND_LATER = "refund_later"  # from here on: charges succeed, and then
+    REFUND_FAILS = "refund_fails"
+    DISPUTE_FRAUDULENT = "dispute_fraudulent"
+    DISPUTE_NOT_RECEIVED = "dispute_not_received"
     TIMEOUT_BEFORE = "timeout_before"
     TIMEOUT_AFTER = "timeout_after"
     SLOW = "slow"
@@ -30,6 +35,7 @@ class DeclineCode(StrEnum):
     PROCESSING_ERROR = "processing_error"
     FRAUD_SUSPECTED = "fraud_suspected"
     AUTHENTICATION_FAILED = "authentication_failed"
+    AUTHENTICATION_REQUIRED = "authentication_required"
 
 
 class Brand(StrEnum):
@@ -99,8 +105,12 @@ PUBLISHED_CARDS: Final[tuple[PublishedCard, ...]] = (
     _decline("4000000000000119", "Processing error", DeclineCode.PROCESSING_ERROR),
     _decline("4100000000000019", "Suspected fraud", DeclineCode.FRAUD_SUSPECTED),
     _visa("4000002760003184", "Authentication always required", Behaviour.CHALLENGE, Source.STRIPE),
-    _visa("4000002500003155", "Authentication required", Behaviour.CHALLENGE, Source.STRIPE),
+    _visa("4000002500003155", "Authentication unless set up", Behaviour.CHALLENGE_UNLESS_AGREED, Source.STRIPE),
     _visa("4000008400001629", "Authenticated, then declined", Behaviour.CHALLENGE_THEN_DECLINE, Source.STRIPE),
+    _visa("4000000000007726", "Refund takes its time", Behaviour.REFUND_LATER, Source.STRIPE),
+    _visa("4000000000005126", "Refund fails", Behaviour.REFUND_FAILS, Source.STRIPE),
+    _visa("4000000000000259", "Disputed as fraudulent", Behaviour.DISPUTE_FRAUDULENT, Source.STRIPE),
+    _visa("4000000000002685", "Disputed as not received", Behaviour.DISPUTE_NOT_RECEIVED, Source.STRIPE),
     _visa("4012000077777777", "No reply, no charge", Behaviour.TIMEOUT_BEFORE, Source.BRAINTREE),
     _visa("4009348888881881", "No reply, but charged", Behaviour.TIMEOUT_AFTER, Source.BRAINTREE),
     _visa("4012888888881881", "Slow reply", Behaviour.SLOW, Source.BRAINTREE),

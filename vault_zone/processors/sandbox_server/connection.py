@@ -80,6 +80,14 @@ class Holds:
             await _first_of(self._waiter(seconds), self._stopping.wait(), _departure(receive))
 
 
+async def news_or(news: asyncio.Event, waiter: Waiter, seconds: float | None) -> None:
+    """Waits for news, or until so many seconds have passed; without them for news alone."""
+    waits: list[Awaitable[object]] = [news.wait()]
+    if seconds is not None:
+        waits.append(waiter(seconds))
+    await _first_of(*waits)
+
+
 async def _departure(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -34,7 +34,7 @@ ANSWERS: Final = MappingProxyType(
             "Not a published test number. The sandbox takes no other card; see its page.",
         ),
         ErrorCode.NOT_FOUND: (404, "There is nothing here."),
-        ErrorCode.INTERNAL_ERROR: (500, "The sandbox failed. Query the charge by reference before sending it again."),
+        ErrorCode.INTERNAL_ERROR: (500, "The sandbox failed. Query by reference before sending it again."),
         ErrorCode.UNAVAILABLE: (503, "The sandbox is unavailable. Nothing was done; send the request again."),
     }
 )

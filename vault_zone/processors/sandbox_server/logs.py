@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from vault_zone.processors.sandbox_server.wire import as_text
+from vault_zone.processors.sandbox_server.objects import as_text
 
 Scalar = str | int | bool | None
 

@@ -17,8 +17,8 @@ from vault_zone.processors.sandbox_server.cards import (
     PublishedCard,
     Source,
 )
-from vault_zone.processors.sandbox_server.charges import Timing
-from vault_zone.processors.sandbox_server.wire import Charge, Status
+from vault_zone.processors.sandbox_server.objects import Charge, Status
+from vault_zone.processors.sandbox_server.timing import Timing
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -134,6 +134,8 @@ class Pages:
             last4=charge.last4,
             waiting=charge.status is Status.REQUIRES_ACTION,
             succeeded=charge.status is Status.SUCCEEDED,
+            authorized=charge.status is Status.AUTHORIZED,
+            given_up=charge.status in {Status.VOIDED, Status.EXPIRED},
             authentication_failed=charge.decline_code == DeclineCode.AUTHENTICATION_FAILED,
             return_address=return_address(charge),
         )
@@ -144,11 +146,21 @@ class Pages:
 
 
 def _groups(timing: Timing) -> tuple[_Group, ...]:
-    challenges = {Behaviour.CHALLENGE, Behaviour.CHALLENGE_THEN_DECLINE}
+    challenges = {Behaviour.CHALLENGE, Behaviour.CHALLENGE_UNLESS_AGREED, Behaviour.CHALLENGE_THEN_DECLINE}
+    afterwards = {
+        *(Behaviour.REFUND_LATER, Behaviour.REFUND_FAILS),
+        *(Behaviour.DISPUTE_FRAUDULENT, Behaviour.DISPUTE_NOT_RECEIVED),
+    }
     return (
-        _group("Succeed", "The charge succeeds at once.", {Behaviour.SUCCEED}, timing),
+        _group(
+            "Succeed",
+            "The charge succeeds at once, or is authorized if it is to be captured later.",
+            {Behaviour.SUCCEED},
+            timing,
+        ),
         _group("Decline", "The charge is declined with the code shown.", {Behaviour.DECLINE}, timing),
         _group("Authenticate", "The shopper is sent to an authentication page first.", challenges, timing),
+        _group("Come back", "The charge succeeds; its refund or its shopper has more to say.", afterwards, timing),
         _group(
             "Misbehave",
             "Timing that only this sandbox gives to these numbers, to rehearse lost and late replies.",
@@ -166,11 +178,17 @@ def _group(title: str, note: str, behaviours: set[Behaviour], timing: Timing) ->
 
 def outcome_text(card: PublishedCard, timing: Timing) -> str:
     """What a charge on the card does, in the words of the page."""
-    hold, slow = f"{timing.timeout_hold_seconds:g}\N{NO-BREAK SPACE}s", f"{timing.slow_seconds:g}\N{NO-BREAK SPACE}s"
+    waits = (timing.timeout_hold_seconds, timing.slow_seconds, timing.refund_seconds)
+    hold, slow, refund = (f"{seconds:g}\N{NO-BREAK SPACE}s" for seconds in waits)
     texts = {
         Behaviour.SUCCEED: "succeeded",
         Behaviour.DECLINE: f"declined: {card.decline_code}",
         Behaviour.CHALLENGE: "succeeded once authenticated",
+        Behaviour.CHALLENGE_UNLESS_AGREED: "succeeded once authenticated, or at once if the merchant begins it",
+        Behaviour.REFUND_LATER: f"succeeded; a refund is pending for {refund}, then succeeds",
+        Behaviour.REFUND_FAILS: f"succeeded; a refund is pending for {refund}, then fails",
+        Behaviour.DISPUTE_FRAUDULENT: "succeeded, then disputed: fraudulent",
+        Behaviour.DISPUTE_NOT_RECEIVED: "succeeded, then disputed: product_not_received",
         Behaviour.CHALLENGE_THEN_DECLINE: f"declined after authentication: {card.decline_code}",
         Behaviour.TIMEOUT_BEFORE: f"not charged; silence for {hold}, then the connection closes",
         Behaviour.TIMEOUT_AFTER: f"charged; silence for {hold}, then the connection closes",

@@ -23,16 +23,19 @@ import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
 from vault_zone.processors.sandbox_server.app import Ports, build
-from vault_zone.processors.sandbox_server.charges import Timing
 from vault_zone.processors.sandbox_server.connection import ClosingProtocol
 from vault_zone.processors.sandbox_server.logs import LibraryLines, Log
-from vault_zone.processors.sandbox_server.store import Store, StoreUnusable
+from vault_zone.processors.sandbox_server.schema import StoreUnusable
+from vault_zone.processors.sandbox_server.store import Store
+from vault_zone.processors.sandbox_server.timing import Timing
 from vault_zone.processors.sandbox_server.webhooks import webhook_client
 from vault_zone.processors.sandbox_server.wire import WebAddress
 
 REFUSED_TO_START: Final = 2
 SHORTEST_SECRET: Final = 16  # characters: a shorter one can be guessed over the network
 LONGEST_SECRET_FILE_BYTES: Final = 4096
+LONGEST_WAIT_SECONDS: Final = 3_600
+LONGEST_AUTHORIZATION_SECONDS: Final = 31 * 86_400  # no scheme holds money for longer
 KEEP_ALIVE_SECONDS: Final = 75  # longer than clients keep idle connections, so that no request meets a closing one
 GRACE_SECONDS: Final = 1  # for replies under way when told to stop; held connections are closed at once
 _ID_BYTES: Final = 16  # 128 random bits: the address of a challenge is all that guards it
@@ -74,7 +77,9 @@ def serve(argv: Sequence[str]) -> int:
             listener = stack.enter_context(_listener(settings))
         except StartRefused as refused:
             return _refuse(str(refused))
-        except (OSError, sqlite3.Error, StoreUnusable) as failed:
+        except StoreUnusable as unusable:
+            return _refuse(str(unusable))
+        except (OSError, sqlite3.Error) as failed:
             return _refuse(f"cannot open the log, the data directory or the port ({type(failed).__name__})")
         _run(settings, store, listener, stream)
     return 0
@@ -96,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--webhook-ca-file", type=Path, help="PEM certificates to trust at the webhook URL")
     parser.add_argument("--timeout-hold-seconds", type=float, default=30.0, help="silence of the timeout cards")
     parser.add_argument("--slow-seconds", type=float, default=2.0, help="delay of the slow card")
+    parser.add_argument("--refund-seconds", type=float, default=2.0, help="how long the late refunds are pending")
+    parser.add_argument(
+        "--authorization-seconds", type=float, default=604_800.0, help="how long an authorization holds the money"
+    )
     parser.add_argument("--log", type=Path, help="file for the log (default: standard error)")
     parser.add_argument("--allow-remote", action="store_true", help="permit an address other machines can reach")
     return parser
@@ -112,9 +121,9 @@ def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         raise StartRefused("CORDON_ENVIRONMENT is production: the sandbox processor does not run there")
     if not arguments.allow_remote and not _is_loopback(arguments.host):  # (2)
         raise StartRefused("--host is not a loopback address: add --allow-remote if other machines may reach it")
-    hold, slow = arguments.timeout_hold_seconds, arguments.slow_seconds
-    if not (0 <= hold <= 3600 and 0 <= slow <= 3600 and 0 <= arguments.port <= 65535):
-        raise StartRefused("--port is from 0 to 65535; the waits are from 0 to 3600 seconds")
+    timing = _timing(arguments)
+    if not 0 <= arguments.port <= 65535:
+        raise StartRefused("--port is from 0 to 65535")
     public_url: str | None = arguments.public_url
     return Settings(
         host=arguments.host,
@@ -125,8 +134,23 @@ def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         webhook_url=_address(arguments.webhook_url, "--webhook-url"),
         webhook_secret=_secret(arguments.webhook_secret_file, "--webhook-secret-file"),  # (3)
         webhook_verify=_trust(arguments.webhook_ca_file),
-        timing=Timing(timeout_hold_seconds=hold, slow_seconds=slow),
+        timing=timing,
         log=arguments.log,
+    )
+
+
+def _timing(arguments: argparse.Namespace) -> Timing:
+    waits = (arguments.timeout_hold_seconds, arguments.slow_seconds, arguments.refund_seconds)
+    if not all(0 <= seconds <= LONGEST_WAIT_SECONDS for seconds in waits):
+        raise StartRefused("the waits are from 0 to 3600 seconds")
+    if not 1 <= arguments.authorization_seconds <= LONGEST_AUTHORIZATION_SECONDS:
+        raise StartRefused("--authorization-seconds is from 1 to 2678400")
+    hold, slow, refund = waits
+    return Timing(
+        timeout_hold_seconds=hold,
+        slow_seconds=slow,
+        refund_seconds=refund,
+        authorization_seconds=arguments.authorization_seconds,
     )
 
 

@@ -1,7 +1,7 @@
-"""What the sandbox keeps: charges, the answer given to each idempotency key, and the events still to be delivered.
+"""What the sandbox keeps: its records, the answer given to each idempotency key, and the events still to be delivered.
 
-SQLite, WAL, synchronous=FULL: a charge, its answer and its event are on disk when the method that keeps them returns.
-Nothing that is kept holds a card number or an idempotency key.
+SQLite, WAL, synchronous=FULL: what a request changes, its answer and its events are on disk when the method that keeps them
+returns. Nothing that is kept holds a card number or an idempotency key.
 """
 
 import hashlib
@@ -9,59 +9,36 @@ import hmac
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vault_zone.processors.sandbox_server.wire import FINGERPRINT_KEY_BYTES, Charge, Status
-
-SCHEMA_VERSION: Final = 1
-BUSY_TIMEOUT_MILLISECONDS: Final = 5_000
-
-_SCHEMA: Final = """
-CREATE TABLE charges (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    reference TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('succeeded', 'declined', 'requires_action')),
-    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
-    currency TEXT NOT NULL,
-    decline_code TEXT,
-    brand TEXT NOT NULL,
-    last4 TEXT NOT NULL CHECK (length(last4) = 4),
-    merchant TEXT NOT NULL,
-    return_url TEXT NOT NULL,
-    challenge_id TEXT UNIQUE,
-    decline_code_after_challenge TEXT,
-    network_reference TEXT NOT NULL,
-    created_at INTEGER NOT NULL
-) STRICT;
-CREATE INDEX charges_by_reference ON charges (reference);
-CREATE TABLE answers (
-    key_hash BLOB PRIMARY KEY,
-    fingerprint BLOB NOT NULL,
-    charge_id TEXT NOT NULL,
-    answer TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE events (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    body TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due_at INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'abandoned'))
-) STRICT;
-CREATE INDEX events_due ON events (due_at, sequence) WHERE state = 'pending';
-"""
-
-_CHARGE_COLUMNS: Final = tuple(field.name for field in fields(Charge))
-# The column names are Charge's fields, in its order.
-_SELECT_CHARGE: Final = " ".join(["SELECT", ", ".join(_CHARGE_COLUMNS), "FROM charges"])
-_INSERT_CHARGE: Final = " ".join(
-    ["INSERT INTO charges (", ", ".join(_CHARGE_COLUMNS), ") VALUES (", ", ".join("?" * len(_CHARGE_COLUMNS)), ")"]
+from vault_zone.processors.sandbox_server.objects import (
+    Charge,
+    Dispute,
+    DisputeStatus,
+    Entry,
+    Kind,
+    Modification,
+    ModificationStatus,
+    Status,
+    Transaction,
 )
+from vault_zone.processors.sandbox_server.schema import prepare
+from vault_zone.processors.sandbox_server.tables import Table
+from vault_zone.processors.sandbox_server.wire import FINGERPRINT_KEY_BYTES
+
+BUSY_TIMEOUT_MILLISECONDS: Final = 5_000
+_TABLES: Final = ("charges", "answers", "events", "modifications", "disputes", "transactions")
+
+_CHARGES: Final = Table("charges", Charge, {"status": Status, "capture": bool})
+_MODIFICATIONS: Final = Table(
+    "modifications", Modification, {"kind": Kind, "status": ModificationStatus, "is_final": bool}
+)
+_DISPUTES: Final = Table("disputes", Dispute, {"status": DisputeStatus})
+_TRANSACTIONS: Final = Table("transactions", Transaction, {"type": Entry})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +46,7 @@ class Answer:
     """What a key was answered. ``fingerprint`` is of the body it came with; ``text`` is the JSON that was sent."""
 
     fingerprint: bytes
-    charge_id: str
+    object_id: str
     text: str
 
 
@@ -83,8 +60,16 @@ class Event:
     attempts: int = 0
 
 
-class StoreUnusable(Exception):
-    """The data directory holds another version of the store. Give the sandbox an empty directory."""
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What is written together: each record as it now is. A payout takes with it all of its currency that was not paid out."""
+
+    charge: Charge | None = None
+    modification: Modification | None = None
+    dispute: Dispute | None = None
+    transactions: tuple[Transaction, ...] = ()
+    payouts: tuple[Transaction, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Store:
@@ -94,25 +79,17 @@ class Store:
         """Opens or creates the store. Raises StoreUnusable, OSError or sqlite3.Error."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._hash_key = _load_or_make_key(directory / "fingerprint.key")
-        self._database = _connect(directory / "sandbox.sqlite3", "FULL")
+        self._path = directory / "sandbox.sqlite3"
+        self._database = _connect(self._path, "FULL")
         # For marks on events only. One that a power failure takes back means one delivery more, which at-least-once
         # allows: so they do not wait for the disk.
-        self._marks = _connect(directory / "sandbox.sqlite3", "NORMAL")
+        self._marks = _connect(self._path, "NORMAL")
         try:
-            self._prepare()
+            with self._transaction():
+                prepare(self._database)
         except BaseException:
             self.close()
             raise
-
-    def _prepare(self) -> None:
-        with self._transaction():
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._database.execute(statement)
-                self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise StoreUnusable("the data directory holds another version of the sandbox's store")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -133,52 +110,125 @@ class Store:
     def answer_to(self, key: str) -> Answer | None:
         """What this idempotency key was answered, or None when it has had no effect."""
         row = self._database.execute(
-            "SELECT fingerprint, charge_id, answer FROM answers WHERE key_hash = ?", (self._key_hash(key),)
+            "SELECT fingerprint, object_id, answer FROM answers WHERE key_hash = ?", (self._key_hash(key),)
         ).fetchone()
         return None if row is None else Answer(*row)
 
-    def record(self, key: str, charge: Charge, answer: Answer, event: Event) -> Answer | None:
-        """Keeps charge, answer and event together, unless the key already has an answer: then returns that one."""
+    def record(self, key: str, effect: Callable[[], tuple[Answer, Effects]]) -> tuple[Answer, bool]:
+        """The key's answer, and whether it is new: then ``effect`` was called and what it made is kept with the answer.
+
+        ``effect`` may read the store: nothing that it reads changes before its effects are on disk.
+        """
         with self._transaction():
             earlier = self.answer_to(key)
             if earlier is not None:
-                return earlier
+                return earlier, False
+            answer, effects = effect()
             self._database.execute(
-                "INSERT INTO answers (key_hash, fingerprint, charge_id, answer) VALUES (?, ?, ?, ?)",
-                (self._key_hash(key), answer.fingerprint, answer.charge_id, answer.text),
+                "INSERT INTO answers (key_hash, fingerprint, object_id, answer) VALUES (?, ?, ?, ?)",
+                (self._key_hash(key), answer.fingerprint, answer.object_id, answer.text),
             )
-            self._database.execute(_INSERT_CHARGE, astuple(charge))
-            self._insert_event(event)
-        return None
+            self._write(effects)
+        return answer, True
 
-    def settle(self, charge: Charge, event: Event) -> bool:
-        """Ends a challenge: keeps the new status and the event together. False when it had already ended."""
+    def change(self, effect: Callable[[], Effects | None]) -> Effects | None:
+        """As record(), for what no key stands for. None, and nothing written, when ``effect`` says so."""
         with self._transaction():
-            settled = self._database.execute(
-                "UPDATE charges SET status = ?, decline_code = ? WHERE id = ? AND status = 'requires_action'",
-                (charge.status, charge.decline_code, charge.id),
+            effects = effect()
+            if effects is not None:
+                self._write(effects)
+        return effects
+
+    def _write(self, effects: Effects) -> None:
+        if effects.charge is not None:
+            _CHARGES.write(self._database, effects.charge)
+        if effects.modification is not None:
+            _MODIFICATIONS.write(self._database, effects.modification)
+        if effects.dispute is not None:
+            _DISPUTES.write(self._database, effects.dispute)
+        for transaction in effects.transactions:
+            _TRANSACTIONS.write(self._database, transaction)
+        for payout in effects.payouts:
+            _TRANSACTIONS.write(self._database, payout)
+            self._database.execute(
+                "UPDATE transactions SET payout_id = ? WHERE payout_id IS NULL AND currency = ?",
+                (payout.payout_id, payout.currency),
             )
-            if settled.rowcount != 1:
-                return False
+        for event in effects.events:
             self._insert_event(event)
-        return True
 
     def charge(self, charge_id: str) -> Charge | None:
         """The charge with this id."""
-        return self._one(f"{_SELECT_CHARGE} WHERE id = ?", charge_id)
+        return next(_CHARGES.read(self._database, "WHERE id = ?", charge_id), None)
 
     def charge_of_challenge(self, challenge_id: str) -> Charge | None:
         """The charge this challenge is about."""
-        return self._one(f"{_SELECT_CHARGE} WHERE challenge_id = ?", challenge_id)
+        return next(_CHARGES.read(self._database, "WHERE challenge_id = ?", challenge_id), None)
 
     def charges_of(self, reference: str) -> list[Charge]:
         """Every charge with this reference, oldest first."""
-        rows = self._database.execute(f"{_SELECT_CHARGE} WHERE reference = ? ORDER BY sequence", (reference,))
-        return [_charge(row) for row in rows]
+        return list(_CHARGES.read(self._database, "WHERE reference = ?", reference))
 
     def all_charges(self) -> list[Charge]:
         """Every charge, oldest first."""
-        return [_charge(row) for row in self._database.execute(f"{_SELECT_CHARGE} ORDER BY sequence")]
+        return list(_CHARGES.read(self._database))
+
+    def expired_charges(self, now: int) -> list[Charge]:
+        """Charges whose authorization has run out with money still held."""
+        return list(_CHARGES.read(self._database, "WHERE capturable_minor > 0 AND expires_at <= ?", now))
+
+    def modification(self, modification_id: str) -> Modification | None:
+        """The capture, void or refund with this id."""
+        return next(_MODIFICATIONS.read(self._database, "WHERE id = ?", modification_id), None)
+
+    def modifications_of(self, reference: str) -> list[Modification]:
+        """Every capture, void or refund with this reference, oldest first."""
+        return list(_MODIFICATIONS.read(self._database, "WHERE reference = ?", reference))
+
+    def all_modifications(self) -> list[Modification]:
+        """Every capture, void and refund, oldest first."""
+        return list(_MODIFICATIONS.read(self._database))
+
+    def due_modifications(self, now: int) -> list[Modification]:
+        """Pending ones whose time has come."""
+        return list(_MODIFICATIONS.read(self._database, "WHERE status = 'pending' AND due_at <= ?", now))
+
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        """The dispute with this id."""
+        return next(_DISPUTES.read(self._database, "WHERE id = ?", dispute_id), None)
+
+    def disputes_of(self, charge_reference: str) -> list[Dispute]:
+        """Every dispute of the charges with this reference, oldest first."""
+        return list(_DISPUTES.read(self._database, "WHERE charge_reference = ?", charge_reference))
+
+    def unanswered_disputes(self, now: int) -> list[Dispute]:
+        """Disputes whose day has passed without evidence."""
+        return list(_DISPUTES.read(self._database, "WHERE status = 'needs_response' AND evidence_due_at <= ?", now))
+
+    def next_happening_at(self) -> int | None:
+        """When a refund, an authorization or a dispute next ends by itself, in milliseconds since the epoch."""
+        (at,) = self._database.execute(
+            "SELECT min(at) FROM (SELECT min(due_at) AS at FROM modifications WHERE status = 'pending'"
+            " UNION ALL SELECT min(expires_at) FROM charges WHERE capturable_minor > 0"
+            " UNION ALL SELECT min(evidence_due_at) FROM disputes WHERE status = 'needs_response')"
+        ).fetchone()
+        return None if at is None else int(at)
+
+    def unpaid(self) -> dict[str, int]:
+        """What of each currency was not paid out, net of fees."""
+        rows = self._database.execute(
+            "SELECT currency, sum(net_minor) FROM transactions WHERE payout_id IS NULL GROUP BY currency ORDER BY currency"
+        )
+        return dict(rows.fetchall())
+
+    def transactions_between(self, start: int, end: int) -> Iterator[Transaction]:
+        """The lines of balance from ``start`` to before ``end``, in the order in which they were written.
+
+        Read as they are asked for, all from one state of the store, whatever is written meanwhile.
+        """
+        with closing(_connect(self._path, "NORMAL")) as reading:
+            reading.execute("BEGIN")
+            yield from _TRANSACTIONS.read(reading, "WHERE created_at >= ? AND created_at < ?", start, end)
 
     def due_events(self, now: int, limit: int) -> list[Event]:
         """Undelivered events whose time has come, oldest first."""
@@ -213,9 +263,8 @@ class Store:
     def reset(self) -> None:
         """Forgets everything but the fingerprint key."""
         with self._transaction():
-            self._database.execute("DELETE FROM charges")
-            self._database.execute("DELETE FROM answers")
-            self._database.execute("DELETE FROM events")
+            for table in _TABLES:
+                self._database.execute(" ".join(["DELETE FROM", table]))
 
     def close(self) -> None:
         """Closes the database; the store is of no further use."""
@@ -235,15 +284,6 @@ class Store:
         self._marks.execute(
             "UPDATE events SET state = ?, due_at = ?, attempts = attempts + 1 WHERE id = ?", (state, due_at, event.id)
         )
-
-    def _one(self, query: str, value: str) -> Charge | None:
-        row = self._database.execute(query, (value,)).fetchone()
-        return None if row is None else _charge(row)
-
-
-def _charge(row: tuple[object, ...]) -> Charge:
-    values = dict(zip(_CHARGE_COLUMNS, row, strict=True))
-    return Charge(**{**values, "status": Status(values["status"])})  # type: ignore[arg-type]  # STRICT columns
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:

@@ -8,10 +8,10 @@ from typing import Final
 
 import httpx
 
-from vault_zone.processors.sandbox_server.charges import Clock
-from vault_zone.processors.sandbox_server.connection import Waiter
+from vault_zone.processors.sandbox_server.connection import Waiter, news_or
 from vault_zone.processors.sandbox_server.logs import Log
 from vault_zone.processors.sandbox_server.store import Event, Store
+from vault_zone.processors.sandbox_server.timing import Clock
 
 SIGNATURE_HEADER: Final = "Sandbox-Signature"
 MAX_ATTEMPTS: Final = 12  # with the delays below, about six minutes: longer than a restart of the receiver
@@ -102,15 +102,8 @@ class Courier:
 
     async def _until_due(self) -> None:
         due_at = self._store.next_due_at()
-        waits: set[asyncio.Future[object]] = {asyncio.ensure_future(self._news.wait())}
-        if due_at is not None:
-            waits.add(asyncio.ensure_future(self._waiter(max(due_at - self._clock(), 0) / 1000)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        seconds = None if due_at is None else max(due_at - self._clock(), 0) / 1000
+        await news_or(self._news, self._waiter, seconds)
 
 
 def webhook_client(

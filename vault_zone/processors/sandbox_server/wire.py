@@ -4,16 +4,18 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from vault_zone.processors.sandbox_server.cards import PublishedCard, find, holds_card_number
 from vault_zone.processors.sandbox_server.errors import ErrorCode, Refusal
+from vault_zone.processors.sandbox_server.objects import DisputeReason, DisputeStatus, Kind
 
 MAX_AMOUNT_MINOR: Final = 999_999_999_999  # twelve digits: ISO 8583-1 data element 4 is n 12
 MAX_TEXT_LENGTH: Final = 255
@@ -79,17 +81,106 @@ class CardInput(_Input):
     postal_code: Text | None = None
 
 
+AmountMinor = Annotated[int, Field(ge=1, le=MAX_AMOUNT_MINOR)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+BY_SHOPPER: Final = "shopper"
+
+
 class ChargeInput(_Input):
-    """The body of ``POST /v1/charges``."""
+    """The body of ``POST /v1/charges``.
+
+    A charge that the merchant begins names the network's reference of the purchase in which the shopper agreed to it.
+    """
 
     reference: Reference
-    amount_minor: Annotated[int, Field(ge=1, le=MAX_AMOUNT_MINOR)]
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    capture: Literal[True] = True
+    amount_minor: AmountMinor
+    currency: Currency
+    capture: bool = True
     card: CardInput
     merchant: Text
     return_url: WebAddress
     description: Text | None = None
+    initiator: Literal["shopper", "merchant_unscheduled", "merchant_recurring"] = BY_SHOPPER
+    network_reference: Reference | None = None
+
+
+class CaptureInput(_Input):
+    """The body of ``POST /v1/charges/{id}/captures``. No amount: all that is held. ``final``: let the rest go."""
+
+    reference: Reference
+    amount_minor: AmountMinor | None = None
+    currency: Currency | None = None
+    final: bool = True
+
+
+class VoidInput(_Input):
+    """The body of ``POST /v1/charges/{id}/void``."""
+
+    reference: Reference
+
+
+class RefundInput(_Input):
+    """The body of ``POST /v1/charges/{id}/refunds``. No amount: all that can be refunded."""
+
+    reference: Reference
+    amount_minor: AmountMinor | None = None
+    currency: Currency | None = None
+
+
+class ChargeReference(_Input):
+    """The body of ``POST /sandbox/expire``: our caller's reference of a charge."""
+
+    reference: Reference
+
+
+class AmountOfCharge(ChargeReference):
+    """The body of ``POST /sandbox/refunds``. No amount: all that can be refunded."""
+
+    amount_minor: AmountMinor | None = None
+
+
+class DisputeInput(BaseModel):
+    """The body of ``POST /sandbox/disputes``. No amount: all that was captured and neither refunded nor disputed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    reference: Reference
+    amount_minor: Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT_MINOR)] | None = None
+    reason: DisputeReason = DisputeReason.GENERAL
+
+
+class DisputeMove(BaseModel):
+    """The body of ``POST /sandbox/disputes/{id}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    status: DisputeStatus
+
+
+class EvidenceInput(_Input):
+    """The body of ``POST /v1/disputes/{id}/evidence``. The text is read and not kept."""
+
+    text: Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_without_card)]
+
+
+class Period(BaseModel):
+    """The query of ``GET /v1/reports/settlement``: from the one moment to before the other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    start: Annotated[datetime, Field(alias="from")]
+    end: Annotated[datetime, Field(alias="to")]
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("without an offset from UTC")
+        return self
+
+    def milliseconds(self) -> tuple[int, int]:
+        """Both moments in milliseconds since the epoch, rounded up: what was made within one is after its first moment."""
+        epoch, tick = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+        return -((epoch - self.start) // tick), -((epoch - self.end) // tick)
 
 
 class FaultMode(StrEnum):
@@ -108,6 +199,10 @@ class Operation(StrEnum):
 
     CREATE = "create"
     QUERY = "query"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+    QUERY_MODIFICATION = "query_modification"
 
 
 class FaultInput(BaseModel):
@@ -121,7 +216,11 @@ class FaultInput(BaseModel):
     operation: Operation = Operation.CREATE
 
 
-_FIELD_NAMES: Final = frozenset(ChargeInput.model_fields) | set(CardInput.model_fields) | set(FaultInput.model_fields)
+_INPUTS: Final = (
+    *(ChargeInput, CardInput, CaptureInput, VoidInput, RefundInput, FaultInput),
+    *(ChargeReference, AmountOfCharge, DisputeInput, DisputeMove, EvidenceInput),
+)
+_FIELD_NAMES: Final = frozenset({"from", "to"}.union(*(each.model_fields for each in _INPUTS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,38 +232,25 @@ class ChargeOrder:
     currency: str
     merchant: str
     return_url: str
+    capture: bool
+    initiator: str
     card: PublishedCard
     exp_month: int
     exp_year: int
     fingerprint: bytes
 
 
-class Status(StrEnum):
-    """The state of a charge; the first two are final."""
-
-    SUCCEEDED = "succeeded"
-    DECLINED = "declined"
-    REQUIRES_ACTION = "requires_action"
-
-
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """A charge as it is kept. Of the card: brand and last four. ``created_at`` is milliseconds since the epoch, UTC."""
+class ModificationOrder:
+    """A capture, void or refund that was asked for. ``reference`` is None for one that is the sandbox's own."""
 
-    id: str
-    reference: str
-    status: Status
-    amount_minor: int
-    currency: str
-    decline_code: str | None
-    brand: str
-    last4: str
-    merchant: str
-    return_url: str
-    challenge_id: str | None
-    decline_code_after_challenge: str | None
-    network_reference: str
-    created_at: int
+    kind: Kind
+    charge_id: str
+    reference: str | None
+    amount_minor: int | None = None
+    currency: str | None = None
+    is_final: bool = True
+    fingerprint: bytes = b""
 
 
 def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
@@ -173,12 +259,18 @@ def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
     The fingerprint is HMAC-SHA256 over the whole body except the CVC: nothing made from a CVC may outlive the request
     (PCI DSS 4.0.1, 3.3.1), so a retry that has forgotten it is still the same request.
     """
-    asked = _validated(ChargeInput, body)
+    asked = read(ChargeInput, body)
     number = asked.card.number.get_secret_value()
     card = find(number)
     if card is None:
         raise Refusal(ErrorCode.LIVE_CARD_REFUSED)
+    if asked.initiator != BY_SHOPPER and asked.network_reference is None:
+        raise Refusal(ErrorCode.INVALID_REQUEST, ("network_reference",))
     content = asked.model_dump(mode="json", exclude={"card": {"number", "cvc", "cryptogram"}})
+    # What version 1 of the store did not know stands in the fingerprint only when it says something: old ones still compare.
+    for field in ("initiator", "network_reference"):
+        if content[field] == ChargeInput.model_fields[field].default:
+            del content[field]
     canonical = json.dumps([number, content], sort_keys=True, separators=(",", ":")).encode()
     return ChargeOrder(
         reference=asked.reference,
@@ -186,6 +278,8 @@ def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
         currency=asked.currency,
         merchant=asked.merchant,
         return_url=asked.return_url,
+        capture=asked.capture,
+        initiator=asked.initiator,
         card=card,
         exp_month=asked.card.exp_month,
         exp_year=asked.card.exp_year,
@@ -193,12 +287,36 @@ def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
     )
 
 
-def read_fault(body: bytes) -> FaultInput:
-    """The fault asked for. Raises Refusal."""
-    return _validated(FaultInput, body)
+def read_modification(kind: Kind, charge_id: str, body: bytes, fingerprint_key: bytes) -> ModificationOrder:
+    """The capture, void or refund asked for; its fingerprint is over kind, charge and body. Raises Refusal."""
+    asked = read(_MODIFICATION_INPUTS[kind], body)
+    content = asked.model_dump(mode="json")
+    canonical = json.dumps([kind.value, charge_id, content], sort_keys=True, separators=(",", ":")).encode()
+    return ModificationOrder(
+        kind=kind,
+        charge_id=charge_id,
+        reference=asked.reference,
+        amount_minor=content.get("amount_minor"),
+        currency=content.get("currency"),
+        is_final=content.get("final", True),
+        fingerprint=hmac.digest(fingerprint_key, b"modification\0" + canonical, hashlib.sha256),
+    )
 
 
-def _validated(model: type[Model], body: bytes) -> Model:
+_MODIFICATION_INPUTS: Final[Mapping[Kind, type[CaptureInput | VoidInput | RefundInput]]] = {
+    Kind.CAPTURE: CaptureInput,
+    Kind.VOID: VoidInput,
+    Kind.REFUND: RefundInput,
+}
+
+
+def read_period(query: Mapping[str, str]) -> tuple[int, int]:
+    """From and to of a report, in milliseconds since the epoch. Raises Refusal."""
+    return read(Period, json.dumps(dict(query)).encode()).milliseconds()
+
+
+def read(model: type[Model], body: bytes) -> Model:
+    """The body as this model. Raises Refusal with the names of the fields that are wrong."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -210,33 +328,6 @@ def _validated(model: type[Model], body: bytes) -> Model:
     raise Refusal(ErrorCode.INVALID_REQUEST, tuple(sorted({place or "the body" for place in places})))
 
 
-def charge_object(charge: Charge, public_url: str) -> dict[str, Any]:
-    """The charge as the API shows it."""
-    shown: dict[str, Any] = {
-        "id": charge.id,
-        "object": "charge",
-        "reference": charge.reference,
-        "status": charge.status.value,
-        "amount_minor": charge.amount_minor,
-        "currency": charge.currency,
-        "card": {"brand": charge.brand, "last4": charge.last4},
-        "network_reference": charge.network_reference,
-        "created_at": as_text(charge.created_at),
-        "sandbox": True,
-    }
-    if charge.decline_code is not None:
-        shown["decline_code"] = charge.decline_code
-    if charge.status is Status.REQUIRES_ACTION:
-        shown["action"] = {"type": "redirect", "url": f"{public_url}/acs/{charge.challenge_id}"}
-    return shown
-
-
 def refusal_object(refusal: Refusal) -> dict[str, Any]:
     """A refusal as the API shows it."""
     return {"error": {"code": refusal.code.value, "message": refusal.message}, "sandbox": True}
-
-
-def as_text(milliseconds: int) -> str:
-    """RFC 3339 in UTC: ``2026-11-22T09:30:00.000Z``."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -35,9 +35,9 @@ def test_every_behaviour_and_every_brand_has_a_card() -> None:
     assert {card.brand for card in PUBLISHED_CARDS} == set(Brand)
 
 
-def test_every_reason_to_decline_has_a_card_except_failing_the_authentication() -> None:
+def test_every_reason_to_decline_has_a_card_except_the_two_of_authentication() -> None:
     codes = {card.decline_code for card in PUBLISHED_CARDS if card.behaviour is Behaviour.DECLINE}
-    assert codes == set(DeclineCode) - {DeclineCode.AUTHENTICATION_FAILED}
+    assert codes == set(DeclineCode) - {DeclineCode.AUTHENTICATION_FAILED, DeclineCode.AUTHENTICATION_REQUIRED}
 
 
 def test_a_card_has_a_decline_code_exactly_when_it_declines() -> None:

@@ -8,10 +8,19 @@ import pytest
 from tests.vault_zone.processors.sandbox_server.world import World
 from vault_zone.processors.sandbox_server.cards import PUBLISHED_CARDS, DeclineCode, Source
 from vault_zone.processors.sandbox_server.errors import ANSWERS
+from vault_zone.processors.sandbox_server.objects import (
+    DisputeReason,
+    DisputeStatus,
+    Entry,
+    ModificationDecline,
+    ModificationStatus,
+    Status,
+)
 from vault_zone.processors.sandbox_server.pages import display_number
+from vault_zone.processors.sandbox_server.report import COLUMNS
 from vault_zone.processors.sandbox_server.serve import serve
 from vault_zone.processors.sandbox_server.webhooks import MAX_ATTEMPTS, SIGNATURE_HEADER
-from vault_zone.processors.sandbox_server.wire import FaultMode, Operation, Status
+from vault_zone.processors.sandbox_server.wire import FaultMode, Operation
 
 TEXT = (Path(__file__).parents[4] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
@@ -27,7 +36,13 @@ def test_every_error_is_documented_with_its_status() -> None:
     ]
 
 
-@pytest.mark.parametrize("word", [*DeclineCode, *Status, *FaultMode, *Operation, *Source, SIGNATURE_HEADER])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(*DeclineCode, *Status, *ModificationStatus, *ModificationDecline, *DisputeStatus, *DisputeReason),
+        *(*FaultMode, *Operation, *Source, *Entry, *COLUMNS, SIGNATURE_HEADER),
+    ],
+)
 def test_every_word_of_the_interface_is_documented(word: str) -> None:
     assert word in TEXT
 

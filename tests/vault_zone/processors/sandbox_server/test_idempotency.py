@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.vault_zone.processors.sandbox_server.world import CHALLENGE, SLOW, World, charge, charge_body
-from vault_zone.processors.sandbox_server.charges import Claims
+from vault_zone.processors.sandbox_server.once import Claims
 from vault_zone.processors.sandbox_server.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ class NoClaims(Claims):
 def forget_answers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second guard, removed: the key is not looked up, and two answers to one key are no conflict."""
     store._database.execute("DROP TABLE answers")
-    store._database.execute("CREATE TABLE answers (key_hash, fingerprint, charge_id, answer)")
+    store._database.execute("CREATE TABLE answers (key_hash, fingerprint, object_id, answer)")
     monkeypatch.setattr(store, "answer_to", lambda key: None)
 
 

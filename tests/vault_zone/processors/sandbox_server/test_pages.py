@@ -6,8 +6,8 @@ import pytest
 
 from tests.vault_zone.processors.sandbox_server.world import World
 from vault_zone.processors.sandbox_server.cards import PUBLISHED_CARDS
-from vault_zone.processors.sandbox_server.charges import Timing
 from vault_zone.processors.sandbox_server.pages import TEMPLATES, display_number, outcome_text
+from vault_zone.processors.sandbox_server.timing import Timing
 
 CSS = (TEMPLATES / "sandbox.css").read_text(encoding="utf-8")
 TEXT_ON_GROUND = [

@@ -268,7 +268,7 @@ def test_it_does_not_start_on_a_store_of_another_version(
     content[60:64] = (99).to_bytes(4, "big")  # the user version: SQLite file format, section 1.3
     database.write_bytes(bytes(content))
     assert serve(arguments) == REFUSED_TO_START
-    assert "StoreUnusable" in capsys.readouterr().err
+    assert "give --data an empty one" in capsys.readouterr().err
 
 
 def test_no_option_takes_a_secret_itself(capsys: pytest.CaptureFixture[str]) -> None:

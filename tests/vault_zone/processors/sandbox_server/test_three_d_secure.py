@@ -62,17 +62,6 @@ async def test_the_first_outcome_stands_however_often_the_form_is_sent(world: Wo
     assert len(world.receiver.events()) == 2
 
 
-async def test_the_store_ends_a_challenge_once_even_when_asked_twice_at_the_same_moment(world: World) -> None:
-    async with world.client() as client:
-        await open_challenge(client)
-    waiting = world.store.all_charges()[0]
-    async with world.client() as client:
-        await client.post(f"/acs/{waiting.challenge_id}", data={"outcome": "approve"})
-    late = world.store.event_states()
-    assert world.store.settle(waiting, None) is False  # type: ignore[arg-type]  # no event is made
-    assert world.store.event_states() == late
-
-
 async def test_a_challenge_survives_a_restart(world: World) -> None:
     async with world.client() as client:
         url = await open_challenge(client)

@@ -15,9 +15,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from vault_zone.processors.sandbox_server.app import Ports, build
-from vault_zone.processors.sandbox_server.charges import Claims
 from vault_zone.processors.sandbox_server.connection import ClosingProtocol
 from vault_zone.processors.sandbox_server.logs import Log
+from vault_zone.processors.sandbox_server.once import Claims
 from vault_zone.processors.sandbox_server.store import Store
 from vault_zone.processors.sandbox_server.webhooks import webhook_client
 
@@ -31,6 +31,9 @@ CHALLENGE = "4000002760003184"
 TIMEOUT_BEFORE = "4012000077777777"
 TIMEOUT_AFTER = "4009348888881881"
 SLOW = "4012888888881881"
+LATE_REFUND = "4000000000007726"
+FAILING_REFUND = "4000000000005126"
+DISPUTED = "4000000000000259"
 
 
 def charge_body(number: str = VISA, **changes: Any) -> dict[str, Any]:
@@ -126,7 +129,7 @@ class World:
                 claims=claims,
             )
         )
-        self.app, self.courier = sandbox.app, sandbox.courier
+        self.app, self.courier, self.happenings = sandbox.app, sandbox.courier, sandbox.happenings
 
     def restart(self) -> None:
         """A new process on the same directory: nothing in memory survives."""
@@ -157,6 +160,15 @@ class World:
 async def charge(client: httpx.AsyncClient, key: str = "key-1", **body: Any) -> httpx.Response:
     """Asks for a charge."""
     return await client.post("/v1/charges", json=charge_body(**body), headers={"Idempotency-Key": key})
+
+
+async def modify(
+    client: httpx.AsyncClient, charge_id: str, kind: str, key: str = "key-m", **body: Any
+) -> httpx.Response:
+    """Asks for a capture, void or refund; the reference is the key unless another is given."""
+    paths = {"capture": "captures", "void": "void", "refund": "refunds"}
+    content = {"reference": key, **body}
+    return await client.post(f"/v1/charges/{charge_id}/{paths[kind]}", json=content, headers={"Idempotency-Key": key})
 
 
 class _Server(uvicorn.Server):

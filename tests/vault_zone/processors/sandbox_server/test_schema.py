@@ -1,11 +1,20 @@
 """A store of the version before opens with everything that was in it; one of another version is refused with the fix."""
 
+import hmac
+import json
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.vault_zone.processors.sandbox_server.world import START, World, charge, modify
+from tests.vault_zone.processors.sandbox_server.world import (
+    START,
+    VISA,
+    World,
+    charge,
+    charge_body,
+    modify,
+)
 from vault_zone.processors.sandbox_server.objects import Status
 from vault_zone.processors.sandbox_server.schema import StoreUnusable
 from vault_zone.processors.sandbox_server.store import Store
@@ -89,6 +98,30 @@ async def test_a_store_of_version_1_opens_with_its_charges_which_live_on(tmp_pat
     assert world.store.event_states()["sbx_evt_a"] == "pending"
     world.restart()
     assert world.count() == 4
+    world.store.close()
+
+
+async def test_a_key_that_version_1_answered_is_replayed_and_not_charged_again(tmp_path: Path) -> None:
+    a_store_of_version_1(tmp_path / "data")
+    secret = bytes(range(32))
+    (tmp_path / "data" / "fingerprint.key").write_bytes(secret)
+    card = {"exp_month": 12, "exp_year": 2030, "eci": None, "name": None, "postal_code": None}
+    content = {**charge_body(), "card": card, "description": None}  # what version 1 knew of a body
+    canonical = json.dumps([VISA, content], sort_keys=True, separators=(",", ":")).encode()
+    database = sqlite3.connect(tmp_path / "data" / "sandbox.sqlite3")
+    key_hash = hmac.digest(secret, b"key\0key-1", "sha256")
+    fingerprint = hmac.digest(secret, b"body\0" + canonical, "sha256")
+    database.execute("INSERT INTO answers VALUES (?, ?, 'sbx_ch_a', '{}')", (key_hash, fingerprint))
+    database.commit()
+    database.close()
+    world = World(tmp_path / "data")
+    async with world.client() as client:
+        replayed = await charge(client)
+        later = await charge(client, capture=False)
+        merchants = await charge(client, initiator="merchant_recurring", network_reference="sbx_net_a")
+    assert (replayed.text, replayed.headers["Idempotent-Replayed"]) == ("{}", "true")
+    assert later.json()["error"]["code"] == merchants.json()["error"]["code"] == "idempotency_conflict"
+    assert world.count() == 3
     world.store.close()
 
 

@@ -75,7 +75,7 @@ class SandboxProcessor:
         try:
             answer = await self._client.post("/v1/charges", json=body, headers={"idempotency-key": request.reference})
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            return ProcessorAnswer(Outcome.NEVER_SENT)  # no connection was made, so nothing left
+            return ProcessorAnswer(Outcome.NEVER_SENT, may_go_elsewhere=True)  # no connection was made, so nothing left
         except httpx.HTTPError:
             return ProcessorAnswer(Outcome.UNKNOWN)
         return _read_answer(answer)

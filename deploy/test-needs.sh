@@ -3,9 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Stripe's stand-in runs as a program of its own, in an environment of its own: nothing here imports it.
-if [ -x .venv/bin/python ] && [ ! -x .venv/localstripe/bin/localstripe ]; then
+if [ -x .venv/bin/python ] && [ deploy/locks/localstripe.txt -nt .venv/localstripe/.installed ]; then
   { .venv/bin/python -m uv venv --quiet --allow-existing --python .venv/bin/python .venv/localstripe &&
-    .venv/bin/python -m uv pip sync --quiet --python .venv/localstripe/bin/python --require-hashes deploy/locks/localstripe.txt; } ||
+    .venv/bin/python -m uv pip sync --quiet --python .venv/localstripe/bin/python --require-hashes deploy/locks/localstripe.txt &&
+    touch .venv/localstripe/.installed; } ||
     echo "test: localstripe could not be fetched; the tests of the Stripe connector will be skipped" >&2
 fi
 missing=()

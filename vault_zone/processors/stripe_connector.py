@@ -51,7 +51,7 @@ from vault_zone.processors.stripe_webhooks import read_event
 from vault_zone.processors.units import AmountUnsayable
 
 API_BASE: Final = "https://api.stripe.com"
-SHARED_TOKEN_VERSION: Final = "2026-04-22.preview"  # nosec B105  # the API version that takes shared payment tokens
+SHARED_TOKEN_VERSION: Final = "2026-04-22.preview"  # the API version that takes shared payment tokens
 PAGE: Final = 100  # the most that Stripe gives at once
 MAXIMUM_PAGES: Final = 50
 LOOK_BACK_SECONDS: Final = 300  # for clocks that do not agree

@@ -55,6 +55,7 @@ SHARED_TOKEN_VERSION: Final = "2026-04-22.preview"  # the API version that takes
 PAGE: Final = 100  # the most that Stripe gives at once
 MAXIMUM_PAGES: Final = 50
 LOOK_BACK_SECONDS: Final = 300  # for clocks that do not agree
+_CAPTURED: Final = "captured"  # metadata of a PaymentIntent, under the capture's reference
 _MIT: Final[Mapping[Initiator, Any]] = {
     Initiator.MERCHANT_UNSCHEDULED: True,
     Initiator.MERCHANT_RECURRING: "recurring",
@@ -225,7 +226,7 @@ class StripeProcessor:
             case dict() if request.kind is ModificationKind.REFUND:
                 return refund_answer(said)
             case dict():
-                return _modified(request, said) or ModificationAnswer(ModificationOutcome.UNKNOWN)
+                return _done(request, said)
         return ModificationAnswer(ModificationOutcome.UNKNOWN)
 
     async def find_modification(self, request: ProcessorModification) -> ModificationAnswer | None:
@@ -240,9 +241,7 @@ class StripeProcessor:
                 intent = await self._intent(request.charge, request.processor_charge)
         except TimeoutError:
             return ModificationAnswer(ModificationOutcome.UNKNOWN)
-        if intent_answer(intent).processor_charge is None:
-            return ModificationAnswer(ModificationOutcome.UNKNOWN)
-        return _modified(request, intent)
+        return _shown(request, intent)
 
     def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> Sequence[ProcessorEvent]:
         """See Processor.read_webhook."""
@@ -261,7 +260,7 @@ class StripeProcessor:
             refund: Any = {"payment_intent": intent, "metadata": {REFUND: request.reference}, **amount}
             return self._client.v1.refunds.create_async(refund, options)
         # The mark on the PaymentIntent tells later that this capture, and not another one, was made.
-        capture: Any = {"metadata": {request.reference: "captured"}, "expand": ["latest_charge"]}
+        capture: Any = {"metadata": {request.reference: _CAPTURED}, "expand": ["latest_charge"]}
         if amount:
             capture["amount_to_capture"] = amount["amount"]
         if not request.is_final:
@@ -334,14 +333,35 @@ def _charge_answer(said: _Said) -> ProcessorAnswer:
     return ProcessorAnswer(Outcome.UNKNOWN)  # (4)
 
 
-def _modified(request: ProcessorModification, intent: dict[str, Any]) -> ModificationAnswer | None:
-    """Whether the PaymentIntent shows the capture or the void; None where it does not."""
+def _done(request: ProcessorModification, intent: dict[str, Any]) -> ModificationAnswer:
+    """What the PaymentIntent says that answers our own capture or void."""
     answer = intent_answer(intent)
     if request.kind is ModificationKind.VOID:
         is_done = answer.outcome in (Outcome.VOIDED, Outcome.EXPIRED)
     else:
-        is_done = child(intent, "metadata", request.reference) == "captured" and bool(child(intent, "amount_received"))
-    return ModificationAnswer(ModificationOutcome.SUCCEEDED, answer.processor_charge) if is_done else None
+        is_done = answer.processor_charge is not None and _taken(intent) > 0
+    outcome = ModificationOutcome.SUCCEEDED if is_done else ModificationOutcome.UNKNOWN
+    return ModificationAnswer(outcome, answer.processor_charge)
+
+
+def _shown(request: ProcessorModification, intent: dict[str, Any]) -> ModificationAnswer | None:
+    """Whether the PaymentIntent shows our capture or void; None where it certainly does not (5)."""
+    answer = intent_answer(intent)
+    if answer.processor_charge is None:
+        return ModificationAnswer(ModificationOutcome.UNKNOWN)
+    marks = child(intent, "metadata")
+    captures = {name for name, mark in marks.items() if mark == _CAPTURED} if isinstance(marks, dict) else set()
+    if request.kind is ModificationKind.VOID or request.reference in captures:
+        done = _done(request, intent)
+        return done if done.outcome is ModificationOutcome.SUCCEEDED else None
+    # Money was taken and nothing says by which capture: it may have been this one.
+    is_unexplained = _taken(intent) > 0 and not captures
+    return ModificationAnswer(ModificationOutcome.UNKNOWN, answer.processor_charge) if is_unexplained else None
+
+
+def _taken(intent: dict[str, Any]) -> int:
+    taken = child(intent, "amount_received")
+    return taken if type(taken) is int else 0
 
 
 def _method_parameters(request: ProcessorCharge) -> Any:

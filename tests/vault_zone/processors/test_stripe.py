@@ -35,6 +35,7 @@ from vault_zone.processors.port import (
     Outcome,
     ProcessorAnswer,
     ProcessorCharge,
+    ProcessorModification,
     WebhookRefused,
 )
 from vault_zone.processors.stripe_connector import SHARED_TOKEN_VERSION, SharedTokenCharge, StripeProcessor
@@ -298,6 +299,29 @@ async def test_what_stripe_has_under_its_id_counts_only_if_it_is_our_charge() ->
     assert expired == ProcessorAnswer(Outcome.EXPIRED, "pi_a")
     for odd in ({**ours, "metadata": {CHARGE: "chg_b"}}, {"error": {"type": "invalid_request_error"}}):
         assert await answering(200, odd).find("chg_a", "pi_a") == ProcessorAnswer(Outcome.UNKNOWN)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("taken", "marks", "found"),
+    [
+        (0, {}, None),
+        (50, {"mod_a": "captured"}, ModificationOutcome.SUCCEEDED),
+        (50, {"mod_b": "captured"}, None),
+        (50, {}, ModificationOutcome.UNKNOWN),
+    ],
+)
+async def test_a_capture_is_known_by_its_mark_and_money_that_nobody_marked_is_not_taken_for_its_absence(
+    taken: int, marks: dict[str, str], found: ModificationOutcome | None
+) -> None:
+    status = "succeeded" if taken else "requires_capture"
+    intent = {"id": "pi_a", "object": "payment_intent", "status": status, "amount": 100, "currency": "usd"}
+    said = answering(200, {**intent, "amount_received": taken, "metadata": {CHARGE: "chg_a", **marks}})
+    capture = ProcessorModification("mod_a", ModificationKind.CAPTURE, "shop", "chg_a", "pi_a", usd(50))
+    answer = await said.find_modification(capture)
+    assert (answer.outcome if answer else None) is found
+    own = await said.modify(capture)
+    assert own.outcome is (ModificationOutcome.SUCCEEDED if taken else ModificationOutcome.UNKNOWN)
 
 
 def test_a_dispute_is_news_with_its_money_its_day_and_its_fee() -> None:

@@ -198,6 +198,22 @@ FLOWS: Final = (
     Flow(
         source="zone",
         target="processor",
+        what="the same, to Stripe or Adyen by their own clients: api.stripe.com, checkout-test.adyen.com, "
+        "PREFIX-checkout-live.adyenpayments.com, port 443; afterwards captures, voids, refunds and questions, without a card",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS; a form (Stripe) or JSON (Adyen); one request each, none repeated",
+        protection="https demanded but for this machine, certificate verified, no redirect, no proxy, answers bounded; "
+        "bearer key; the clients' logs and figures are off",
+        code=(
+            "vault_zone/processors/stripe_transport.py",
+            "vault_zone/processors/stripe_connector.py",
+            "vault_zone/processors/adyen_transport.py",
+            "vault_zone/processors/adyen_connector.py",
+        ),
+    ),
+    Flow(
+        source="zone",
+        target="processor",
         what="a request that commerce wrote, its placeholders filled with the card; of the answer, allowed fields go back",
         data=Data.SECURITY_CODE,
         channel="HTTPS, JSON or a form, one request",
@@ -212,7 +228,12 @@ FLOWS: Final = (
         data=Data.REFERENCE,
         channel="HTTPS, JSON",
         protection="signature over time and body, applied once",
-        code=("vault_zone/public_pages.py", "vault_zone/processors/sandbox.py"),
+        code=(
+            "vault_zone/public_pages.py",
+            "vault_zone/processors/sandbox.py",
+            "vault_zone/processors/stripe_webhooks.py",
+            "vault_zone/processors/adyen_webhooks.py",
+        ),
     ),
     Flow(
         source="processor",

@@ -41,6 +41,8 @@ WANTED = {
     "zone": ("zone",),
     "zone-vault": ("zone", "zone:vault"),
     "zone-pkcs11": ("zone", "zone:pkcs11"),
+    "zone-stripe": ("zone", "zone:stripe"),
+    "zone-adyen": ("zone", "zone:adyen"),
 }  # each lock, and the requirements that it was made from
 _LOCKED = re.compile(
     r"^([a-z0-9][a-z0-9._-]*)==([^ ;\\\n]+)[^\n]*\n((?: +--hash=sha256:[0-9a-f]{64}[ \\]*\n)*)", re.MULTILINE

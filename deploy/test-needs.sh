@@ -1,6 +1,14 @@
 #!/usr/bin/env bash
-# What tests want besides Python packages: a Chromium and SoftHSM2. PostgreSQL comes as a Python package.
+# What tests want besides .venv: localstripe, a Chromium and SoftHSM2. PostgreSQL comes as a Python package.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+# Stripe's stand-in runs as a program of its own, in an environment of its own: nothing here imports it.
+if [ -x .venv/bin/python ] && [ deploy/locks/localstripe.txt -nt .venv/localstripe/.installed ]; then
+  { .venv/bin/python -m uv venv --quiet --allow-existing --python .venv/bin/python .venv/localstripe &&
+    .venv/bin/python -m uv pip sync --quiet --python .venv/localstripe/bin/python --require-hashes deploy/locks/localstripe.txt &&
+    touch .venv/localstripe/.installed; } ||
+    echo "test: localstripe could not be fetched; the tests of the Stripe connector will be skipped" >&2
+fi
 missing=()
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
   missing+=(chromium fonts-dejavu-core)

@@ -1,15 +1,19 @@
-"""In CI a skipped test is a part that was not tested, and fails the run. Elsewhere it is only listed."""
+"""In CI a skipped test is a part that was not tested, and fails the run. Elsewhere it is only listed.
+
+One skip is permitted: what needs somebody's account at a processor, which no machine of ours has (docs/connectors.md).
+"""
 
 import os
 
 import pytest
 
+NO_ACCOUNT = "needs an account at the processor: "
 _skipped: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Notes every skip, with its reason."""
-    if report.skipped and isinstance(report.longrepr, tuple):
+    if report.skipped and isinstance(report.longrepr, tuple) and NO_ACCOUNT not in report.longrepr[2]:
         _skipped.append(f"{report.nodeid}: {report.longrepr[2]}")
 
 

@@ -169,7 +169,7 @@ class ChargeEngine:
         if row is None or row.state in FINAL_CHARGE_STATES:
             return True
         asked_ms = self._clock()
-        answer = await self._processor.find(charge_id)
+        answer = await self._processor.find(charge_id, row.processor_charge, row.intended_ms)
         if answer is None:
             answer = ProcessorAnswer(self._verdict_of_absence(row, asked_ms))
         await self._settle(charge_id, answer)

@@ -112,6 +112,8 @@ REQUIREMENTS: Final = (
             "vault_zone/forward/allowlist.py::SignedList",
             "vault_zone/forward/sending.py::Sender",
             "vault_zone/processors/sandbox.py::SandboxProcessor",
+            "vault_zone/processors/stripe_transport.py::StripeTransport",
+            "vault_zone/processors/adyen_transport.py::AdyenTransport",
             "deploy/compose.yaml",
         ),
         deferral=_AS_WRITTEN,

@@ -133,6 +133,8 @@ def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     commands = {"vault_zone/cli/zone_client.py"}
     assert own - commands == {
         "vault_zone/processors/sandbox.py",
+        "vault_zone/processors/stripe_transport.py",
+        "vault_zone/processors/adyen_transport.py",
         "vault_zone/forward/sending.py",
         "vault_zone/serve.py",
         "vault_zone/listeners.py",
@@ -234,6 +236,8 @@ def test_a_number_is_exposed_for_sealing_and_for_the_processor_alone() -> None:
         "fingerprint.py",
         "rekeying.py",
         "processors/sandbox.py",
+        "processors/stripe_connector.py",
+        "processors/adyen_connector.py",
         "forward/placeholders.py",
     }
 

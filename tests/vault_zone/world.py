@@ -103,7 +103,9 @@ class FakeProcessor:
             self.taken.append(await self.while_charging())
         return ProcessorAnswer(Outcome.UNKNOWN) if self.lose_reply else self.record[request.reference]
 
-    async def find(self, reference: str, processor_charge: str | None = None) -> ProcessorAnswer | None:
+    async def find(
+        self, reference: str, processor_charge: str | None = None, begun_ms: int | None = None
+    ) -> ProcessorAnswer | None:
         """As Processor.find."""
         found = self.record.get(reference)
         if self.before_answering_find:

@@ -177,8 +177,14 @@ class Processor(Protocol):
         only when it provably did not leave or was refused before any effect. MUST NOT raise for anything the network does.
         """
 
-    async def find(self, reference: str, processor_charge: str | None = None) -> ProcessorAnswer | None:
-        """The processor's record of a charge: None when it has none. UNKNOWN when it cannot be asked now. MUST NOT raise."""
+    async def find(
+        self, reference: str, processor_charge: str | None = None, begun_ms: int | None = None
+    ) -> ProcessorAnswer | None:
+        """The processor's record of a charge: None when it has none. UNKNOWN when it cannot be asked now. MUST NOT raise.
+
+        ``begun_ms``: when the charge was meant. A processor whose record is read by time needs it to say for certain that
+        there is none; without it such a connector may have to answer UNKNOWN.
+        """
 
     async def modify(self, request: ProcessorModification) -> ModificationAnswer:
         """Asks for a capture, void or refund, once. The same promises as charge()."""

@@ -99,7 +99,9 @@ class SandboxProcessor:
             return ProcessorAnswer(Outcome.UNKNOWN)
         return _read_answer(answer)
 
-    async def find(self, reference: str, processor_charge: str | None = None) -> ProcessorAnswer | None:
+    async def find(
+        self, reference: str, processor_charge: str | None = None, begun_ms: int | None = None
+    ) -> ProcessorAnswer | None:
         """Asks for the record by our reference. See Processor.find."""
         try:
             answer = await self._client.get("/v1/charges", params={"reference": reference})

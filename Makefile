@@ -46,6 +46,7 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.audit_log
 	$(BIN)/python -m benchmarks.keys
+	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.no_oracle
 	$(BIN)/python -m benchmarks.lost_replies
 

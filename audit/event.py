@@ -65,11 +65,13 @@ _KEYS: Final[Mapping[str, _Kind]] = {
     **_keys_of(_Kind.TEXT, "reservation session token variant"),
     **_keys_of(_Kind.TEXT, "consent custodian forward operation platform rekeying serial shopper"),
     **_keys_of(_Kind.TEXT, "expires_at name previous reason route software"),
+    **_keys_of(_Kind.TEXT, "entry head settlement"),
     **_keys_of(_Kind.CODE, "algorithm brand channel country decided_by decision environment format from kind method"),
     **_keys_of(_Kind.CODE, "policy processor protocol provider purpose role rule side source state to version"),
     **_keys_of(_Kind.CODE, "act host limit verb wording"),
     **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
     **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
+    **_keys_of(_Kind.COUNT, "breaks matched"),
     **_keys_of(_Kind.COUNT, "uses uses_left variants cards erased expired grants shares threshold"),
     **_keys_of(_Kind.INTEGER, "amount_minor ceiling_minor discount_minor price_minor"),
     **_keys_of(_Kind.CURRENCY, "currency"),
@@ -127,6 +129,13 @@ class EventType(StrEnum):
     MODIFICATION_INTENDED = "modification.intended"
     MODIFICATION_SETTLED = "modification.settled"
     MODIFICATION_UNKNOWN = "modification.unknown"
+    LEDGER_REFUSED = "ledger.refused"
+    LEDGER_REVERSED = "ledger.reversed"
+    LEDGER_SEALED = "ledger.sealed"
+    SETTLEMENT_STARTED = "settlement.started"
+    SETTLEMENT_MATCHED = "settlement.matched"
+    SETTLEMENT_FINISHED = "settlement.finished"
+    SETTLEMENT_BREAK_RESOLVED = "settlement.break_resolved"
     WEBHOOK_RECEIVED = "webhook.received"
     WEBHOOK_REFUSED = "webhook.refused"
     KEY_CREATED = "key.created"
@@ -271,6 +280,19 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.MODIFICATION_UNKNOWN: _means(
         "It is not known yet whether a capture, release or refund took effect; the processor is being asked",
         _MODIFICATION,
+    ),
+    EventType.LEDGER_REFUSED: _means(
+        "What the processor stated does not fit the books; it stands in suspense", f"kind reason {_MONEY}"
+    ),
+    EventType.LEDGER_REVERSED: _means("An entry of the books was undone by another one", "entry operation"),
+    EventType.LEDGER_SEALED: _means("New entries of the books were chained to those before them", "count total head"),
+    EventType.SETTLEMENT_STARTED: _means("A processor's report began to be read", "processor"),
+    EventType.SETTLEMENT_MATCHED: _means(
+        "Lines of a processor's report were held against the books", "processor lines matched breaks"
+    ),
+    EventType.SETTLEMENT_FINISHED: _means("A processor's report was read to its end", "processor lines matched breaks"),
+    EventType.SETTLEMENT_BREAK_RESOLVED: _means(
+        "Somebody explained where a report and the books did not agree", "settlement reason processor"
     ),
     EventType.WEBHOOK_RECEIVED: _means(
         "A notice from the processor was received", "processor delivery kind charge payment state"

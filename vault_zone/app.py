@@ -29,6 +29,8 @@ from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.forward import api as forward_api
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
+from vault_zone.ledger import api as ledger_api
+from vault_zone.reconciliation import api as reconciliation_api
 from vault_zone.runtime import Zone
 from vault_zone.seal_gate import OPEN_WHILE_SEALED, SealGate
 
@@ -53,6 +55,8 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(operations_api.router)
     app.include_router(cards_api.router)
     app.include_router(retention_api.router)
+    app.include_router(ledger_api.router)
+    app.include_router(reconciliation_api.router)
     app.include_router(unseal_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)

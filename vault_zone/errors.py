@@ -88,6 +88,15 @@ class ZoneError(Enum):
         409, "This share, or this custodian's, was given in this round. Another custodian has to."
     )
     SHARES_DO_NOT_OPEN = _Kind(409, "These shares together do not open the keystore. All have to be given again.")
+    ENTRY_NOT_REVERSIBLE = _Kind(
+        409,
+        "There is no such entry of this merchant, it undoes another one or is undone already, or what it brought was used "
+        "since. List the entries to see.",
+    )
+    SETTLEMENT_NOT_OPEN = _Kind(
+        409, "This report was read to its end, or is not one of this merchant. Hand the file in again to see."
+    )
+    BREAK_NOT_OPEN = _Kind(409, "This break was resolved before, by somebody or by a later report. List the breaks.")
     BUSY = _Kind(503, "Too many changes at once. Nothing was done; try again.")
     INTERNAL = _Kind(
         500, "Something failed here that is ours to mend. Nothing is lost; ask for the state, then try again."

@@ -8,7 +8,9 @@ from sqlalchemy import select, update
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from vault_zone import key_life
+from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.key_rows import ORIGIN
+from vault_zone.ledger import posting
 from vault_zone.models import card_grant
 from vault_zone.operations import Act, Executor, Operation, finish
 
@@ -66,8 +68,33 @@ async def destroy_keys(zone: "Zone", approved: Operation) -> None:
     await zone.database.change(lambda tx: finish(tx, approved))
 
 
+async def reverse_entry(zone: "Zone", approved: Operation) -> None:
+    """Undoes an entry of the merchant's books by its opposite, in one transaction."""
+
+    def work(tx: Transaction) -> None:
+        done = posting.reverse(tx, approved.subject or "", approved.merchant or "")
+        if done.outcome is not posting.Outcome.APPLIED:
+            raise ZoneRefusal(ZoneError.ENTRY_NOT_REVERSIBLE)
+        tx.record(
+            Event(
+                type=EventType.LEDGER_REVERSED,
+                outcome="success",
+                actor=approved.requested_by,
+                principal=approved.decided_by or "",
+                origin=ORIGIN,
+                resource=approved.subject or "",
+                merchant=approved.merchant or "",
+                data={"entry": done.entry or "", "operation": approved.id},
+            )
+        )
+        finish(tx, approved)
+
+    await zone.database.change(work)
+
+
 EXECUTORS: Final[Mapping[Act, Executor]] = {
     Act.REVOKE_GRANTS: revoke_grants,
     Act.RETIRE_KEY: retire_key,
     Act.DESTROY_KEYS: destroy_keys,
+    Act.REVERSE_ENTRY: reverse_entry,
 }

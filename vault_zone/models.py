@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from audit.store import metadata as audit_metadata
 from tokenization.wire import ChargeState
+from vault_zone.ledger.append_only import guard
 
 metadata = MetaData()
 for _table in audit_metadata.tables.values():
@@ -389,4 +390,137 @@ forward = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Index("uq_forward_key", "merchant", "idempotency_key", unique=True),
     Index("ix_forward_state", "state"),
+)
+
+# The books. An account is one kind of account of one merchant at one processor in one currency; its row is the projection of
+# its postings, moved in their transaction. Entries and postings are never changed: the triggers of ledger/append_only.py.
+ledger_account = Table(
+    "ledger_account",
+    metadata,
+    Column("merchant", String(64), primary_key=True),
+    Column("processor", String(20), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("balance_minor", BigInteger, nullable=False),  # debits less credits
+    Column("postings", BigInteger, nullable=False),  # how many; the newest one's place in the account
+    CheckConstraint("kind NOT IN ('held', 'disputed') OR balance_minor >= 0", name="ck_ledger_account_overdraft"),
+)
+
+ledger_charge = Table(
+    "ledger_charge",  # what the books hold of one charge: the same projection, of its entries
+    metadata,
+    Column("charge_id", String(40), primary_key=True),
+    Column("merchant", String(64), primary_key=True),
+    Column("processor", String(20), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("held_minor", BigInteger, nullable=False),
+    Column("kept_minor", BigInteger, nullable=False),  # captured and not refunded
+    Column("disputed_minor", BigInteger, nullable=False),
+    Column("ended_minor", BigInteger, nullable=False),  # of what was held, by the newest fact: a capture ends its part
+    Column("facts", BigInteger, nullable=False),
+    CheckConstraint("held_minor >= 0 AND kept_minor >= 0 AND disputed_minor >= 0", name="ck_ledger_charge_overdraft"),
+)
+
+ledger_entry = Table(
+    "ledger_entry",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("source", String(80), nullable=False),  # what makes it idempotent
+    Column("charge_id", String(40), nullable=True),  # null for payouts and the account's fees
+    Column("processor", String(20), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("reverses", String(40), ForeignKey("ledger_entry.id"), nullable=True, unique=True),
+    Column("recorded_ms", BigInteger, nullable=False),
+    Column("place", BigInteger, nullable=True, unique=True),  # in the chain; null until the sealing pass comes by
+    Column("chain_digest", String(64), nullable=True),
+    CheckConstraint("amount_minor > 0", name="ck_ledger_entry_amount"),
+    Index("uq_ledger_entry_source", "merchant", "kind", "source", unique=True),
+    Index("ix_ledger_entry_charge", "charge_id"),
+    Index("ix_ledger_entry_merchant", "merchant", "recorded_ms"),
+    Index(
+        "ix_ledger_entry_unsealed",
+        "recorded_ms",
+        sqlite_where=text("place IS NULL"),
+        postgresql_where=text("place IS NULL"),
+    ),
+)
+
+ledger_posting = Table(
+    "ledger_posting",
+    metadata,
+    Column("entry", String(40), ForeignKey("ledger_entry.id"), primary_key=True),
+    Column("kind", String(20), primary_key=True),  # of the account: an entry touches each at most once
+    Column("merchant", String(64), nullable=False),
+    Column("processor", String(20), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),  # a debit, or below zero a credit
+    Column("place", BigInteger, nullable=False),  # in the account, from 1 without a gap
+    Column("balance_minor", BigInteger, nullable=False),  # of the account behind this posting
+    CheckConstraint("amount_minor <> 0", name="ck_ledger_posting_amount"),
+    Index("uq_ledger_posting_place", "merchant", "processor", "currency", "kind", "place", unique=True),
+)
+guard(ledger_account, ledger_entry, ledger_posting)
+
+settlement = Table(
+    "settlement",  # a processor's report that was read
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("processor", String(20), nullable=False),
+    Column("digest", String(64), nullable=False),  # of the file's bytes
+    Column("state", String(10), nullable=False),  # reading, or finished
+    Column("lines", BigInteger, nullable=False),
+    Column("matched", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=True),  # the time that its lines are from
+    Column("last_ms", BigInteger, nullable=True),
+    Column("started_by", String(50), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger, nullable=True),
+    Index("uq_settlement_digest", "merchant", "processor", "digest", unique=True),
+)
+
+settlement_line = Table(
+    "settlement_line",  # the processor's movement of money, once, whichever reports it stands in
+    metadata,
+    Column("merchant", String(64), primary_key=True),
+    Column("processor", String(20), primary_key=True),
+    Column("reported_id", String(80), primary_key=True),  # the processor's own id of it
+    Column("settlement", String(40), ForeignKey("settlement.id"), nullable=False),
+    Column("type", String(40), nullable=False),
+    Column("charge_id", String(40), nullable=True),
+    Column("modification_id", String(40), nullable=True),
+    Column("gross_minor", BigInteger, nullable=False),
+    Column("fee_minor", BigInteger, nullable=False),
+    Column("net_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("payout", String(80), nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_settlement_line_charge", "charge_id"),
+    Index("ix_settlement_line_settlement", "settlement"),
+)
+
+settlement_break = Table(
+    "settlement_break",  # where a report and the books do not agree
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("settlement", String(40), ForeignKey("settlement.id"), nullable=False),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("processor", String(20), nullable=False),
+    Column("code", String(30), nullable=False),
+    Column("subject", String(80), nullable=False),  # the processor's id of the line; of what it does not report, ours
+    Column("charge_id", String(40), nullable=True),
+    Column("ours_minor", BigInteger, nullable=True),
+    Column("theirs_minor", BigInteger, nullable=True),
+    Column("currency", String(3), nullable=False),
+    Column("entry", String(40), ForeignKey("ledger_entry.id"), nullable=True),  # what it left in suspense
+    Column("found_ms", BigInteger, nullable=False),
+    Column("resolved_ms", BigInteger, nullable=True),
+    Column("resolved_by", String(50), nullable=True),
+    Column("reason", String(200), nullable=True),
+    CheckConstraint("(resolved_ms IS NULL) = (resolved_by IS NULL)", name="ck_settlement_break_resolved"),
+    Index("uq_settlement_break_subject", "merchant", "processor", "code", "subject", unique=True),
+    Index("ix_settlement_break_resolved", "resolved_ms"),
 )

@@ -53,6 +53,7 @@ class Act(StrEnum):
     CHANGE_FORWARD = "change_forward"
     DELETE_CARDS = "delete_cards"
     REVOKE_GRANTS = "revoke_grants"
+    REVERSE_ENTRY = "reverse_entry"
 
 
 # The verb that both operators need beside asking and approving.
@@ -62,6 +63,7 @@ VERBS: Final[Mapping[Act, Verb]] = {
     Act.CHANGE_FORWARD: Verb.MANAGE_FORWARD,
     Act.DELETE_CARDS: Verb.DELETE_CARD,
     Act.REVOKE_GRANTS: Verb.REVOKE_GRANT,
+    Act.REVERSE_ENTRY: Verb.REVERSE_ENTRY,
 }
 
 

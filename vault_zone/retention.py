@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, exists, false, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, cast, exists, false, func, null, or_, select
 from sqlalchemy.engine import Connection
 
 from tokenization.wire import ChargeState
@@ -28,9 +28,11 @@ OPEN_CHARGE_HOLD_MS = 7 * DAY_MS
 SESSION_KEPT_MS = DAY_MS  # past its end, so that a shopper who comes back by an old link is told what happened
 WEBHOOK_KEPT_MS = 30 * DAY_MS  # longer than a processor repeats one, and far longer than its signature is good
 CONSENT_KEPT_MS = 540 * DAY_MS  # past its end: the longest time in which a charge can be disputed
+SETTLEMENT_LINE_KEPT_MS = 540 * DAY_MS
 KEY_KEPT_MS = 30 * DAY_MS  # a retired key that nothing is sealed or marked under
 KEY_ROW_KEPT_MS = 400 * DAY_MS  # the row of a destroyed key; the log keeps its end for good
 REKEYING_KEPT_MS = 400 * DAY_MS  # past its end: an assessor's year
+_NO_TIME: ColumnElement[int] = cast(null(), BigInteger)  # of a row whose time is that of another one
 OPEN_CHARGE = (ChargeState.PENDING, ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED)
 
 
@@ -186,6 +188,46 @@ RULES: Sequence[Rule] = (
         "kept with its charge: what was captured, let go and refunded",
         "3.2.1",
         models.modification.c.intended_ms,
+    ),
+    Rule(
+        models.ledger_account,
+        "kept: what an account holds; it is never deleted",
+        "10.3.2",
+        _NO_TIME,
+    ),
+    Rule(models.ledger_charge, "kept: what the books hold of one charge", "10.3.2", _NO_TIME),
+    Rule(
+        models.ledger_entry,
+        "kept: the books, which are only added to; their time is the operator's to set by the law of its books",
+        "10.3.2",
+        models.ledger_entry.c.recorded_ms,
+    ),
+    Rule(
+        models.ledger_posting,
+        "kept with its entry",
+        "10.3.2",
+        _NO_TIME,
+    ),
+    Rule(
+        models.settlement,
+        "kept: which processor's report was read by whom",
+        "3.2.1",
+        models.settlement.c.started_ms,
+    ),
+    Rule(
+        models.settlement_line,
+        "540 days, as long as a charge can be disputed: a line that comes again in another report is known",
+        "3.2.1",
+        models.settlement_line.c.created_ms,
+        models.settlement_line.c.created_ms,
+        lag_ms=SETTLEMENT_LINE_KEPT_MS,
+        every_seconds=SLOW_SWEEP_SECONDS,
+    ),
+    Rule(
+        models.settlement_break,
+        "kept: where a report and the books did not agree, and who explained it how",
+        "3.2.1",
+        models.settlement_break.c.found_ms,
     ),
     Rule(
         models.agent_platform,

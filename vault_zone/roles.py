@@ -42,6 +42,11 @@ class Verb(StrEnum):
     READ_RETENTION = "read_retention"
     MANAGE_PLATFORMS = "manage_platforms"
     MANAGE_FORWARD = "manage_forward"
+    READ_LEDGER = "read_ledger"
+    READ_VERIFICATION = "read_verification"
+    REVERSE_ENTRY = "reverse_entry"
+    RECONCILE = "reconcile"  # hand in a processor's report, and explain where it and the books do not agree
+    READ_BREAKS = "read_breaks"
     LIST_OPERATIONS = "list_operations"
     REQUEST_OPERATION = "request_operation"
     APPROVE_OPERATION = "approve_operation"
@@ -78,10 +83,17 @@ ROLES: Final[Mapping[str, Role]] = {
         Kind.OPERATOR,
         _FOR_OPERATORS | {Verb.LIST_CARDS, Verb.DELETE_CARD, Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.READ_RETENTION},
     ),
+    "bookkeeper": Role(
+        Kind.OPERATOR,
+        _FOR_OPERATORS
+        | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.REVERSE_ENTRY, Verb.RECONCILE, Verb.READ_BREAKS},
+    ),
     "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS, Verb.MANAGE_FORWARD}),
     "auditor": Role(
         Kind.OPERATOR,
-        _FOR_ALL | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS},
+        _FOR_ALL
+        | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS}
+        | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.READ_BREAKS},
     ),
     "custodian": Role(Kind.CUSTODIAN, frozenset({Verb.READ_HEALTH, Verb.UNSEAL})),
 }

@@ -24,6 +24,7 @@ from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
+from vault_zone.ledger.chain import seal
 from vault_zone.migrations import upgrade
 from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.port import Processor
@@ -158,6 +159,7 @@ async def _housekeep(
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await sweeper.sweep()
             await finish_destructions(keys, database)
+            await seal(database)
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
             log.error("charges_not_resolved", cause=cause_of(failure))
 

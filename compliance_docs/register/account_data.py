@@ -154,6 +154,10 @@ REQUIREMENTS: Final = (
                 "test_over_the_api_a_card_is_listed_granted_charged_and_deleted",
             ),
             *tests(
+                "tests/vault_zone/reconciliation/test_reconciling.py",
+                "test_a_wrong_file_is_refused_with_its_line_and_reason",
+            ),
+            *tests(
                 "tests/vault_zone/fuzz/test_corpus.py", "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds"
             ),
             *tests(

@@ -151,11 +151,17 @@ REQUIREMENTS: Final = (
         "agent acts for is a field of its own. Free text has no place.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
-        shown_by=tests(
-            "tests/audit/test_event.py",
-            "test_the_entry_is_canonical_and_holds_the_six_facts",
-            "test_an_event_without_one_of_the_facts_is_refused",
-            "test_a_card_number_is_refused_in_any_field_script_and_spelling",
+        shown_by=(
+            *tests(
+                "tests/audit/test_event.py",
+                "test_the_entry_is_canonical_and_holds_the_six_facts",
+                "test_an_event_without_one_of_the_facts_is_refused",
+                "test_a_card_number_is_refused_in_any_field_script_and_spelling",
+            ),
+            *tests(
+                "tests/vault_zone/reconciliation/test_reconciling.py",
+                "test_a_break_is_resolved_once_with_who_and_why_and_its_suspense_is_undone_by_two",
+            ),
         ),
         code=("audit/event.py::Event", "audit/event.py::encode"),
     ),
@@ -178,13 +184,21 @@ REQUIREMENTS: Final = (
         "byte changes without the next verification naming it.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
-        shown_by=tests(
-            "tests/audit/test_verify.py",
-            "test_any_flipped_bit_of_any_file_is_named_with_its_byte_and_entry",
-            "test_an_entry_changed_together_with_its_hash_is_named",
-            "test_a_verifier_that_trusted_the_tiles_would_see_nothing",
+        shown_by=(
+            *tests(
+                "tests/audit/test_verify.py",
+                "test_any_flipped_bit_of_any_file_is_named_with_its_byte_and_entry",
+                "test_an_entry_changed_together_with_its_hash_is_named",
+                "test_a_verifier_that_trusted_the_tiles_would_see_nothing",
+            ),
+            *tests("tests/vault_zone/ledger/test_invariants.py", "test_the_books_hold_each_invariant"),
+            *tests(
+                "tests/vault_zone/ledger/test_append_only.py",
+                "test_the_revision_makes_the_triggers_that_the_tables_make",
+                "test_the_database_itself_refuses_to_overdraw_what_never_is",
+            ),
         ),
-        code=("audit/verify.py", "audit/tiles.py::TileLog"),
+        code=("audit/verify.py", "audit/tiles.py::TileLog", "vault_zone/ledger/append_only.py"),
         deferral="Writer and signer are the service's own account: whoever holds the signing key can write another history, "
         "which only a checkpoint kept elsewhere shows.",
         duties=(operator("keeps checkpoints and a write-once copy where the service's administrators cannot reach"),),

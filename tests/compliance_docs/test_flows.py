@@ -25,7 +25,7 @@ from tests.requirement import requirement
 from vault_zone.capture import GRANT_LIFETIME_SECONDS, RECORD_LIFETIME_SECONDS
 from vault_zone.card import Card, CardField
 from vault_zone.processors.port import ProcessorCharge
-from vault_zone.retention import CONSENT_KEPT_MS
+from vault_zone.retention import CONSENT_KEPT_MS, SETTLEMENT_LINE_KEPT_MS
 from vault_zone.security_codes import LIFETIME_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,7 @@ SECONDS = {
     "zone's database: cards": RECORD_LIFETIME_SECONDS,
     "zone's database: grants": GRANT_LIFETIME_SECONDS,
     "zone's database: saved cards' consents": CONSENT_KEPT_MS // 1000,
+    "zone's database: processors' reports": SETTLEMENT_LINE_KEPT_MS // 1000,
     "commerce's database: repeated requests": KEEP_SECONDS,
 }
 

@@ -52,6 +52,33 @@ async def filled(world: World) -> None:
             )
         )
         tx.execute(
+            insert(models.settlement).values(
+                id="set_a",
+                merchant=MERCHANT,
+                processor="fake",
+                digest="d",
+                state="finished",
+                lines=1,
+                matched=1,
+                started_by="operator:a",
+                started_ms=now_ms,
+            )
+        )
+        tx.execute(
+            insert(models.settlement_line).values(
+                merchant=MERCHANT,
+                processor="fake",
+                reported_id="txn_a",
+                settlement="set_a",
+                type="fee",
+                gross_minor=0,
+                fee_minor=1,
+                net_minor=-1,
+                currency="USD",
+                created_ms=now_ms,
+            )
+        )
+        tx.execute(
             insert(models.rekeying).values(
                 id="rky_a",
                 merchant=MERCHANT,

@@ -1,0 +1,62 @@
+"""The triggers that keep the books: the same from the tables as from the revision, on both databases."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from audit.transaction import Database
+from tests.requirement import requirement
+from tests.vault_zone.ledger.books import fact, open_books
+from vault_zone.ledger.accounts import MOVES, Account, EntryKind
+from vault_zone.ledger.append_only import APPEND_ONLY
+from vault_zone.migrations import upgrade
+from vault_zone.models import metadata
+
+pytestmark = pytest.mark.anyio
+
+
+def triggers(connection: Connection) -> dict[str, str]:
+    """The definition of each trigger of the database's tables, by its name."""
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    else:
+        statement = "SELECT tgname || tgrelid::regclass, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"
+    return {row[0]: row[1] for row in connection.execute(text(statement))}
+
+
+async def made_by(url: str, made: Callable[[Connection], None]) -> dict[str, str]:
+    """The triggers that the tables, or the revisions, make."""
+    database = Database.open(url, lambda: 0)
+    try:
+        await database.migrate(made)
+        found = await database.read(triggers)
+        await database.migrate(metadata.drop_all)
+        await database.maintain(lambda tx: tx.connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version"))
+        return found
+    finally:
+        await database.close()
+
+
+@requirement("10.3.2")
+async def test_the_revision_makes_the_triggers_that_the_tables_make(database_url: str) -> None:
+    of_tables = await made_by(database_url, metadata.create_all)
+    assert len(of_tables) == len(APPEND_ONLY) * (2 if database_url.startswith("sqlite") else 3)
+    assert await made_by(database_url, upgrade) == of_tables
+
+
+@requirement("10.3.2")
+async def test_the_database_itself_refuses_to_overdraw_what_never_is(database_url: str) -> None:
+    async with open_books(database_url) as books:
+        await books.submit(fact(EntryKind.AUTHORIZED, 500, "a"))
+        await books.unguarded()
+        below = text("UPDATE ledger_account SET balance_minor = -1 WHERE kind = :kind")
+        with pytest.raises(IntegrityError, match="ck_ledger_account_overdraft"):
+            await books.database.maintain(lambda tx: tx.execute(below, {"kind": Account.HELD.value}))
+
+
+def test_every_kind_of_entry_but_a_reversal_has_its_two_accounts() -> None:
+    assert set(MOVES) == set(EntryKind) - {EntryKind.REVERSED}
+    assert all(move.debit is not move.credit for move in MOVES.values())

@@ -1,0 +1,1 @@
+"""What a processor's settlement report says, held against the charges and the books."""

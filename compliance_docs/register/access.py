@@ -153,6 +153,7 @@ REQUIREMENTS: Final = (
                 "test_no_option_takes_a_secret_itself",
             ),
             "tests/architecture/test_secrets.py",
+            "tests/vault_zone/hazmat/test_opening.py",
             "tests/vault_zone/test_access.py",
         ),
         code=("vault_zone/settings.py::ZoneSettings", "commerce_api/cli/init.py::make_commerce_keys"),

@@ -140,13 +140,15 @@ REQUIREMENTS: Final = (
         ours="Keys that are weak, known to others or no longer used are retired, replaced or destroyed, and never seal again.",
         control="A key's state is read in the transaction that stores what it sealed: retired, it opens and seals nothing; "
         "destroyed, neither. One key is destroyed when nothing is under it; a merchant's keys are destroyed in the provider "
-        "first, so that its cards do not open from the database's backups either.",
+        "first, so that its cards do not open from the database's backups either, and the provider makes it none again.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/cli/test_ceremony.py", "test_new_shares_need_enough_present_ones_and_end_them"),
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_provider_machine.py",
+            "tests/vault_zone/hazmat/test_vault_transit.py",
             "tests/vault_zone/hazmat/test_local.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),

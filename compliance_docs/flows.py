@@ -80,6 +80,9 @@ PLACES: Final = (
     Place("feed", "Brand's product feed", Side.OUTSIDE, "tells what is sold"),
     Place("zone", "Zone", Side.ZONE, "captures, seals, grants, charges"),
     Place("zone_db", "Zone's database", Side.ZONE, "sealed cards, grants, charges, the zone's events"),
+    Place(
+        "key_provider", "Key service or module", Side.ZONE, "holds merchants' wrapping and MAC keys, where one is used"
+    ),
     Place("zone_log", "Zone's log", Side.ZONE, "the signed record of the zone"),
     Place("commerce", "Commerce", Side.COMMERCE, "catalogue, checkouts, orders, pages"),
     Place("mcp", "MCP server", Side.COMMERCE, "each brand's tools for assistants"),
@@ -238,6 +241,21 @@ FLOWS: Final = (
     ),
     Flow(
         source="zone",
+        target="key_provider",
+        what="data keys to wrap, or wrapped ones to open; digests of 32 bytes to mark; a login by role and secret, or a PIN",
+        data=Data.KEYS,
+        channel="HTTPS, JSON, to HashiCorp Vault or OpenBao; or calls of a PKCS#11 module",
+        protection="https demanded in production, certificate verified, no redirect, no proxy, a token of its own "
+        f"that is renewed and revoked ({_LOOPBACK}); a module's way to its device is the vendor's",
+        code=(
+            "vault_zone/hazmat/opening.py",
+            "vault_zone/hazmat/vault_session.py",
+            "vault_zone/hazmat/vault_transit.py",
+            "vault_zone/hazmat/pkcs11_token.py",
+        ),
+    ),
+    Flow(
+        source="zone",
         target="zone_log",
         what="events",
         data=Data.REFERENCE,
@@ -350,6 +368,15 @@ STORES: Final = (
         retention="as long as a record needs them; kept",
         tables=("zone.data_key", "zone.rekeying"),
         code=("vault_zone/keyring.py",),
+    ),
+    Store(
+        where="key service or module: keys",
+        side=Side.ZONE,
+        holds="merchants' wrapping and MAC keys, and that a merchant's were destroyed; no data key, no card",
+        data=Data.KEYS,
+        protection="cannot be exported or read in clear; each bound to its merchant; destroyed there by two operators",
+        retention="until the merchant's keys are destroyed; the mark of that is kept",
+        code=("vault_zone/hazmat/vault_transit.py", "vault_zone/hazmat/pkcs11_token.py"),
     ),
     Store(
         where="zone's files: keys",

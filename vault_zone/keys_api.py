@@ -105,10 +105,11 @@ async def post_retire(
 async def post_destroy(
     merchant: str, key: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.RETIRE_KEY)]
 ) -> KeyEnded:
-    """Destroys one retired key that nothing is sealed under. A whole merchant's keys are an operation of two persons."""
+    """Destroys one retired key that nothing is under. One with cards, and all of a merchant, are operations of two persons."""
     actor = caller.acting_for(merchant)
     await zone.database.change(lambda tx: key_life.destroy_key(tx, key, merchant, actor))
     zone.keys.forget(key)
+    zone.sweeper.note_deletion()
     return KeyEnded(key_id=key, changed=True)
 
 

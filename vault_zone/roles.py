@@ -41,7 +41,6 @@ class Verb(StrEnum):
     DESTROY_KEYS = "destroy_keys"
     READ_RETENTION = "read_retention"
     MANAGE_PLATFORMS = "manage_platforms"
-    MANAGE_FORWARD = "manage_forward"
     LIST_OPERATIONS = "list_operations"
     REQUEST_OPERATION = "request_operation"
     APPROVE_OPERATION = "approve_operation"
@@ -78,7 +77,7 @@ ROLES: Final[Mapping[str, Role]] = {
         Kind.OPERATOR,
         _FOR_OPERATORS | {Verb.LIST_CARDS, Verb.DELETE_CARD, Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.READ_RETENTION},
     ),
-    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS, Verb.MANAGE_FORWARD}),
+    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS}),
     "auditor": Role(
         Kind.OPERATOR,
         _FOR_ALL | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS},

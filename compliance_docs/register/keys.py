@@ -165,7 +165,7 @@ REQUIREMENTS: Final = (
         ours="Where people handle keys in clear, two have to act and neither knows the whole.",
         control="The root key is made in shares and shown to nobody whole: each custodian sees the own share alone, fewer than "
         "the threshold tell nothing, and a threshold of one is refused. A zone starts sealed and is opened by custodians with "
-        "identities of their own, one share each. Destroying a merchant's keys takes two operators.",
+        "identities of their own, one share each. Destroying a merchant's keys, or one key with cards under it, takes two operators.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

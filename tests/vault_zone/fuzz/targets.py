@@ -12,13 +12,14 @@ TARGETS, with seeds; the replay and `make fuzz` take it from there.
 
 import hashlib
 import hmac
+import json
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -35,11 +36,16 @@ from vault_zone.capture_form import (
     parse_form_body,
     safe_values,
 )
-from vault_zone.card import CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
+from vault_zone.card import Card, CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
+from vault_zone.forward.placeholders import Parts
+from vault_zone.forward.scrubbing import FIELDS_MAXIMUM, TEXT_CHARS_MAXIMUM, Scrubbed, Scrubber
+from vault_zone.forward.sending import ANSWER_BYTES_MAXIMUM, Delivery, _read
+from vault_zone.forward.traces import Traces
 from vault_zone.hazmat.seal import SealBroken, seal_with_nonce, unseal
 from vault_zone.processors import sandbox
 from vault_zone.processors.port import Outcome, ProcessorAnswer, WebhookRefused
 
+T = TypeVar("T")
 Target = Callable[[bytes], None]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -191,6 +197,70 @@ def edge(given: bytes) -> None:
     must_hold(all(isinstance(text, str) for text in spoken_texts(given)), "a text that is none")
 
 
+def forward_answer(given: bytes) -> None:
+    """What a destination answers to a forwarded request: status line, headers and body, read up to the bound and scrubbed."""
+    first, _, rest = given.partition(b"\n\n")
+    lines = [line.partition(b":")[::2] for line in first.split(b"\n")[1:]]
+    headers = [(name, value.strip()) for name, value in lines if name and b"\r" not in name + value]
+    answer = httpx.Response(
+        200,
+        headers=headers,
+        stream=httpx.ByteStream(rest or given),
+        extensions={"reason_phrase": first.split(b"\n")[0]},
+    )
+    reply = _finished(_read(answer))
+    must_hold(reply.delivery is Delivery.ANSWERED, "an answer that came is not taken for one")
+    must_hold(reply.body is None or len(reply.body) <= ANSWER_BYTES_MAXIMUM, "more was kept than the bound")
+    must_hold(not holds_digits_of(given, repr(reply)), "the repr of an answer holds digits")
+    for scrubber in _SCRUBBERS:
+        _check_told(scrubber.scrub(reply.head, reply.body, _TOLD, reply.problem), reply.body)
+    whole = _SCRUBBERS[0].scrub(first.decode("latin-1"), given, _TOLD)
+    _check_told(whole, given)
+    must_hold(whole.echoed or _NUMBER.encode() not in given, "the number in an answer was not noticed")
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """What work gives that waits for nothing: a loop for each input would cost more than the parser."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]
+    raise Broken("it waits for something")
+
+
+def _check_told(told: Scrubbed, body: bytes | None) -> None:
+    must_hold(len(told.fields) + len(told.withheld) <= FIELDS_MAXIMUM, "more fields than the bound")
+    must_hold(body is not None or not told.fields, "fields of a body that was not read")
+    must_hold(not told.reason or not told.fields, "withheld whole, and told")
+    texts = [str(value) for value in told.fields.values()]
+    must_hold(all(len(text) <= TEXT_CHARS_MAXIMUM for text in texts), "a text over its bound was told")
+    must_hold(all(isinstance(value, str | int | bool | None) for value in told.fields.values()), "no scalar was told")
+    must_hold(
+        not any(Traces(_NUMBER).are_in(text) or contains_card(text) for text in [*texts, "".join(texts)]),
+        "the number was told",
+    )
+    must_hold(
+        not any("737" in re.findall(r"[0-9]+", text) or _HEADER_SECRET in text for text in texts), "a secret was told"
+    )
+    json.dumps(told.fields)
+
+
+_NUMBER, _HEADER_SECRET = "5555555555554444", "sk_of_the_zone"
+_PARTS = Parts(
+    Card(
+        pan=Pan.parse(_NUMBER),
+        expiry=Expiry.parse("12/34", NOW),
+        name=CardholderName.parse("Robin Field"),
+        postal_code=PostalCode.parse("97209"),
+    ),
+    Cvc.parse("737", None),
+)
+_SCRUBBERS = (
+    Scrubber(_PARTS, (_HEADER_SECRET,)),
+    Scrubber(_PARTS, (_HEADER_SECRET,), ("a caller's own words 12", "order-77")),
+)
+_TOLD = ("/id", "/status", "/list/*", "/deep/er", "/a~1b", "")
+_ANSWER = b'{"id":"ch_a","status":"ok","list":[1,2.5,null,true,"x"],"deep":{"er":"way"},"a/b":"c"}'
 _FORM = b"number=4242+4242+4242+4242&expiry=12+%2F+34&cvc=737&name=Robin+Field&postal_code=97209"
 _CHARGE = b'{"id":"ch_a","status":"succeeded","reference":"pay_a","action":{"url":"https://bank.example/acs"}}'
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
@@ -236,6 +306,28 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b'{"id":"4242424242424242","data":' + _CHARGE + b"}",
         b"t=1,v1=\xe9",
     ),
+    "forward_answer": (
+        b"OK\nContent-Type: application/json\n\n" + _ANSWER,
+        b"OK\nX-Echo: 5555 5555 5555 4444\n\n" + _ANSWER,
+        b"OK\nContent-Encoding: gzip\n\n" + _ANSWER,
+        b"OK\nContent-Length: 5\n\n{}",
+        _ANSWER.replace(b"ch_a", b"5555555555554444"),
+        _ANSWER.replace(b"ch_a", b"NTU1NTU1NTU1NTU1NDQ0NA=="),
+        _ANSWER.replace(b"ch_a", b"55555555").replace(b'"way"', b'"55554444"'),
+        _ANSWER.replace(b"ch_a", b"737"),
+        _ANSWER.replace(b"ch_a", b"sk_of_the_zone"),
+        _ANSWER.replace(b"ch_a", b"\\ud800"),
+        _ANSWER.replace(b"1,2.5", b"5.555555555554444e15,1e999999,-0,1E-400"),
+        b'{"id":1,"id":2,"list":' + b"[" * 5000,
+        b'{"list":[' + b"1," * 200 + b"1]}",
+        b'{"id":NaN}',
+        b'{"id":' + b"9" * 5000 + b"}",
+        '{"id":"５５５５５５５５５５５５４４４４"}'.encode(),
+        '{"id":"x"}'.encode("utf-16"),
+        b"+AHsAIgBpAGQAIgA6ADEAfQ-",
+        b"\xff\xfe\x00",
+        b'"5555555555554444"',
+    ),
     "edge": (_FORM, b'{"a":"4242 4242 4242 4242"}', b"[" * 5000, b'{"a":' * 3000, b"\xff\x00", b"%34%32" * 400),
 }
 TARGETS: Mapping[str, Target] = {
@@ -245,5 +337,6 @@ TARGETS: Mapping[str, Target] = {
     "sealed": sealed,
     "processor_answer": processor_answer,
     "webhook": webhook,
+    "forward_answer": forward_answer,
     "edge": edge,
 }

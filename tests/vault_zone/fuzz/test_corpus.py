@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.requirement import requirement
@@ -41,9 +41,10 @@ def test_every_seed_and_saved_input_is_answered_soon_and_silently(name: str) -> 
 @requirement("6.2.4")
 @pytest.mark.parametrize("name", TARGETS)
 def test_any_other_input_is_too(name: str) -> None:
+    @settings(deadline=None)  # which a busy machine breaks; play() counts this process's own time
     @given(INPUTS)
     def tried(played: bytes) -> None:
-        TARGETS[name](played)
+        assert play(TARGETS[name], played) <= SOON_SECONDS
 
     tried()
 

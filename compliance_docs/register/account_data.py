@@ -22,6 +22,11 @@ REQUIREMENTS: Final = (
             ),
             "tests/vault_zone/test_security_codes.py",
             "tests/vault_zone/test_retention.py",
+            "tests/vault_zone/test_clearing.py",
+            *tests(
+                "tests/vault_zone/test_operations.py",
+                "test_every_card_of_a_merchant_is_deleted_by_two_in_batches_and_later_ones_stay",
+            ),
             "tests/vault_zone/test_saved_cards.py",
             *tests(
                 "tests/vault_zone/test_public_pages.py",
@@ -34,10 +39,13 @@ REQUIREMENTS: Final = (
             "vault_zone/vault.py::saved_until",
             "vault_zone/retention.py::RULES",
             "vault_zone/sweeping.py::Sweeper",
+            "vault_zone/clearing.py::Clearing",
             "vault_zone/security_codes.py::LIFETIME_SECONDS",
         ),
         duties=(
-            operator("leaves PostgreSQL's autovacuum on, and looks at the retention report every quarter"),
+            operator(
+                "gives the zone's role its tables, leaves autovacuum on, looks at the retention report every quarter"
+            ),
             operator("covers backups and snapshots of the zone's database by the retention policy"),
             merchant("states the business reason for the retention time"),
         ),

@@ -115,9 +115,19 @@ REQUIREMENTS: Final = (
         duties=(operator("updates components, hosts and images in time"),),
     ),
     Requirement(
+        number="6.4.1",
+        ours="Public web applications are reviewed, or have a means in front; since the end of March 2025 it is 6.4.2 instead.",
+        control="6.4.2 stands in its place.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        code=("vault_zone/app.py::public_app",),
+        duties=(operator("answers 6.4.2; a review of the public pages beside it does no harm"),),
+    ),
+    Requirement(
         number="6.4.2",
         ours="Public web applications have an automatic means in front that detects and stops attacks.",
-        control="Pages are small, take one form and carry strict headers; bodies are bounded in size and time.",
+        control="Pages are small, take one form and carry strict headers; bodies are bounded in size and time, and card "
+        "testing is slowed and stopped by limits and puzzles. That is no firewall.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
         shown_by=tests("tests/vault_zone/test_capture_form.py", "test_a_body_that_no_browser_sends_is_refused"),
@@ -167,6 +177,23 @@ REQUIREMENTS: Final = (
             "commerce_api/pages/headers.py::page_headers",
         ),
         duties=(merchant("answers for scripts on pages of its own, such as the chat that shows the link"),),
+    ),
+    Requirement(
+        number="6.5.1",
+        ours="A change in production is described, judged for its risk, approved, tested, and can be taken back.",
+        control="Where cards may be forwarded to is a list that is signed outside the zone and numbered: unsigned, altered or "
+        "older ones are not used, and the record says which was accepted. The database's schema changes by numbered steps.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=tests(
+            "tests/vault_zone/forward/test_allowlist.py",
+            "test_a_list_that_is_not_the_signed_one_forwards_nothing",
+            "test_an_older_list_and_another_of_the_same_number_are_refused",
+        ),
+        code=("vault_zone/forward/allowlist.py::accept", "vault_zone/migrations/__init__.py"),
+        deferral="Other settings are files and options of the operator's, which no second person signs; the software sees "
+        "their effect and not their approval.",
+        duties=(operator("keeps description, approval, test and way back of every change"),),
     ),
     Requirement(
         number="6.5.3",

@@ -162,7 +162,9 @@ REQUIREMENTS: Final = (
                 "test_over_the_api_a_card_is_listed_granted_charged_and_deleted",
             ),
             *tests(
-                "tests/vault_zone/fuzz/test_corpus.py", "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds"
+                "tests/vault_zone/fuzz/test_corpus.py",
+                "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds",
+                "test_an_answer_that_is_told_without_its_search_is_found_by_the_same_seeds",
             ),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",

@@ -19,6 +19,10 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
             ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_a_revoked_platform_and_one_of_another_protocol_tokenize_nothing",
+            ),
             "tests/vault_zone/test_access.py",
             *tests("tests/vault_zone/test_operations.py"),
             *tests("tests/vault_zone/test_admission.py", "test_a_permission_taken_away_bites_on_an_open_connection"),

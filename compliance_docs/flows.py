@@ -149,12 +149,12 @@ FLOWS: Final = (
     Flow(
         source="platform",
         target="zone",
-        what="a card with its allowance (ACP delegate_payment); gets a vault token back",
+        what="a card with what it may be used for (ACP delegate_payment, UCP tokenize); gets a token back, never a card",
         data=Data.SECURITY_CODE,
         channel="HTTPS, JSON",
         protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); bearer key, and a signature where "
         "one is agreed",
-        code=("vault_zone/delegation/acp.py", "vault_zone/serve.py"),
+        code=("vault_zone/delegation/acp.py", "vault_zone/delegation/ucp.py", "vault_zone/serve.py"),
     ),
     Flow(
         source="zone",

@@ -23,7 +23,7 @@ from vault_zone import (
     unseal_api,
 )
 from vault_zone.access import AccessRefused
-from vault_zone.delegation import acp
+from vault_zone.delegation import acp, ucp
 from vault_zone.delegation.desk import Desk
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.forward import api as forward_api
@@ -67,6 +67,7 @@ def public_app(zone: Zone) -> App:
     app.include_router(public_pages.router)
     app.include_router(fields_pages.router)
     app.include_router(acp.router)
+    app.include_router(ucp.router)
     install_error_handlers(app)
     gate = SealGate(
         Contained(app),

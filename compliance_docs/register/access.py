@@ -58,6 +58,14 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
             ),
+            *tests(
+                "tests/vault_zone/cli/test_platforms.py",
+                "test_a_removed_platform_is_unknown_from_then_on_and_cannot_be_removed_twice",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_a_revoked_platform_and_one_of_another_protocol_tokenize_nothing",
+            ),
             "tests/vault_zone/test_access.py",
             *tests("tests/vault_zone/test_operations.py"),
             *tests("tests/vault_zone/test_admission.py", "test_a_permission_taken_away_bites_on_an_open_connection"),
@@ -235,6 +243,10 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/cli/test_platforms.py",
+                "test_an_added_platform_has_a_key_that_is_shown_once_and_stored_nowhere",
+            ),
             *tests(
                 "tests/vault_zone/test_admission.py",
                 "test_a_certificate_is_taken_only_if_everything_about_it_is_right",

@@ -20,6 +20,7 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
             ),
+            *tests("tests/vault_zone/delegation/test_ucp.py", "test_a_credential_becomes_a_token_that_is_charged_once"),
             "tests/vault_zone/test_security_codes.py",
             "tests/vault_zone/test_retention.py",
             "tests/vault_zone/test_clearing.py",
@@ -74,6 +75,12 @@ REQUIREMENTS: Final = (
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_a_credential_becomes_a_token_that_is_charged_once",
+                "test_a_network_token_keeps_its_cryptogram_in_memory_alone",
+                "test_the_same_request_again_gets_the_same_token_and_nothing_of_it_is_kept",
             ),
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
             *tests("tests/vault_zone/test_capture_crash.py"),
@@ -175,6 +182,11 @@ REQUIREMENTS: Final = (
                 "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
             ),
             *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
+                "test_the_published_detokenize_is_answered_as_any_path_that_is_not_there",
+            ),
+            *tests(
                 "tests/commerce_api/pages/test_render.py",
                 "test_a_card_is_never_shown_by_more_than_four_digits",
             ),
@@ -216,7 +228,14 @@ REQUIREMENTS: Final = (
         control="There is no read verb: no interface of the zone gives a card number to anybody.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_access.py",),
+        shown_by=(
+            "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_the_published_detokenize_is_answered_as_any_path_that_is_not_there",
+                "test_neither_program_has_a_route_that_is_named_for_giving_a_card_back",
+            ),
+        ),
         code=("vault_zone/roles.py::Verb",),
         deferral="Whoever can read the zone's memory or both its database and its key file can get at cards; keeping people "
         "from there is the operator's.",
@@ -277,6 +296,11 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_idempotency.py",
                 "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
             ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_the_same_request_again_gets_the_same_token_and_nothing_of_it_is_kept",
+            ),
+            *tests("tests/vault_zone/delegation/test_platform_limits.py", "test_every_limit_answers_in_the_same_words"),
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
         ),

@@ -23,7 +23,7 @@ REQUIREMENTS: Final = (
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
         "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
         "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are "
-        "limited, slowed and made to cost.",
+        "limited, slowed and made to cost, whether a shopper or an agent platform makes them.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -33,6 +33,17 @@ REQUIREMENTS: Final = (
             ),
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",
+            "tests/vault_zone/delegation/test_platform_limits.py",
+            *tests(
+                "tests/vault_zone/delegation/test_signed_requests.py",
+                "test_a_signed_request_of_acp_is_taken_and_with_any_value_changed_refused",
+                "test_a_signed_request_of_ucp_is_taken_and_with_any_covered_part_changed_refused",
+                "test_what_was_not_signed_like_this_is_refused",
+            ),
+            *tests(
+                "tests/vault_zone/hazmat/test_signature.py",
+                "test_a_change_of_one_bit_in_message_or_signature_is_refused",
+            ),
             *tests(
                 "tests/vault_zone/test_puzzle.py",
                 "test_an_answer_is_good_for_its_own_link_try_and_merchant_alone",
@@ -73,6 +84,9 @@ REQUIREMENTS: Final = (
             "vault_zone/last_words.py::quieten",
             "vault_zone/card_testing.py::begin_submission",
             "vault_zone/velocity.py::count",
+            "vault_zone/velocity.py::count_all",
+            "vault_zone/delegation/platform_limits.py::PlatformLimits",
+            "vault_zone/delegation/message_signature.py::require_signed",
         ),
     ),
     Requirement(

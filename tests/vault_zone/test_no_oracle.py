@@ -37,10 +37,11 @@ from vault_zone.velocity import DEFAULTS, Kind
 
 pytestmark = pytest.mark.anyio
 
-PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM = (
+PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM, PLAYED_BY_TOKENIZER = (
     "the attack is played through it: page",
     "the attack is played through it: fields",
     "the attack is played through it: platform",
+    "the attack is played through it: tokenizer",
 )
 NO_CARD = "takes no card, and answers nothing about one"
 OWN_CARD = "the attack reads it: it names the card of its own session or payment alone"
@@ -60,6 +61,7 @@ VERDICTS = {
     ("POST", "/webhooks/{processor}"): NO_CARD,
     ("GET", "/health"): NO_CARD,
     ("POST", "/agentic_commerce/delegate_payment"): PLAYED_BY_PLATFORM,
+    ("POST", "/ucp/tokenize"): PLAYED_BY_TOKENIZER,
     ("POST", "/v1/capture-sessions"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/capture-sessions/{session}"): OWN_CARD,
     ("POST", "/v1/charges"): OWN_CARD,
@@ -154,11 +156,12 @@ def inner(app: object) -> FastAPI:
 
 
 @requirement("3.5.1.1", "6.2.4")
-async def test_the_limits_stop_the_attack_far_below_a_thousand(world: World) -> None:
+@pytest.mark.parametrize(("way", "taken"), [("page", 303), ("platform", 201), ("tokenizer", 200)])
+async def test_the_limits_stop_the_attack_far_below_a_thousand(world: World, way: str, taken: int) -> None:
     attacker = await Attacker.at(world)
-    answers = await attacker.play(LEAN["page"], GUESSES if world.database.is_sqlite else GUESSES[:100])
+    answers = await attacker.play(LEAN[way], GUESSES if world.database.is_sqlite else GUESSES[:100])
     statuses = Counter(done.status_code for [done] in answers)
-    assert statuses == {303: DEFAULTS[Kind.BIN_LAST4].maximum, 429: len(answers) - DEFAULTS[Kind.BIN_LAST4].maximum}
+    assert statuses == {taken: DEFAULTS[Kind.BIN_LAST4].maximum, 429: len(answers) - DEFAULTS[Kind.BIN_LAST4].maximum}
     refused = {Told().of([done]) for [done] in answers if done.status_code == 429}
     assert len(refused) == 1, "the right guess is refused in the words of the others"
 

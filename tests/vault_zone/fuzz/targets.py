@@ -23,9 +23,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
+from starlette.datastructures import Headers
 
 import vault_zone
 from tokenization.edge import spoken_texts
+from tokenization.money import Money
 from tokenization.scanner import contains_card, contains_card_in_bytes
 from vault_zone.capture_form import (
     BODY_MAX_BYTES,
@@ -37,11 +39,20 @@ from vault_zone.capture_form import (
     safe_values,
 )
 from vault_zone.card import Card, CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
+from vault_zone.delegation.acp import read_delegation
+from vault_zone.delegation.acp_body import CARD_NAMES as ACP_NAMES
+from vault_zone.delegation.acp_errors import AcpRefused
+from vault_zone.delegation.message_signature import MessageSignatureRefused, SignedMessage, require_signed
+from vault_zone.delegation.sent_card import BodyRefused, FieldNames, SentCard, canonical, parse_json, without_proof
+from vault_zone.delegation.ucp_body import CARD_NAMES as UCP_NAMES
+from vault_zone.delegation.ucp_body import checkout_of, credential_of, merchant_of
+from vault_zone.delegation.ucp_errors import UcpRefused
 from vault_zone.forward.placeholders import Parts
 from vault_zone.forward.scrubbing import FIELDS_MAXIMUM, TEXT_CHARS_MAXIMUM, Scrubbed, Scrubber
 from vault_zone.forward.sending import ANSWER_BYTES_MAXIMUM, Delivery, _read
 from vault_zone.forward.traces import Traces
 from vault_zone.hazmat.seal import SealBroken, seal_with_nonce, unseal
+from vault_zone.platforms import Platform
 from vault_zone.processors import sandbox
 from vault_zone.processors.port import Outcome, ProcessorAnswer, WebhookRefused
 
@@ -54,6 +65,14 @@ _RUN = re.compile(r"[0-9]{8,}")
 _KEY, _NONCE, _FIELDS = bytes(range(32)), bytes(12), ("tok_a", "harbour-pine", "key_a")
 _PLAINTEXT = b"4242424242424242|12|2034"
 _SEALED = seal_with_nonce(_KEY, _PLAINTEXT, _FIELDS, _NONCE)
+_PLATFORM = Platform(
+    "plt_a", "Chat", "", frozenset({"ucp"}), frozenset({"harbour-pine"}), None, Money(50_000, "USD"), NOW_MS
+)
+# The public key of RFC 8032's first test vector: nobody here has its other half.
+_PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+"""
 _SECRET = b"a secret for the webhooks of a test"
 
 
@@ -261,8 +280,72 @@ _SCRUBBERS = (
 )
 _TOLD = ("/id", "/status", "/list/*", "/deep/er", "/a~1b", "")
 _ANSWER = b'{"id":"ch_a","status":"ok","list":[1,2.5,null,true,"x"],"deep":{"er":"way"},"a/b":"c"}'
+
+
+def acp_body(given: bytes) -> None:
+    """The body of ACP's delegate_payment becomes a card and its allowance, or a refusal by path."""
+    _platform_body(given, "payment_method", ACP_NAMES, lambda content: read_delegation(content, NOW_MS)[0], AcpRefused)
+
+
+def ucp_body(given: bytes) -> None:
+    """The body of UCP's tokenizer becomes a merchant, a card and a checkout, or a refusal by path."""
+
+    def read(content: dict[str, Any]) -> SentCard:
+        merchant = merchant_of(content, _PLATFORM)
+        sent = credential_of(content, NOW_MS)
+        must_hold(merchant in _PLATFORM.merchants and bool(checkout_of(content)), "a token bound to nothing")
+        return sent
+
+    _platform_body(given, "credential", UCP_NAMES, read, UcpRefused)
+
+
+def _platform_body(
+    given: bytes,
+    holder: str,
+    names: FieldNames,
+    read: Callable[[dict[str, Any]], SentCard],
+    refusal: type[AcpRefused | UcpRefused],
+) -> None:
+    """Of the locals nothing is asked: metadata may hold digits and stays. The card must be gone from what was taken."""
+    content = refuses(lambda: parse_json(given), given, BodyRefused, takes_cards=False)
+    if content is None:
+        return
+    parts = refuses(lambda: canonical(without_proof(content, holder, names)), given, BodyRefused, takes_cards=False)
+    sent = None if parts is None else refuses(lambda: read(content), given, refusal, takes_cards=False)
+    if sent is None:
+        return
+    must_hold(not holds_digits_of(given, f"{sent!r}"), "the repr of a card holds digits")
+    must_hold(not set(names.fields()) & content[holder].keys(), "a field of the card was left in the body")
+    must_hold(sent.card.pan.last4 == sent.card.pan.expose(Exposure.PROCESSOR)[-4:], "another card was read")
+
+
+def signed_message(given: bytes) -> None:
+    """Two headers of a signed request; the first line is its Signature-Input. No key of ours signed it."""
+    first, _, second = given.decode("latin-1").partition("\n")
+    headers = Headers({"signature-input": first, "signature": second, "idempotency-key": "k", "content-type": "a/b"})
+    message = SignedMessage("POST", "cards.example", "/ucp/tokenize", "", headers, given)
+    read = partial(require_signed, message, _PUBLIC_KEY, NOW_MS)
+    refused = False
+    try:
+        read()
+    except MessageSignatureRefused as refusal:
+        refused = True
+        must_hold(not holds_digits_of(given, str(refusal)), "a refusal holds digits")
+    must_hold(refused, "what nobody signed was taken")
+
+
 _FORM = b"number=4242+4242+4242+4242&expiry=12+%2F+34&cvc=737&name=Robin+Field&postal_code=97209"
 _CHARGE = b'{"id":"ch_a","status":"succeeded","reference":"pay_a","action":{"url":"https://bank.example/acs"}}'
+_ACP = (
+    b'{"payment_method":{"type":"card","card_number_type":"fpan","number":"4242424242424242","exp_month":"12",'
+    b'"exp_year":"2034","cvc":"737","name":"Robin Field","display_card_funding_type":"credit","metadata":{}},'
+    b'"allowance":{"reason":"one_time","max_amount":10905,"currency":"usd","checkout_session_id":"chk_a",'
+    b'"merchant_id":"harbour-pine","expires_at":"2026-11-22T12:15:00Z"},"risk_signals":[],"metadata":{}}'
+)
+_UCP = (
+    b'{"credential":{"type":"pan","number":"4242424242424242","expiry_month":12,"expiry_year":2034,"cvc":"737",'
+    b'"name":"Robin Field"},"binding":{"checkout_id":"chk_a","identity":{"access_token":"harbour-pine"}}}'
+)
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "form_body": (_FORM, b"", b"&&=&a", b"a=%", b"a=%F0%9F", b"a=1&a=2", b"&" * 5000, b"n=" + b"%34" * 1300),
     "capture_form": (
@@ -328,6 +411,34 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b"\xff\xfe\x00",
         b'"5555555555554444"',
     ),
+    "acp_body": (
+        _ACP,
+        _ACP.replace(b"4242424242424242", b"4242424242424241"),
+        _ACP.replace(b'"fpan"', b'"network_token"'),
+        _ACP.replace(b'"metadata":{}', b'"metadata":{"a":"4242424242424242"}'),
+        _ACP.replace(b'"12"', b"12"),
+        b"[" * 5000,
+        b'{"payment_method":{"number":' + b"4" * 5000 + b"}}",
+        b'{"a":1,"a":2}',
+        b"\xff\xfe",
+    ),
+    "ucp_body": (
+        _UCP,
+        _UCP.replace(b"4242424242424242", b"4242424242424241"),
+        _UCP.replace(b'"pan"', b'"network_token"'),
+        _UCP.replace(b'"checkout_id":"chk_a"', b'"type":"dev.ucp.shopping.checkout","id":"chk_a"'),
+        _UCP.replace(b"12,", b"1e9,"),
+        b'{"credential":[],"binding":{}}',
+        b'{"credential":{"type":"pan"},"binding":{"identity":7}}',
+        b"[" * 5000,
+    ),
+    "signed_message": (
+        b'sig1=("@method" "@authority" "@path" "content-digest" "content-type" "idempotency-key")'
+        b";created=1795348800\nsig1=:" + b"A" * 86 + b"==:",
+        b"sig1=();created=1\nsig1=::",
+        b'sig1=("' + b"a" * 5000,
+        b"sig1=(" + b'"a" ' * 2000 + b")\nsig1=:AAAA:",
+    ),
     "edge": (_FORM, b'{"a":"4242 4242 4242 4242"}', b"[" * 5000, b'{"a":' * 3000, b"\xff\x00", b"%34%32" * 400),
 }
 TARGETS: Mapping[str, Target] = {
@@ -338,5 +449,8 @@ TARGETS: Mapping[str, Target] = {
     "processor_answer": processor_answer,
     "webhook": webhook,
     "forward_answer": forward_answer,
+    "acp_body": acp_body,
+    "ucp_body": ucp_body,
+    "signed_message": signed_message,
     "edge": edge,
 }

@@ -114,7 +114,7 @@ FLOWS: Final = (
     Flow(
         source="shopper",
         target="commerce",
-        what="looks at the checkout, presses pay, comes back; the page has no field",
+        what="looks at the checkout, presses pay, comes back; the page has no field, its button a secret of this browser",
         data=Data.PERSONAL,
         channel="HTTPS",
         protection=f"operator's TLS ({_LOOPBACK}); no script, strict policy, masked address",

@@ -36,6 +36,10 @@ REQUIREMENTS: Final = (
                 "test_a_stolen_link_opens_nothing_in_another_browser_even_if_it_is_the_first_there",
                 "test_without_the_openers_digest_the_thief_would_have_the_card_page",
             ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_by_every_other_way_the_same_body_meets_the_guard",
+            ),
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",
             *tests(

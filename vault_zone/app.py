@@ -31,6 +31,8 @@ from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
 from vault_zone.runtime import Zone
 from vault_zone.seal_gate import OPEN_WHILE_SEALED, SealGate
+from vault_zone.wallets import api as wallets_api
+from vault_zone.wallets.door import CardDoor
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
 PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB, a webhook under 4
@@ -38,9 +40,13 @@ log = structlog.get_logger("vault_zone")
 
 
 def internal_app(zone: Zone) -> App:
-    """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
-    guarded = SealGate(Contained(internal_http(zone)), lambda: zone.unsealing.is_sealed, open_paths=OPEN_WHILE_SEALED)
-    return CardGuard(guarded, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2).
+
+    One route is for a card, and has a door of its own (wallets/door.py).
+    """
+    gated = SealGate(Contained(internal_http(zone)), lambda: zone.unsealing.is_sealed, open_paths=OPEN_WHILE_SEALED)
+    guarded = CardGuard(gated, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    return CardDoor(guarded, BodyLimit(gated, maximum_bytes=INTERNAL_BODY_BYTES))
 
 
 def internal_http(zone: Zone) -> FastAPI:
@@ -54,6 +60,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(cards_api.router)
     app.include_router(retention_api.router)
     app.include_router(unseal_api.router)
+    app.include_router(wallets_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)
     return app
@@ -106,7 +113,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, refusal: ZoneRefusal) -> JSONResponse:
         if isinstance(refusal, AccessRefused):
             await record_refused_access(request, refusal)
-        return _answer(refusal.kind)
+        return _answer(refusal.kind, **({"broken": list(refusal.broken)} if refusal.broken else {}))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, failure: RequestValidationError) -> JSONResponse:

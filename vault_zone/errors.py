@@ -61,6 +61,11 @@ class ZoneError(Enum):
         409, "This idempotency key was used for a different request. A new request needs a new key."
     )
     FORWARD_IN_FLIGHT = _Kind(409, "This request is under way. Ask again for its state.")
+    WALLET_TOKEN_REFUSED = _Kind(
+        422,
+        "The wallet's payment data is not of a form that is taken, or not for this amount, currency or time. See `broken` for "
+        "the field and the rule.",
+    )
     AUDIT_UNAVAILABLE = _Kind(
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )
@@ -110,8 +115,9 @@ class ZoneError(Enum):
 
 
 class ZoneRefusal(Exception):
-    """A refused call. Carries its kind and nothing of the request."""
+    """A refused call. Carries its kind, the names of broken rules where there are any, and nothing of the request."""
 
-    def __init__(self, kind: ZoneError) -> None:
+    def __init__(self, kind: ZoneError, broken: tuple[str, ...] = ()) -> None:
         super().__init__(kind.code)
         self.kind = kind
+        self.broken = broken

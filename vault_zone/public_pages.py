@@ -16,6 +16,7 @@ from vault_zone.callers import ZoneIn
 from vault_zone.capture import PAGE, LinkRefusal, LinkRefused, OpenLink, claim_link, finished_link
 from vault_zone.capture_form import FormRefused, SafeValues, parse_form_body
 from vault_zone.card_testing import defence_of
+from vault_zone.device import ClientIn
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.key_rows import ORIGIN
 from vault_zone.openers import claim_by_opener
@@ -105,12 +106,12 @@ async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
 
 
 @router.post("/capture/{secret}")
-async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn, claim: ClaimIn = None) -> Response:
+async def post_card(secret: str, zone: ZoneIn, body: BodyIn, client: ClientIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
     try:
-        submitted = await submit_card(zone, secret, claim, body, address=address)
+        submitted = await submit_card(zone, secret, claim, body, client=client)
         if not isinstance(submitted, CardTaken):
-            return await _card_page(zone, submitted.link, secret, address, submitted)
+            return await _card_page(zone, submitted.link, secret, client.address, submitted)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:

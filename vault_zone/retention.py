@@ -117,7 +117,7 @@ RULES: Sequence[Rule] = (
     ),
     Rule(
         models.capture_session,
-        "one day past its end",
+        "one day past its end; what its browser said for 3-D Secure is erased by the charge",
         "3.2.1",
         models.capture_session.c.created_ms,
         models.capture_session.c.expires_ms,

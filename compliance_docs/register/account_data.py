@@ -22,6 +22,15 @@ REQUIREMENTS: Final = (
             ),
             *tests("tests/vault_zone/delegation/test_ucp.py", "test_a_credential_becomes_a_token_that_is_charged_once"),
             "tests/vault_zone/test_security_codes.py",
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+            ),
+            *tests(
+                "tests/vault_zone/test_device.py",
+                "test_the_charge_carries_it_once_and_it_is_gone_whatever_comes_of_it",
+                "test_what_was_never_charged_goes_with_its_session",
+            ),
             "tests/vault_zone/test_retention.py",
             "tests/vault_zone/test_clearing.py",
             *tests(
@@ -83,6 +92,16 @@ REQUIREMENTS: Final = (
                 "test_the_same_request_again_gets_the_same_token_and_nothing_of_it_is_kept",
             ),
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+                "test_each_planted_fault_is_found",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_a_network_token_is_charged_once_with_its_cryptogram_which_is_on_no_disk",
+                "test_after_authorization_decline_loss_expiry_revocation_or_a_crash_no_cryptogram_is_left",
+            ),
             *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/journeys/test_an_agent_buys.py",
@@ -150,6 +169,14 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/test_security_codes.py", "test_what_is_held_is_sealed_and_shows_nothing"),
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_after_authorization_decline_loss_expiry_revocation_or_a_crash_no_cryptogram_is_left",
+            ),
             "tests/vault_zone/test_process.py",
         ),
         code=("vault_zone/security_codes.py::SecurityCodes.hold", "vault_zone/hazmat/process.py::harden_process"),

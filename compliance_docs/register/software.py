@@ -23,13 +23,23 @@ REQUIREMENTS: Final = (
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
         "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
         "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are "
-        "limited, slowed and made to cost, whether a shopper or an agent platform makes them.",
+        "limited, slowed and made to cost, whether a shopper or an agent platform makes them. A link to the card page works in "
+        "the browser in which pay was pressed alone.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests(
                 "tests/vault_zone/forward/test_sending.py",
                 "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
+            ),
+            *tests(
+                "tests/journeys/test_who_began.py",
+                "test_a_stolen_link_opens_nothing_in_another_browser_even_if_it_is_the_first_there",
+                "test_without_the_openers_digest_the_thief_would_have_the_card_page",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_by_every_other_way_the_same_body_meets_the_guard",
             ),
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",

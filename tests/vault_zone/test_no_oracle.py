@@ -46,6 +46,10 @@ PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM, PLAYED_BY_TOKENIZER = (
 NO_CARD = "takes no card, and answers nothing about one"
 OWN_CARD = "the attack reads it: it names the card of its own session or payment alone"
 HELD_CARD = "names brand and last four of a token that the caller holds already; each capture has a token of its own"
+OF_THE_FORM_ALONE = (
+    "answers by the form of the card that is handed over: no fingerprint of it is made or looked for (wallets); its "
+    "caller's role can do nothing else"
+)
 REPEATS_NOTHING = (
     "takes a grant, not a card; what is told of an answer never depends on what the caller wrote (forward)"
 )
@@ -68,6 +72,7 @@ VERDICTS = {
     ("GET", "/v1/merchants/{merchant}/charges/{payment}"): OWN_CARD,
     ("POST", "/v1/forwards"): REPEATS_NOTHING,
     ("GET", "/v1/merchants/{merchant}/forwards/{idempotency_key}"): REPEATS_NOTHING,
+    ("POST", "/v1/merchants/{merchant}/wallet-tokens"): OF_THE_FORM_ALONE,
     ("GET", "/v1/health"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/grants"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/grants"): HELD_CARD,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tokenization.money import Money
 from vault_zone.card import Card, Cryptogram, Cvc
+from vault_zone.device import Device
 
 
 class Outcome(StrEnum):
@@ -22,7 +23,7 @@ class Outcome(StrEnum):
 class ProcessorCharge:
     """What goes to the processor. ``reference`` is the charge's id: idempotency key and search key, the same on every try.
 
-    With a ``cryptogram`` the card's number is a network token.
+    With a ``cryptogram`` the card's number is a network token. ``device`` is for 3-D Secure, where a browser sent the card.
     """
 
     reference: str
@@ -32,6 +33,7 @@ class ProcessorCharge:
     cvc: Cvc | None
     return_url: str
     cryptogram: Cryptogram | None = None
+    device: Device | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 import hashlib
 import hmac
 import json
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 
 from tokenization.scanner import contains_card
 from vault_zone.card import Card, Cryptogram, Cvc, Exposure
+from vault_zone.device import Device
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorCharge, ProcessorEvent, WebhookRefused
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -58,6 +60,7 @@ class SandboxProcessor:
             "card": {**_card_fields(request.card, request.cvc), **_cryptogram_fields(request.cryptogram)},
             "merchant": request.merchant,
             "return_url": request.return_url,
+            **_browser_fields(request.device),
         }
         try:
             answer = await self._client.post("/v1/charges", json=body, headers={"idempotency-key": request.reference})
@@ -117,6 +120,13 @@ def _cryptogram_fields(cryptogram: Cryptogram | None) -> dict[str, str]:
         return {}
     value, indicator = cryptogram.expose(Exposure.PROCESSOR)
     return {"cryptogram": value, **({"eci": indicator} if indicator else {})}
+
+
+def _browser_fields(device: Device | None) -> dict[str, Any]:
+    """The elements that are known, under their names of EMV 3-D Secure (table A.1), without ``browser``."""
+    if device is None:
+        return {}
+    return {"browser": {name: value for name, value in asdict(device).items() if value is not None}}
 
 
 def _read_answer(answer: httpx.Response) -> ProcessorAnswer:

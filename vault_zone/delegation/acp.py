@@ -22,6 +22,7 @@ from starlette.responses import Response
 from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime, as_text
+from tokenization.edge import App, Receive, Scope, Send
 from tokenization.logs import cause_of
 from tokenization.scanner import contains_card
 from vault_zone.delegation.acp_body import CARD_NAMES, DelegatePayment, parse_moment
@@ -48,18 +49,23 @@ SUPPORTED_VERSIONS = ("2026-04-17",)  # newest first
 TIMESTAMP_TOLERANCE_MS = 300_000
 TOKEN_PREFIX = "vt"  # nosec B105  # the beginning of every token of the protocol, not a secret
 RETRY_SECONDS = "1"
+_KEY = "Idempotency-Key"
 router = APIRouter()
 log = structlog.get_logger("vault_zone")
 
 
 async def delegate_payment(request: Request) -> Response:
     """Takes a card and its allowance; answers with a vault token."""
-    desk = desk_of(request)
+    return await answer(request, desk_of(request))
+
+
+async def answer(request: Request, desk: Desk) -> Response:
+    """As delegate_payment(), for who knows the desk. Raises nothing: each failure has a form in the protocol."""
     echoed = _echoed(request)
     platform: Platform | None = None
     try:
         platform = await desk.platforms.named_by(request.headers.get("authorization"), Protocol.ACP)
-        token, merchant = await _take(request, desk, platform)
+        token, merchant = await _take(request, desk, platform, echoed.get(_KEY))
     except AcpRefused as refused:
         if platform is not None and refused.error.status == AcpError.INVALID_CARD.status:
             await _record_refusal(desk, platform, refused)
@@ -85,9 +91,27 @@ async def delegate_payment(request: Request) -> Response:
 router.add_route(PATH, delegate_payment, methods=["POST"])
 
 
-async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token, str]:
+class BeforeFramework:
+    """Answers the call of the protocol before the framework, which adds nothing to it and costs as much as all the rest.
+
+    It reads its own body and has its own form for every failure. Other methods on its path are the framework's to refuse.
+    """
+
+    def __init__(self, app: App, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            response = await answer(Request(scope, receive), self._desk)
+            return await response(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+async def _take(request: Request, desk: Desk, platform: Platform, key: str | None) -> tuple[Token, str]:
     _require_version(request.headers.get("api-version"))
-    key = _idempotency_key(request.headers.get("idempotency-key"))
+    if key is None:
+        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
     try:
         content = parse_json(await request.body())  # (3)
         if platform.signature is not None:
@@ -173,12 +197,6 @@ def _require_version(version: str | None) -> None:
         raise AcpRefused(AcpError.UNSUPPORTED_API_VERSION)
 
 
-def _idempotency_key(key: str | None) -> str:
-    if key is None or not _is_opaque(key):
-        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
-    return key
-
-
 def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -> None:
     """The signature is over the body's canonical JSON; the protocol leaves the Timestamp outside of it (1)."""
     signature, timestamp = request.headers.get("signature", ""), request.headers.get("timestamp", "")
@@ -195,8 +213,8 @@ def _is_opaque(text: str) -> bool:
 
 
 def _echoed(request: Request) -> dict[str, str]:
-    """The headers that the answer repeats; one that is card-like or too long is not."""
-    names = {"Idempotency-Key": "idempotency-key", "Request-Id": "request-id"}
+    """The headers that the answer repeats; one that is card-like or too long is not, and counts as not sent (2)."""
+    names = {_KEY: "idempotency-key", "Request-Id": "request-id"}
     found = {name: request.headers.get(header, "") for name, header in names.items()}
     return {name: value for name, value in found.items() if _is_opaque(value)}
 

@@ -77,7 +77,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             Listener(bare),
         ]
         serving = [asyncio.create_task(server.serve()) for server in servers]
-        while not all(server.started for server in servers):  # noqa: ASYNC110  # it is an attribute that says so
+        while not all(getattr(server, "servers", None) for server in servers):  # noqa: ASYNC110  # nothing else says so
             await asyncio.sleep(0.05)
         ports = [server.servers[0].sockets[0].getsockname()[1] for server in servers]
         sys.stdout.write(json.dumps({"zone": ports[0], "bare": ports[1], "bearer": bearer}) + "\n")

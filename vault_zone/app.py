@@ -25,7 +25,7 @@ from vault_zone import (
 from vault_zone.access import AccessRefused
 from vault_zone.delegation import acp, ucp
 from vault_zone.delegation.desk import Desk
-from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.errors import REFUSALS, ZoneError, ZoneRefusal
 from vault_zone.forward import api as forward_api
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
@@ -51,7 +51,14 @@ def internal_app(zone: Zone) -> App:
 
 def internal_http(zone: Zone) -> FastAPI:
     """The routes of the internal API, each with its verb (callers.py), without the guard before them."""
-    app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Cordon zone, internal API",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=REFUSALS,
+    )
     app.state.zone = zone
     app.include_router(internal_api.router)
     app.include_router(forward_api.router)
@@ -68,7 +75,26 @@ def internal_http(zone: Zone) -> FastAPI:
 
 def public_app(zone: Zone) -> App:
     """For shoppers' browsers, the processor's webhooks and agent platforms."""
-    app = FastAPI(title="Cordon zone, public", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app = public_http(zone)
+    gate = SealGate(
+        Contained(acp.BeforeFramework(app, app.state.desk)),
+        lambda: zone.unsealing.is_sealed,
+        open_paths=("/health",),
+        answer=lambda path: public_pages.sealed_page(zone, path),
+    )
+    return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES)
+
+
+def public_http(zone: Zone) -> FastAPI:
+    """The routes of the public program, without the guards before them."""
+    app = FastAPI(
+        title="Cordon zone, public",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=REFUSALS,
+    )
     app.state.zone = zone
     app.state.desk = Desk.of(zone)
     app.include_router(public_pages.router)
@@ -76,13 +102,7 @@ def public_app(zone: Zone) -> App:
     app.include_router(acp.router)
     app.include_router(ucp.router)
     install_error_handlers(app)
-    gate = SealGate(
-        Contained(app),
-        lambda: zone.unsealing.is_sealed,
-        open_paths=("/health",),
-        answer=lambda path: public_pages.sealed_page(zone, path),
-    )
-    return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES)
+    return app
 
 
 async def record_refused_access(request: Request, refused: AccessRefused) -> None:

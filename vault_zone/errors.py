@@ -1,7 +1,10 @@
 """The zone's refusals: a closed set, mapped to HTTP here and nowhere else. None of them holds a value (I1)."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
 
 
 class _Kind(NamedTuple):
@@ -121,3 +124,27 @@ class ZoneRefusal(Exception):
         super().__init__(kind.code)
         self.kind = kind
         self.broken = broken
+
+
+class Told(BaseModel):
+    """What an error says."""
+
+    code: str
+    message: str
+
+
+class Refusal(BaseModel):
+    """The one shape of an error. ``broken`` names the rules that a body broke, for ``invalid_request``."""
+
+    error: Told
+    broken: list[str] | None = None
+
+
+# Every route may refuse: in its description this stands in the place of the framework's own errors, which echo what was sent.
+REFUSALS: dict[int | str, dict[str, Any]] = {"default": {"model": Refusal}}
+
+# A page answers a browser with a page, whatever happened; what is wrong with the request itself is told as elsewhere.
+IS_PAGE: dict[str, Any] = {
+    "response_class": HTMLResponse,
+    "responses": {"default": {"model": Refusal, "content": {"text/html": {}}}},
+}

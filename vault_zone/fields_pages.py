@@ -22,6 +22,7 @@ from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, OpenLink, find_
 from vault_zone.capture_form import FormRefused, parse_form_body
 from vault_zone.card_testing import defence_of
 from vault_zone.device import ClientIn
+from vault_zone.errors import IS_PAGE
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.openers import claim_by_opener
 from vault_zone.pages.fields import FieldsView, fields_manifest, frame_headers, render_fields
@@ -72,7 +73,7 @@ async def get_manifest(zone: ZoneIn) -> Response:
     return JSONResponse(fields_manifest(zone.settings.capture_url), headers=headers)
 
 
-@router.get("/{secret}")
+@router.get("/{secret}", **IS_PAGE)
 async def get_fields(secret: str, zone: ZoneIn) -> Response:
     """The frame's document, the same for everybody who opens it (1)."""
 

@@ -15,6 +15,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_sweep_goes_on_after_kill_nine_deletes_each_card_once_and_no_live_one",
+            ),
             *tests("tests/vault_zone/test_no_oracle.py", "test_a_card_past_its_time_takes_its_fingerprint_with_it"),
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",

@@ -123,6 +123,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_rekeying_goes_on_after_kill_nine_and_every_card_opens_all_the_while",
+            ),
             "tests/vault_zone/hazmat/test_provider_contract.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
@@ -144,6 +148,18 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_rekeying_goes_on_after_kill_nine_and_every_card_opens_all_the_while",
+            ),
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_sweep_goes_on_after_kill_nine_deletes_each_card_once_and_no_live_one",
+            ),
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_destruction_that_died_beside_the_providers_step_is_finished_by_the_zone",
+            ),
             *tests("tests/vault_zone/cli/test_ceremony.py", "test_new_shares_need_enough_present_ones_and_end_them"),
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_provider_contract.py",

@@ -28,6 +28,7 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            "tests/vault_zone/test_openapi.py",
             *tests(
                 "tests/vault_zone/forward/test_sending.py",
                 "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",

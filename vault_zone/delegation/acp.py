@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenization.clock import as_datetime, as_text
+from tokenization.edge import App, Receive, Scope, Send
 from vault_zone.delegation.acp_body import CARD_NAMES, DelegatePayment, parse_moment
 from vault_zone.delegation.acp_errors import AcpError, AcpRefused, path_of
 from vault_zone.delegation.desk import Desk, desk_of, is_opaque
@@ -56,17 +57,22 @@ _ANSWERS = {
     Trouble.UNAVAILABLE: AcpRefused(AcpError.SERVICE_UNAVAILABLE),
     Trouble.OURS: AcpRefused(AcpError.INTERNAL_SERVER_ERROR),
 }
+_KEY = "Idempotency-Key"
 router = APIRouter()
 
 
 async def delegate_payment(request: Request) -> Response:
     """Takes a card and its allowance; answers with a vault token."""
-    desk = desk_of(request)
+    return await answer(request, desk_of(request))
+
+
+async def answer(request: Request, desk: Desk) -> Response:
+    """As delegate_payment(), for who knows the desk. Raises nothing: each failure has a form in the protocol."""
     echoed = _echoed(request)
     platform: Platform | None = None
     try:
         platform = await desk.platforms.named_by(request.headers.get("authorization"), Protocol.ACP)
-        token, merchant = await _take(request, desk, platform)
+        token, merchant = await _take(request, desk, platform, echoed.get(_KEY))
     except AcpRefused as refused:
         return _refusal(refused, echoed)
     except Exception as failure:  # noqa: BLE001  # the protocol has a form for this, and a client that waits for it
@@ -77,9 +83,27 @@ async def delegate_payment(request: Request) -> Response:
 router.add_route(PATH, delegate_payment, methods=["POST"])
 
 
-async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token, str]:
+class BeforeFramework:
+    """Answers the call of the protocol before the framework, which adds nothing to it and costs as much as all the rest.
+
+    It reads its own body and has its own form for every failure. Other methods on its path are the framework's to refuse.
+    """
+
+    def __init__(self, app: App, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            response = await answer(Request(scope, receive), self._desk)
+            return await response(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+async def _take(request: Request, desk: Desk, platform: Platform, key: str | None) -> tuple[Token, str]:
     _require_version(request.headers.get("api-version"))
-    key = _idempotency_key(request.headers.get("idempotency-key"))
+    if key is None:
+        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
     try:
         content = parse_json(await request.body())  # (3)
         if platform.signature is not None:
@@ -171,12 +195,6 @@ def _require_version(version: str | None) -> None:
         raise AcpRefused(AcpError.UNSUPPORTED_API_VERSION)
 
 
-def _idempotency_key(key: str | None) -> str:
-    if key is None or not is_opaque(key):
-        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
-    return key
-
-
 def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -> None:
     """The signature is over the body's canonical JSON; the protocol leaves the Timestamp outside of it (1)."""
     signature, timestamp = request.headers.get("signature", ""), request.headers.get("timestamp", "")
@@ -189,8 +207,8 @@ def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -
 
 
 def _echoed(request: Request) -> dict[str, str]:
-    """The headers that the answer repeats; one that is card-like or too long is not."""
-    names = {"Idempotency-Key": "idempotency-key", "Request-Id": "request-id"}
+    """The headers that the answer repeats; one that is card-like or too long is not, and counts as not sent (2)."""
+    names = {_KEY: "idempotency-key", "Request-Id": "request-id"}
     found = {name: request.headers.get(header, "") for name, header in names.items()}
     return {name: value for name, value in found.items() if is_opaque(value)}
 

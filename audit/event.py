@@ -330,7 +330,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.CONSENT_GIVEN: _means("A shopper agreed to have the card saved", "consent token shopper wording purpose"),
     EventType.CONSENT_WITHDRAWN: _means("A shopper took back the consent", "consent token shopper wording purpose"),
     EventType.VELOCITY_LIMITED: _means(
-        "Too many tries: no more are looked at for a while", "limit session count reason"
+        "Too many tries: no more are looked at for a while", "limit session platform protocol count refused reason"
     ),
     EventType.DELEGATION_ACCEPTED: _means(
         "An agent platform handed over a card, bound to its allowance",

@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import CursorResult, Engine, create_engine, event, make_url, text
+from sqlalchemy import CursorResult, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
@@ -41,6 +42,9 @@ RETRY_LIMIT = 25  # serialization failures in a row before the caller is told to
 POOL_SIZE = 16  # connections a process holds to PostgreSQL
 STATEMENT_TIMEOUT_SECONDS = 30
 MIGRATION_LOCK = 7_203_114  # any constant: the advisory lock that migrating processes queue on
+VACUUM_LOCK_SECONDS = (
+    0.5  # a table that is to be written anew holds up who comes after it for as long while it waits its turn
+)
 _RETRYABLE = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
 
 
@@ -77,6 +81,14 @@ class Transaction:
         """As record() for many events, with one statement. Raises EventRefused; then none of them is written."""
         self.recorded = self.recorded or bool(happened)
         insert_events(self.connection, happened, self.now_ms)
+
+
+class Vacuumed(StrEnum):
+    """What came of taking deleted rows out of a table's file."""
+
+    CLEARED = "cleared"
+    IN_USE = "in_use"  # somebody holds the table, or still sees the rows
+    NOT_PERMITTED = "not_permitted"  # the role does not own the table and lacks MAINTAIN on it
 
 
 Work = Callable[[Transaction], T]
@@ -131,6 +143,13 @@ class Database:
         """Takes what was deleted out of SQLite's write-ahead log; False when a reader was in the way. Nothing on PostgreSQL."""
         return await self._backend.cut_log()
 
+    async def vacuum(self, table: Table, *, rewrite: bool, only_if_dead: bool = False) -> Vacuumed:
+        """Takes deleted rows out of a table's file on PostgreSQL; ``rewrite`` leaves no byte of them, and takes the table for
+        itself meanwhile. ``only_if_dead``: where the server counts any, which it does some seconds late. Nothing on SQLite,
+        which overwrites them as it deletes.
+        """
+        return await self._backend.vacuum(table, rewrite=rewrite, only_if_dead=only_if_dead)
+
     async def close(self) -> None:
         """Waits for the write in hand and lets the connections go."""
         await self._backend.close()
@@ -183,6 +202,9 @@ class _Sqlite:
                 return busy == 0
 
         return await asyncio.to_thread(run)
+
+    async def vacuum(self, table: Table, *, rewrite: bool, only_if_dead: bool) -> Vacuumed:
+        return Vacuumed.CLEARED  # secure_delete
 
     async def close(self) -> None:
         self._jobs.put(None)
@@ -325,5 +347,34 @@ class _Postgres:
     async def cut_log(self) -> bool:
         return True  # its log is the server's own, and is what backups and replicas are made of
 
+    async def vacuum(self, table: Table, *, rewrite: bool, only_if_dead: bool) -> Vacuumed:
+        name = self._engine.dialect.identifier_preparer.format_table(table)
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            if only_if_dead and not (await connection.execute(_DEAD_ROWS, {"name": name})).scalar():
+                return Vacuumed.CLEARED
+            if not (await connection.execute(_MAY_VACUUM, {"name": name})).scalar():  # it would warn, and succeed
+                return Vacuumed.NOT_PERMITTED
+            await connection.execute(text(f"SET lock_timeout = {int(VACUUM_LOCK_SECONDS * 1000)}"))
+            try:
+                if rewrite:
+                    await connection.execute(text(f"VACUUM (FULL) {name}"))
+                await connection.execute(text(f"VACUUM {name}"))  # after FULL too, which counts no dead rows
+            except (DBAPIError, TimeoutError):
+                return Vacuumed.IN_USE
+            finally:
+                await connection.execute(text("RESET lock_timeout"))
+            dead = (await connection.execute(_DEAD_ROWS, {"name": name})).scalar()
+        return Vacuumed.IN_USE if dead else Vacuumed.CLEARED
+
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+# MAINTAIN came with PostgreSQL 17; has_table_privilege() does not know the word before.
+_MAY_VACUUM = text(
+    "SELECT CASE WHEN pg_has_role(current_user, relowner, 'USAGE') THEN true "
+    "WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(oid, 'MAINTAIN') ELSE false END "
+    "FROM pg_class WHERE oid = to_regclass(:name)"
+)
+_DEAD_ROWS = text("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = to_regclass(:name)")

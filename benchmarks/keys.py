@@ -13,19 +13,19 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.transaction import Database, Transaction
+from benchmarks.databases import databases
 from benchmarks.machine import commit_latency, percentile, say
-from tests.postgres import postgres_server
 from tokenization.clock import now_milliseconds
 from tokenization.token import new_token
 from vault_zone import rekeying
 from vault_zone.capture import know_merchant
+from vault_zone.hazmat.local import LocalKeys
 from vault_zone.hazmat.seal import PADDED, new_key, seal, unseal
 from vault_zone.key_life import rotate
 from vault_zone.key_rows import Purpose
@@ -57,17 +57,11 @@ def main() -> int:
         say(f"one commit (4 KiB pwrite + fdatasync): {commit_latency(directory)}\n\n")
         _crypto()
         say(f"\n{'stored cards':24}{'open p50 ms':>12}{'p99':>8}{'re-keyed/s':>12}{'in memory/s':>13}{'ratio':>8}\n")
-        with _databases(directory) as databases:
-            for kind, url in databases:
+        with databases(directory) as both:
+            for kind, url in both:
                 for size in sizes:
                     asyncio.run(_stored(kind, url, size))
     return 0
-
-
-@contextmanager
-def _databases(directory: Path) -> Iterator[list[tuple[str, str]]]:
-    with postgres_server() as server:
-        yield [("sqlite", f"sqlite:///{directory / 'zone.sqlite3'}"), ("postgresql", server.fresh_database())]
 
 
 def _crypto() -> None:
@@ -99,11 +93,9 @@ def _rate(act: Callable[[], object]) -> float:
 
 
 async def _stored(kind: str, url: str, size: int) -> None:
-    from tests.vault_zone.providers import a_provider
-
     database = Database.open(url, now_milliseconds)
     await database.migrate(upgrade)
-    keys = KeyRing(a_provider(), database, now_milliseconds)
+    keys = KeyRing(LocalKeys.in_memory(), database, now_milliseconds)
     merchant = f"{MERCHANT}-{size}"
     await database.maintain(lambda tx: know_merchant(tx, merchant, merchant))
     key_id, key = await keys.ready(merchant, Purpose.SEALING)

@@ -1,7 +1,16 @@
 """The hosted checkout page: where a conversation's link leads. The shopper reviews, goes to the card page, comes back.
 
 Opening a page changes nothing, so a chat program that previews links does no harm; only pressing the button does.
+
+What holds for the way to the card page:
+ 1. Each page that is shown holds a secret of its own in its pay button, the opener. This side stores nothing of it.
+ 2. The button sends it here in a body; the zone is told its digest with the request for the link.
+ 3. The same browser shows it to the zone: 307 (RFC 9110, 15.4.8) sends the same body on to the link's claim address. So the
+    secret stands in no address, and a link that is forwarded, logged or fetched ahead opens nothing.
+ 4. A form without an opener makes no link: the page is shown again, with one.
 """
+
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -11,6 +20,8 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.pages.render import Notice, page_headers, render_checkout, render_notice, static_asset
 from commerce_api.runtime import Commerce
 from tokenization.edge import header
+from tokenization.ids import is_secret, new_secret
+from tokenization.wire import OPENER_PREFIX
 
 router = APIRouter()
 
@@ -23,15 +34,18 @@ async def get_page(brand: str, checkout: str, commerce: CommerceIn) -> Response:
 
 @router.post("/{brand}/checkout/{checkout}/pay")
 async def post_pay(brand: str, checkout: str, request: Request, commerce: CommerceIn) -> Response:
-    """The shopper wants to pay: to the card page, on a link made for this moment."""
+    """The shopper wants to pay: to the card page, on a link made for this moment and this browser."""
     if not _same_site(request, commerce):
         return _notice(commerce, Notice.NOT_FOUND, 403)
+    opener = _opener_in(await request.body())
+    if opener is None:  # (4)
+        return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, _headers(commerce))
     try:
         await commerce.payments.advance(brand, checkout)  # a card may have been captured already
-        address = await commerce.payments.capture_link(brand, checkout)
+        address = await commerce.payments.capture_link(brand, checkout, opener)  # (2)
     except CommerceRefusal as refusal:
         return await _page(commerce, brand, checkout, refusal.kind)
-    return RedirectResponse(address, 303, _headers(commerce))
+    return RedirectResponse(f"{address}/claim", 307, _headers(commerce))  # (3)
 
 
 @router.get("/{brand}/checkout/{checkout}/return")
@@ -85,6 +99,7 @@ async def _page(commerce: Commerce, brand: str, checkout: str, problem: Commerce
         problem=problem,
         pay_url=f"/{brand}/checkout/{checkout}/pay",
         action_url=action_url,
+        opener=new_secret(OPENER_PREFIX),  # (1)
     )
     status = 200 if problem is None else problem.status
     return HTMLResponse(content, status, _headers(commerce, commerce.settings.capture_url))
@@ -96,6 +111,16 @@ def _notice(commerce: Commerce, notice: Notice, status: int) -> HTMLResponse:
 
 def _headers(commerce: Commerce, card_page_origin: str | None = None) -> dict[str, str]:
     return page_headers(card_page_origin, https=commerce.settings.is_https)
+
+
+def _opener_in(body: bytes) -> str | None:
+    """The opener that the pay button sent, and nothing else: the body goes on to the zone as it is."""
+    try:
+        fields = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=1)
+    except ValueError:
+        return None
+    (opener,) = fields.get("opener", [""])
+    return opener if is_secret(opener, OPENER_PREFIX) else None
 
 
 def _same_site(request: Request, commerce: Commerce) -> bool:

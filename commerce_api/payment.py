@@ -33,7 +33,7 @@ from commerce_api.models import payment
 from commerce_api.orders import place_order
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.clock import Clock
-from tokenization.ids import new_id
+from tokenization.ids import digest, new_id
 from tokenization.logs import cause_of
 from tokenization.scanner import contains_card_in_json
 from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession
@@ -61,8 +61,11 @@ class Payments:
     offer_key: bytes
     clock: Clock
 
-    async def capture_link(self, brand_id: str, checkout_id: str) -> str:
+    async def capture_link(self, brand_id: str, checkout_id: str, opener: str | None = None) -> str:
         """The card page's one-time address for a checkout.
+
+        ``opener`` is the secret of the browser that asks: the zone gets its digest, and nobody else can use the link. Without
+        one the first browser that opens the link has it.
 
         Raises CommerceRefusal: CHECKOUT_NOT_READY when the total is not what was shown any more, OUT_OF_STOCK,
         CHECKOUT_IN_PAYMENT, CHECKOUT_FINISHED, PAYMENT_UNAVAILABLE.
@@ -78,6 +81,8 @@ class Payments:
             return_url=self.links.checkout_return(brand_id, checkout_id),
             cancel_url=self.links.checkout_page(brand_id, checkout_id),
             lifetime_seconds=max(60, min(3600, current.brand.policy.reservation_seconds)),
+            opener_digest=digest(opener) if opener else None,
+            shopper=current.document.get("shopper"),
         )
         try:
             session = await self.vault.open_capture(asked)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tokenization.wire import Identifier
+
 ShortText = Annotated[str, Field(min_length=1, max_length=200)]
 HandleText = Annotated[str, Field(min_length=1, max_length=200)]
 Status = Literal[
@@ -104,6 +106,7 @@ class CheckoutGiven(Given):
         None
     )
     offer_id: Annotated[str, Field(max_length=64, description="Id of an offer that get_offers gave")] | None = None
+    shopper: Identifier | None = None  # the brand's opaque id of who buys; from the brand's own agent alone
 
 
 class OfferView(BaseModel):

@@ -76,10 +76,19 @@ PLACES: Final = (
     Place("brand_agent", "Brand's own agents", Side.OUTSIDE, "the same by the agents' API"),
     Place("operator", "Operators", Side.OUTSIDE, "look after the zone by command, each with a certificate"),
     Place("platform", "Agent platforms", Side.OUTSIDE, "hand over cards for one purchase, bound to an allowance"),
+    Place(
+        "wallet_server",
+        "Merchant's wallet server",
+        Side.OUTSIDE,
+        "decrypts wallets' tokens in a card environment of the merchant's own, and hands them over",
+    ),
     Place("processor", "Card processor", Side.OUTSIDE, "authorises and charges the card"),
     Place("feed", "Brand's product feed", Side.OUTSIDE, "tells what is sold"),
     Place("zone", "Zone", Side.ZONE, "captures, seals, grants, charges"),
     Place("zone_db", "Zone's database", Side.ZONE, "sealed cards, grants, charges, the zone's events"),
+    Place(
+        "key_provider", "Key service or module", Side.ZONE, "holds merchants' wrapping and MAC keys, where one is used"
+    ),
     Place("zone_log", "Zone's log", Side.ZONE, "the signed record of the zone"),
     Place("commerce", "Commerce", Side.COMMERCE, "catalogue, checkouts, orders, pages"),
     Place("mcp", "MCP server", Side.COMMERCE, "each brand's tools for assistants"),
@@ -114,7 +123,7 @@ FLOWS: Final = (
     Flow(
         source="shopper",
         target="commerce",
-        what="looks at the checkout, presses pay, comes back; the page has no field",
+        what="looks at the checkout, presses pay, comes back; the page has no field, its button a secret of this browser",
         data=Data.PERSONAL,
         channel="HTTPS",
         protection=f"operator's TLS ({_LOOPBACK}); no script, strict policy, masked address",
@@ -123,7 +132,8 @@ FLOWS: Final = (
     Flow(
         source="shopper",
         target="zone",
-        what="card number, expiry, security code, name and postal code, once, on a one-time link",
+        what="card number, expiry, security code, name and postal code, once, on a one-time link; what 3-D Secure asks of a "
+        "browser",
         data=Data.SECURITY_CODE,
         channel="HTTPS, one form",
         protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); link claimed by one browser",
@@ -132,6 +142,7 @@ FLOWS: Final = (
             "vault_zone/listeners.py",
             "vault_zone/public_pages.py",
             "vault_zone/capture_form.py",
+            "vault_zone/device.py",
         ),
     ),
     Flow(
@@ -146,12 +157,21 @@ FLOWS: Final = (
     Flow(
         source="platform",
         target="zone",
-        what="a card with its allowance (ACP delegate_payment); gets a vault token back",
+        what="a card with what it may be used for (ACP delegate_payment, UCP tokenize); gets a token back, never a card",
         data=Data.SECURITY_CODE,
         channel="HTTPS, JSON",
         protection=f"operator's TLS, which ends inside the card environment ({_LOOPBACK}); bearer key, and a signature where "
         "one is agreed",
-        code=("vault_zone/delegation/acp.py", "vault_zone/serve.py"),
+        code=("vault_zone/delegation/acp.py", "vault_zone/delegation/ucp.py", "vault_zone/serve.py"),
+    ),
+    Flow(
+        source="wallet_server",
+        target="zone",
+        what="a wallet's decrypted payment data: network token with its cryptogram, or a card's number; gets a grant back",
+        data=Data.SECURITY_CODE,
+        channel="HTTPS, JSON",
+        protection="TLS 1.3 with certificates of the zone's authority on both ends; a role that has this verb alone",
+        code=("vault_zone/wallets/api.py", "vault_zone/wallets/door.py", "vault_zone/serve.py"),
     ),
     Flow(
         source="zone",
@@ -189,7 +209,8 @@ FLOWS: Final = (
     Flow(
         source="zone",
         target="processor",
-        what="card number, expiry, security code, name, postal code, amount, our reference; later the reference alone",
+        what="card number, expiry, security code, name, postal code, what the browser said for 3-D Secure, amount, our "
+        "reference; later the reference alone",
         data=Data.SECURITY_CODE,
         channel="HTTPS, JSON, one request",
         protection=f"https demanded in production, certificate verified, no redirect, no proxy ({_LOOPBACK}); bearer key",
@@ -256,6 +277,21 @@ FLOWS: Final = (
         channel="PostgreSQL or a file",
         protection="a card is sealed before it leaves the process; credentials that commerce does not have",
         code=("audit/transaction.py", "vault_zone/models.py", "vault_zone/vault.py"),
+    ),
+    Flow(
+        source="zone",
+        target="key_provider",
+        what="data keys to wrap, or wrapped ones to open; digests of 32 bytes to mark; a login by role and secret, or a PIN",
+        data=Data.KEYS,
+        channel="HTTPS, JSON, to HashiCorp Vault or OpenBao; or calls of a PKCS#11 module",
+        protection="https demanded in production, certificate verified, no redirect, no proxy, a token of its own "
+        f"that is renewed and revoked ({_LOOPBACK}); a module's way to its device is the vendor's",
+        code=(
+            "vault_zone/hazmat/opening.py",
+            "vault_zone/hazmat/vault_session.py",
+            "vault_zone/hazmat/vault_transit.py",
+            "vault_zone/hazmat/pkcs11_token.py",
+        ),
     ),
     Flow(
         source="zone",
@@ -373,6 +409,15 @@ STORES: Final = (
         code=("vault_zone/keyring.py",),
     ),
     Store(
+        where="key service or module: keys",
+        side=Side.ZONE,
+        holds="merchants' wrapping and MAC keys, and that a merchant's were destroyed; no data key, no card",
+        data=Data.KEYS,
+        protection="cannot be exported or read in clear; each bound to its merchant; destroyed there by two operators",
+        retention="until the merchant's keys are destroyed; the mark of that is kept",
+        code=("vault_zone/hazmat/vault_transit.py", "vault_zone/hazmat/pkcs11_token.py"),
+    ),
+    Store(
         where="zone's files: keys",
         side=Side.ZONE,
         holds="root key, log key, processor's secrets, TLS keys, the authority",
@@ -416,10 +461,12 @@ STORES: Final = (
     Store(
         where="zone's database: sessions and charges",
         side=Side.ZONE,
-        holds="capture sessions (links as digests), charges with brand and last four, merchants, webhooks seen",
-        data=Data.REFERENCE,
-        protection="no account data beyond last four",
-        retention="a session one day past its end, a webhook 30 days; charges, merchants and platforms are kept",
+        holds="capture sessions (links as digests; what the browser said for 3-D Secure), charges with brand and last four, "
+        "merchants, webhooks seen",
+        data=Data.PERSONAL,
+        protection="no account data beyond last four; what the browser said is sealed, bound to its session and key",
+        retention="a session one day past its end, a webhook 30 days; what the browser said until its charge; charges, "
+        "merchants and platforms are kept",
         tables=(
             "zone.capture_session",
             "zone.charge",
@@ -429,7 +476,7 @@ STORES: Final = (
             "zone.webhook_inbox",
             "zone.agent_platform",
         ),
-        code=("vault_zone/capture.py", "vault_zone/charge.py"),
+        code=("vault_zone/capture.py", "vault_zone/charge.py", "vault_zone/device.py"),
     ),
     Store(
         where="zone's database: books",
@@ -550,9 +597,11 @@ def carries_account_data(flow: Flow) -> bool:
 
 
 def misplaced_account_data(flows: tuple[Flow, ...] = FLOWS) -> list[str]:
-    """Flows of account data that do not begin or end in the zone, or lead anywhere but shopper, platform, zone, processor."""
+    """Flows of account data that do not begin or end in the zone, or lead anywhere but where cards come from and go to."""
     sides = {place.id: place.side for place in PLACES}
-    ends = {"shopper", "platform", "processor"} | {place for place, side in sides.items() if side is Side.ZONE}
+    ends = {"shopper", "platform", "wallet_server", "processor"} | {
+        place for place, side in sides.items() if side is Side.ZONE
+    }
     return [
         f"{flow.source} → {flow.target}: {flow.data}"
         for flow in flows

@@ -25,9 +25,10 @@ PAGE_DIRECTORIES: Final = ("vault_zone/pages", "commerce_api/pages")
 PAGE_SCRIPTS: Final = (
     PageScript(
         path="vault_zone/pages/card.js",
-        reason="Groups digits while they are typed, names what is wrong beside its field, and sends the form once. It makes "
-        "no request, stores nothing, and the form works without it.",
-        integrity="sha384-4LyTbb/B1g/DV+NCJqrKQqjODKzFlHajKB/HHiZawrP8MUYNM1lXQz5wgKwOdUBL",
+        reason="Groups digits while they are typed, names what is wrong beside its field, sends the form once, and "
+        "puts what 3-D Secure asks of a browser into a hidden field. It makes no request, stores nothing, and the form works "
+        "without it.",
+        integrity="sha384-OOv32QU9z3PtvR+7vBikQ5sVDqNnbDuY+k6Hzg9WtA/p7WYqN0qnql4yFIFbAF99",
     ),
     PageScript(
         path="vault_zone/pages/puzzle.js",

@@ -9,6 +9,7 @@ from typing import Final
 _LETTERS: Final = "bcdfghjkmnpqrstv"
 _FROM_HEX: Final = str.maketrans("0123456789abcdef", _LETTERS)
 _ID: Final = re.compile(r"([a-z]{2,8})_([bcdfghjkmnpqrstv]{32})")
+_SECRET: Final = re.compile(r"([a-z]{2,8})_([bcdfghjkmnpqrstv]{64})")
 
 
 def new_id(prefix: str) -> str:
@@ -29,6 +30,12 @@ def letters_of(data: bytes) -> str:
 def is_id(text: str, prefix: str) -> bool:
     """Whether the text has the form of an id with this prefix. Knowing the form grants nothing."""
     matched = _ID.fullmatch(text)
+    return matched is not None and matched.group(1) == prefix
+
+
+def is_secret(text: str, prefix: str) -> bool:
+    """Whether the text has the form of a secret with this prefix."""
+    matched = _SECRET.fullmatch(text)
     return matched is not None and matched.group(1) == prefix
 
 

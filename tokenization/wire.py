@@ -7,17 +7,29 @@ since the Unix epoch, UTC.
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from tokenization.money import MAXIMUM_AMOUNT_MINOR
+from tokenization.money import MAXIMUM_AMOUNT_MINOR, MoneyInvalid, exponent
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Url = Annotated[str, Field(min_length=8, max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
 Origin = Annotated[str, Field(max_length=300, pattern=r"^https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
 Digest = Annotated[str, Field(pattern=r"^[bcdfghjkmnpqrstv]{64}$")]  # SHA-256 in letters: tokenization.ids.digest
+OPENER_PREFIX = "opn"  # of the 256-bit secret that the browser which began holds; its digest alone crosses the wall
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 AmountMinor = Annotated[int, Field(strict=True, gt=0, le=MAXIMUM_AMOUNT_MINOR)]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+def _known(currency: str) -> str:
+    try:
+        exponent(currency)
+    except MoneyInvalid:
+        raise PydanticCustomError("currency_unknown", "not a currency") from None
+    return currency
+
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), AfterValidator(_known)]
 
 
 class Wire(BaseModel):

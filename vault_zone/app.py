@@ -23,9 +23,9 @@ from vault_zone import (
     unseal_api,
 )
 from vault_zone.access import AccessRefused
-from vault_zone.delegation import acp
+from vault_zone.delegation import acp, ucp
 from vault_zone.delegation.desk import Desk
-from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.errors import REFUSALS, ZoneError, ZoneRefusal
 from vault_zone.forward import api as forward_api
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.key_rows import ORIGIN
@@ -33,6 +33,8 @@ from vault_zone.ledger import api as ledger_api
 from vault_zone.reconciliation import api as reconciliation_api
 from vault_zone.runtime import Zone
 from vault_zone.seal_gate import OPEN_WHILE_SEALED, SealGate
+from vault_zone.wallets import api as wallets_api
+from vault_zone.wallets.door import CardDoor
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
 PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB, a webhook under 4
@@ -40,14 +42,25 @@ log = structlog.get_logger("vault_zone")
 
 
 def internal_app(zone: Zone) -> App:
-    """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2)."""
-    guarded = SealGate(Contained(internal_http(zone)), lambda: zone.unsealing.is_sealed, open_paths=OPEN_WHILE_SEALED)
-    return CardGuard(guarded, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    """For commerce and operators: tokens, grants and money in JSON; card-like text is refused at the door (I2).
+
+    One route is for a card, and has a door of its own (wallets/door.py).
+    """
+    gated = SealGate(Contained(internal_http(zone)), lambda: zone.unsealing.is_sealed, open_paths=OPEN_WHILE_SEALED)
+    guarded = CardGuard(gated, maximum_bytes=INTERNAL_BODY_BYTES, monotonic_seconds=monotonic_seconds)
+    return CardDoor(guarded, BodyLimit(gated, maximum_bytes=INTERNAL_BODY_BYTES))
 
 
 def internal_http(zone: Zone) -> FastAPI:
     """The routes of the internal API, each with its verb (callers.py), without the guard before them."""
-    app = FastAPI(title="Cordon zone, internal API", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Cordon zone, internal API",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=REFUSALS,
+    )
     app.state.zone = zone
     app.include_router(internal_api.router)
     app.include_router(forward_api.router)
@@ -58,6 +71,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(ledger_api.router)
     app.include_router(reconciliation_api.router)
     app.include_router(unseal_api.router)
+    app.include_router(wallets_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)
     return app
@@ -65,20 +79,34 @@ def internal_http(zone: Zone) -> FastAPI:
 
 def public_app(zone: Zone) -> App:
     """For shoppers' browsers, the processor's webhooks and agent platforms."""
-    app = FastAPI(title="Cordon zone, public", version="1", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.zone = zone
-    app.state.desk = Desk.of(zone)
-    app.include_router(public_pages.router)
-    app.include_router(fields_pages.router)
-    app.include_router(acp.router)
-    install_error_handlers(app)
+    app = public_http(zone)
     gate = SealGate(
-        Contained(app),
+        Contained(acp.BeforeFramework(app, app.state.desk)),
         lambda: zone.unsealing.is_sealed,
         open_paths=("/health",),
         answer=lambda path: public_pages.sealed_page(zone, path),
     )
     return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES)
+
+
+def public_http(zone: Zone) -> FastAPI:
+    """The routes of the public program, without the guards before them."""
+    app = FastAPI(
+        title="Cordon zone, public",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=REFUSALS,
+    )
+    app.state.zone = zone
+    app.state.desk = Desk.of(zone)
+    app.include_router(public_pages.router)
+    app.include_router(fields_pages.router)
+    app.include_router(acp.router)
+    app.include_router(ucp.router)
+    install_error_handlers(app)
+    return app
 
 
 async def record_refused_access(request: Request, refused: AccessRefused) -> None:
@@ -109,7 +137,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, refusal: ZoneRefusal) -> JSONResponse:
         if isinstance(refusal, AccessRefused):
             await record_refused_access(request, refusal)
-        return _answer(refusal.kind)
+        return _answer(refusal.kind, **({"broken": list(refusal.broken)} if refusal.broken else {}))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, failure: RequestValidationError) -> JSONResponse:

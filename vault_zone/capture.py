@@ -30,6 +30,7 @@ from tokenization.ids import digest, new_id, new_secret
 from tokenization.money import Money
 from tokenization.wire import CaptureSession, CaptureState, CardSummary, OpenCaptureSession
 from vault_zone.card import Card
+from vault_zone.device import Device, sealed_columns
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.fingerprint import Fingerprint
 from vault_zone.grants import create_grant
@@ -188,10 +189,11 @@ def capture_card(
     fingerprint: Fingerprint | None = None,
     wording: str | None = None,
     mode: Mode = PAGE,
+    device: Device | None = None,
 ) -> tuple[OpenLink, str]:
     """Takes the card: seals it, makes token and grant, ends the session (3). Returns the session and the grant.
 
-    ``wording`` is what the shopper agreed to when they ticked that the card be saved (6).
+    ``wording`` is what the shopper agreed to when they ticked that the card be saved (6). ``device`` is kept for the charge.
     Raises LinkRefused, KeyMissing, KeyDestroyed: run by KeyRing.change().
     """
     link = claimed_link(tx.connection, secret, claim, tx.now_ms, mode)
@@ -221,7 +223,14 @@ def capture_card(
     taken = tx.execute(
         update(capture_session)
         .where(capture_session.c.id == link.session, capture_session.c.state == CaptureState.CLAIMED)
-        .values(state=CaptureState.CAPTURED, token=token, grant_id=grant, brand=card.pan.brand, last4=card.pan.last4)
+        .values(
+            state=CaptureState.CAPTURED,
+            token=token,
+            grant_id=grant,
+            brand=card.pan.brand,
+            last4=card.pan.last4,
+            **(sealed_columns(tx, keys, link.session, link.merchant, device) if device else {}),
+        )
     )
     if taken.rowcount != 1:
         raise LinkRefused(LinkRefusal.USED, link.cancel_url)

@@ -6,7 +6,8 @@ What holds for a charge:
     key is refused (I3).
  3. The grant's binding holds, and its use, the intent and their events commit together, before the processor is called (I4).
  4. A checkout has at most one charge that took, or may yet take, money. The database enforces it.
- 5. The card and its code are in memory only for the call; the code is taken once and is gone whatever comes of it.
+ 5. The card, its code and what the browser said are in memory only for the call; the code is taken once and is gone whatever
+    comes of it; what the browser said is erased with the intent.
  6. The outcome and its event commit together. No believable answer is the state ``unknown``.
  7. ``unknown`` ends by the processor's record only: found, or still not there after the time in which a request can take
     effect. Nothing is ever sent a second time.
@@ -30,6 +31,7 @@ from tokenization.ids import new_id
 from tokenization.money import Money
 from tokenization.wire import FINAL_CHARGE_STATES, CardSummary, Charge, ChargeRequest, ChargeState
 from vault_zone.card import Card, Cryptogram, Cvc
+from vault_zone.device import Device, take_device
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
 from vault_zone.key_rows import ORIGIN
@@ -70,6 +72,7 @@ class _Intent:
 
     charge: str
     card: Card
+    device: Device | None
 
 
 class ChargeEngine:
@@ -211,6 +214,7 @@ class ChargeEngine:
             card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
         except CardGone:
             raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
+        device = take_device(tx, self._keys, grant=asked.grant, merchant=asked.merchant, checkout=asked.checkout)  # (5)
         keep_saved(tx, row.token, card)
         tx.execute(
             charge.insert().values(
@@ -246,7 +250,7 @@ class ChargeEngine:
                 },
             )
         )
-        return _Intent(charge_id, card)
+        return _Intent(charge_id, card, device)
 
     @staticmethod
     def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | Cryptogram | None) -> ProcessorCharge:
@@ -258,6 +262,7 @@ class ChargeEngine:
             cvc=code if isinstance(code, Cvc) else None,
             cryptogram=code if isinstance(code, Cryptogram) else None,
             return_url=asked.return_url,
+            device=intent.device,
         )
 
     async def _settle(self, charge_id: str, answer: ProcessorAnswer) -> None:

@@ -1,7 +1,10 @@
 """The zone's refusals: a closed set, mapped to HTTP here and nowhere else. None of them holds a value (I1)."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
 
 
 class _Kind(NamedTuple):
@@ -61,6 +64,11 @@ class ZoneError(Enum):
         409, "This idempotency key was used for a different request. A new request needs a new key."
     )
     FORWARD_IN_FLIGHT = _Kind(409, "This request is under way. Ask again for its state.")
+    WALLET_TOKEN_REFUSED = _Kind(
+        422,
+        "The wallet's payment data is not of a form that is taken, or not for this amount, currency or time. See `broken` for "
+        "the field and the rule.",
+    )
     AUDIT_UNAVAILABLE = _Kind(
         503, "The audit log cannot be written, so nothing is charged. Try again; tell the operator."
     )
@@ -119,8 +127,33 @@ class ZoneError(Enum):
 
 
 class ZoneRefusal(Exception):
-    """A refused call. Carries its kind and nothing of the request."""
+    """A refused call. Carries its kind, the names of broken rules where there are any, and nothing of the request."""
 
-    def __init__(self, kind: ZoneError) -> None:
+    def __init__(self, kind: ZoneError, broken: tuple[str, ...] = ()) -> None:
         super().__init__(kind.code)
         self.kind = kind
+        self.broken = broken
+
+
+class Told(BaseModel):
+    """What an error says."""
+
+    code: str
+    message: str
+
+
+class Refusal(BaseModel):
+    """The one shape of an error. ``broken`` names the rules that a body broke, for ``invalid_request``."""
+
+    error: Told
+    broken: list[str] | None = None
+
+
+# Every route may refuse: in its description this stands in the place of the framework's own errors, which echo what was sent.
+REFUSALS: dict[int | str, dict[str, Any]] = {"default": {"model": Refusal}}
+
+# A page answers a browser with a page, whatever happened; what is wrong with the request itself is told as elsewhere.
+IS_PAGE: dict[str, Any] = {
+    "response_class": HTMLResponse,
+    "responses": {"default": {"model": Refusal, "content": {"text/html": {}}}},
+}

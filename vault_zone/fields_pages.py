@@ -21,6 +21,8 @@ from vault_zone.callers import ZoneIn
 from vault_zone.capture import FIELDS, LinkRefusal, LinkRefused, OpenLink, find_row, frame_origins
 from vault_zone.capture_form import FormRefused, parse_form_body
 from vault_zone.card_testing import defence_of
+from vault_zone.device import ClientIn
+from vault_zone.errors import IS_PAGE
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.openers import claim_by_opener
 from vault_zone.pages.fields import FieldsView, fields_manifest, frame_headers, render_fields
@@ -71,7 +73,7 @@ async def get_manifest(zone: ZoneIn) -> Response:
     return JSONResponse(fields_manifest(zone.settings.capture_url), headers=headers)
 
 
-@router.get("/{secret}")
+@router.get("/{secret}", **IS_PAGE)
 async def get_fields(secret: str, zone: ZoneIn) -> Response:
     """The frame's document, the same for everybody who opens it (1)."""
 
@@ -110,20 +112,22 @@ async def post_claim(secret: str, zone: ZoneIn, request: Request, body: BodyIn, 
 
 @router.post("/{secret}/card")
 async def post_card(
-    secret: str, zone: ZoneIn, request: Request, body: BodyIn, address: AddressIn, claim: ClaimIn
+    secret: str, zone: ZoneIn, request: Request, body: BodyIn, client: ClientIn, claim: ClaimIn
 ) -> Response:
     """Takes the card; sent again, it comes to the same end. What is wrong is named by field and code."""
     if not is_own_request(request, zone):
         return _refusal(zone, "not_same_site", 403)
     try:
-        submitted = await submit_card(zone, secret, claim, body, address=address, mode=FIELDS)
+        submitted = await submit_card(zone, secret, claim, body, client=client, mode=FIELDS)
     except (LinkRefused, FormRefused, KeyUnavailable, DatabaseBusy) as failure:
         return _failed(zone, failure)
     if isinstance(submitted, NotLookedAt):
-        return await _with_defence(zone, submitted.link, address, {"state": "wait"}, 429, submitted.again_ms)
+        return await _with_defence(zone, submitted.link, client.address, {"state": "wait"}, 429, submitted.again_ms)
     if isinstance(submitted, CardRefused):
         problems = {field.value: code.value for field, code in submitted.errors.codes.items()}  # (4)
-        return await _with_defence(zone, submitted.link, address, {"state": "refused", "problems": problems}, 422)
+        return await _with_defence(
+            zone, submitted.link, client.address, {"state": "refused", "problems": problems}, 422
+        )
     return _answer(zone, {"state": "captured", "session": submitted.link.session})
 
 

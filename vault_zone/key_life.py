@@ -9,13 +9,14 @@ on from there.
 
 What else holds:
  4. A retired key seals nothing more; there is no way back.
- 5. One key is destroyed alone only if it is retired and no record is sealed or marked under it.
+ 5. One key is destroyed alone only if it is retired. By one person, if no record is sealed or marked under it. With records, by
+    two (operations.py): the cards sealed under it and their grants end in the same transaction; marks under it match no more.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from audit.event import EventType
@@ -128,13 +129,13 @@ def retire(tx: Transaction, key_id: str, merchant_id: str, actor: str) -> bool:
     return True
 
 
-def destroy_key(tx: Transaction, key_id: str, merchant_id: str, actor: str) -> None:
-    """Destroys one retired key that nothing is sealed under (5). Raises ZoneRefusal: NOT_FOUND, KEY_IN_USE."""
+def destroy_key(tx: Transaction, key_id: str, merchant_id: str, actor: str, *, with_cards: bool = False) -> None:
+    """Destroys one retired key (5); ``with_cards`` also one that cards are under. Raises ZoneRefusal: NOT_FOUND, KEY_IN_USE."""
     row = _find(tx, key_id, merchant_id)
     used = tx.execute(
         select(func.count()).where(or_(card_record.c.key_id == key_id, card_record.c.fingerprint_key_id == key_id))
     ).scalar_one()
-    if row.state == KeyState.ACTIVE or used:
+    if row.state == KeyState.ACTIVE or (used and not with_cards):
         raise ZoneRefusal(ZoneError.KEY_IN_USE)
     if row.state == KeyState.DESTROYED:
         return
@@ -144,6 +145,8 @@ def destroy_key(tx: Transaction, key_id: str, merchant_id: str, actor: str) -> N
         .values(state=KeyState.DESTROYED, destroyed_ms=tx.now_ms, wrapped=b"")
     )
     data: dict[str, str | int | bool] = {"purpose": row.purpose, "epoch": row.epoch, "uses": row.uses}
+    if with_cards:
+        data |= _end_cards(tx, card_record.c.key_id == key_id)
     record_key(tx, EventType.KEY_DESTROYED, key_id, merchant_id, actor, data)
 
 
@@ -199,18 +202,20 @@ def _erase_wrapped(tx: Transaction, merchant_id: str, actor: str) -> None:
         .where(data_key.c.merchant == merchant_id, data_key.c.state != KeyState.DESTROYED)
         .values(state=KeyState.DESTROYED, destroyed_ms=tx.now_ms, wrapped=b"")
     )
-    ended = tx.execute(
-        update(card_record)
-        .where(card_record.c.merchant == merchant_id, card_record.c.expires_ms > tx.now_ms)
-        .values(expires_ms=tx.now_ms)  # nothing opens them; the sweep takes them off the disk
-    )
+    data = _end_cards(tx, card_record.c.merchant == merchant_id)
+    record_key(tx, EventType.KEY_DESTROYED, merchant_id, merchant_id, actor, {"reason": "finished", **data})
+
+
+def _end_cards(tx: Transaction, of: ColumnElement[bool]) -> dict[str, str | int | bool]:
+    """Ends cards that nothing opens any more, and their grants; the sweep takes them off the disk. Says how many."""
+    tokens = select(card_record.c.token).where(of)
     revoked = tx.execute(
         update(card_grant)
-        .where(card_grant.c.merchant == merchant_id, card_grant.c.revoked_ms.is_(None))
+        .where(card_grant.c.token.in_(tokens), card_grant.c.revoked_ms.is_(None))
         .values(revoked_ms=tx.now_ms)
     )
-    data: dict[str, str | int | bool] = {"reason": "finished", "cards": ended.rowcount, "grants": revoked.rowcount}
-    record_key(tx, EventType.KEY_DESTROYED, merchant_id, merchant_id, actor, data)
+    ended = tx.execute(update(card_record).where(of, card_record.c.expires_ms > tx.now_ms).values(expires_ms=tx.now_ms))
+    return {"cards": ended.rowcount, "grants": revoked.rowcount}
 
 
 def _half_destroyed(connection: Connection) -> list[str]:

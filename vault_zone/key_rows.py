@@ -168,6 +168,11 @@ def state_of(connection: Connection, key_id: str, merchant_id: str) -> KeyState 
     return KeyState(row.state) if row.keys_destroyed_ms is None else KeyState.DESTROYED
 
 
+def is_known(connection: Connection, merchant_id: str) -> bool:
+    """Whether the zone knows a merchant of this id."""
+    return connection.execute(select(merchant.c.id).where(merchant.c.id == merchant_id)).first() is not None
+
+
 def know_live_merchant(connection: Connection, merchant_id: str) -> None:
     """Raises KeyDestroyed for a merchant whose keys were destroyed (4), KeyUnavailable for one that the zone does not know."""
     row = connection.execute(select(merchant.c.keys_destroyed_ms).where(merchant.c.id == merchant_id)).first()

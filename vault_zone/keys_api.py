@@ -10,9 +10,11 @@ from tokenization.wire import Identifier, Wire
 from vault_zone import key_life, rekeying
 from vault_zone.access import Permitted
 from vault_zone.callers import ZoneIn, asks
-from vault_zone.key_rows import Purpose
+from vault_zone.errors import ZoneError, ZoneRefusal
+from vault_zone.key_rows import Purpose, is_known
 from vault_zone.rekeying import Rekeying, RekeyingState
 from vault_zone.roles import Verb
+from vault_zone.runtime import Zone
 
 router = APIRouter(prefix="/v1")
 
@@ -85,6 +87,7 @@ async def post_rotate(
 ) -> Rotated:
     """Begins a new epoch of a purpose, or a new version of the wrapping key."""
     actor = caller.acting_for(merchant)
+    await _require_known(zone, merchant)
     if asked.purpose == "wrapping":
         return Rotated(rewrapped=await key_life.rotate_wrapping(zone.keys, zone.database, merchant, actor))
     return Rotated(key_id=await key_life.rotate(zone.keys, merchant, Purpose(asked.purpose), actor))
@@ -105,10 +108,11 @@ async def post_retire(
 async def post_destroy(
     merchant: str, key: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.RETIRE_KEY)]
 ) -> KeyEnded:
-    """Destroys one retired key that nothing is sealed under. A whole merchant's keys are an operation of two persons."""
+    """Destroys one retired key that nothing is under. One with cards, and all of a merchant, are operations of two persons."""
     actor = caller.acting_for(merchant)
     await zone.database.change(lambda tx: key_life.destroy_key(tx, key, merchant, actor))
     zone.keys.forget(key)
+    zone.sweeper.note_deletion()
     return KeyEnded(key_id=key, changed=True)
 
 
@@ -116,6 +120,7 @@ async def post_destroy(
 async def post_rekeying(merchant: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.REKEY)]) -> RekeyingView:
     """Begins to seal the merchant's cards anew under its active key, or tells of the run that is under way."""
     actor = caller.acting_for(merchant)
+    await _require_known(zone, merchant)
     return _view(await zone.database.change(lambda tx: rekeying.start(tx, merchant, actor)))
 
 
@@ -130,3 +135,9 @@ async def get_rekeying(
 def _view(run: Rekeying) -> RekeyingView:
     fields = asdict(run)
     return RekeyingView(rekeying=fields.pop("id"), **fields)
+
+
+async def _require_known(zone: Zone, merchant: str) -> None:
+    """Raises ZoneRefusal(NOT_FOUND) for a merchant that the zone does not know: asking again would not help."""
+    if not await zone.database.read(lambda connection: is_known(connection, merchant)):
+        raise ZoneRefusal(ZoneError.NOT_FOUND)

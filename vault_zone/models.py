@@ -150,7 +150,8 @@ capture_session = Table(
     Column("state", String(10), nullable=False),
     Column("tries", Integer, nullable=False),
     Column("next_try_ms", BigInteger, nullable=False, server_default="0"),  # no try is looked at before
-    Column("device_sealed", LargeBinary, nullable=True),  # the browser's 3-D Secure data
+    Column("device_sealed", LargeBinary, nullable=True),  # the browser's 3-D Secure data, until the charge
+    Column("device_key_id", String(40), nullable=True),
     Column("token", String(40), nullable=True),
     Column("grant_id", String(40), nullable=True),
     Column("brand", String(20), nullable=True),

@@ -9,7 +9,6 @@ What holds:
 """
 
 import hmac
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from sqlalchemy.engine import Row
 
 from audit.event import EventType
 from audit.transaction import Transaction
-from tokenization.ids import digest, new_secret
-from tokenization.wire import CaptureState
+from tokenization.ids import digest, is_secret, new_secret
+from tokenization.wire import OPENER_PREFIX, CaptureState
 from vault_zone.capture import (
     SHOPPER,
     LinkRefusal,
@@ -31,8 +30,6 @@ from vault_zone.capture import (
     record_session,
 )
 from vault_zone.models import capture_session
-
-OPENER = re.compile(r"opn_[bcdfghjkmnpqrstv]{64}")  # 256 random bits in the alphabet of ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,6 @@ def claim_by_opener(tx: Transaction, secret: str, opener: str, mode: Mode) -> Cl
 
 
 def _began(row: "Row[Any]", opener: str) -> bool:
-    if row.opener_digest is None or OPENER.fullmatch(opener) is None:
+    if row.opener_digest is None or not is_secret(opener, OPENER_PREFIX):
         return False
     return hmac.compare_digest(digest(opener), row.opener_digest)  # (1)

@@ -9,7 +9,7 @@ What holds for an operation:
  4. An approved operation is carried out once. The executor calls ``finish`` in the transaction of its last effect: effect,
     state and event commit together, and a second run is refused there and rolls back. Killed anywhere between approval and
     that commit, the zone takes it up again. Effects that reach beyond the database are such as can be repeated without harm.
- 5. An act that this zone has no executor for cannot be asked for.
+ 5. An act that this zone has no executor for cannot be asked for; rows of acts that it does not know are left alone.
 """
 
 import asyncio
@@ -49,8 +49,7 @@ class Act(StrEnum):
     """What needs a second person."""
 
     DESTROY_KEYS = "destroy_keys"
-    RETIRE_KEY = "retire_key"
-    CHANGE_FORWARD = "change_forward"
+    DESTROY_KEY = "destroy_key"
     DELETE_CARDS = "delete_cards"
     REVOKE_GRANTS = "revoke_grants"
     REVERSE_ENTRY = "reverse_entry"
@@ -59,12 +58,14 @@ class Act(StrEnum):
 # The verb that both operators need beside asking and approving.
 VERBS: Final[Mapping[Act, Verb]] = {
     Act.DESTROY_KEYS: Verb.DESTROY_KEYS,
-    Act.RETIRE_KEY: Verb.RETIRE_KEY,
-    Act.CHANGE_FORWARD: Verb.MANAGE_FORWARD,
+    Act.DESTROY_KEY: Verb.DESTROY_KEYS,
     Act.DELETE_CARDS: Verb.DELETE_CARD,
     Act.REVOKE_GRANTS: Verb.REVOKE_GRANT,
     Act.REVERSE_ENTRY: Verb.REVERSE_ENTRY,
 }
+
+
+_KNOWN: Final = operation.c.act.in_(tuple(Act))  # (5)
 
 
 class OperationState(StrEnum):
@@ -180,13 +181,15 @@ def finish(tx: Transaction, wanted: Operation) -> None:
 
 def find(connection: Connection, operation_id: str) -> Operation | None:
     """The operation, or None."""
-    row = connection.execute(select(operation).where(operation.c.id == operation_id)).first()
+    row = connection.execute(select(operation).where(operation.c.id == operation_id, _KNOWN)).first()
     return _of(row) if row is not None else None
 
 
 def newest(connection: Connection) -> list[Operation]:
     """The newest operations first, of every merchant."""
-    statement = select(operation).order_by(operation.c.requested_ms.desc(), operation.c.id).limit(LIST_LIMIT)
+    statement = (
+        select(operation).where(_KNOWN).order_by(operation.c.requested_ms.desc(), operation.c.id).limit(LIST_LIMIT)
+    )
     return [_of(row) for row in connection.execute(statement)]
 
 
@@ -265,8 +268,9 @@ async def _current(zone: "Zone", one: Operation) -> Operation:
 
 
 def _due(connection: Connection, now_ms: int, idle_ms: int) -> tuple[list[Operation], list[Operation]]:
-    lapsed = select(operation).where(operation.c.state == OperationState.REQUESTED, operation.c.expires_ms <= now_ms)
-    waiting = select(operation).where(operation.c.state == OperationState.APPROVED, operation.c.decided_ms <= idle_ms)
+    known = select(operation).where(_KNOWN)
+    lapsed = known.where(operation.c.state == OperationState.REQUESTED, operation.c.expires_ms <= now_ms)
+    waiting = known.where(operation.c.state == OperationState.APPROVED, operation.c.decided_ms <= idle_ms)
     return [_of(row) for row in connection.execute(lapsed)], [_of(row) for row in connection.execute(waiting)]
 
 

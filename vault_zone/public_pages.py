@@ -1,6 +1,6 @@
 """What shoppers and processors reach: the card page behind a one-time link, its assets, and processors' webhooks."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,6 +16,8 @@ from vault_zone.callers import ZoneIn
 from vault_zone.capture import PAGE, LinkRefusal, LinkRefused, OpenLink, claim_link, finished_link
 from vault_zone.capture_form import FormRefused, SafeValues, parse_form_body
 from vault_zone.card_testing import defence_of
+from vault_zone.device import ClientIn
+from vault_zone.errors import IS_PAGE
 from vault_zone.hazmat.provider import KeyUnavailable
 from vault_zone.key_rows import ORIGIN
 from vault_zone.openers import claim_by_opener
@@ -53,6 +55,7 @@ _STATUS_OF = {
     LinkRefusal.ELSEWHERE: 403,
     LinkRefusal.NOT_OPENER: 403,
 }
+_ASSETS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/css": {}, "text/javascript": {}}}}
 ClaimIn = Annotated[str | None, Cookie(alias=CLAIM_COOKIE, max_length=100)]
 
 
@@ -65,7 +68,7 @@ BodyIn = Annotated[bytes, Depends(body_of)]
 AddressIn = Annotated[str, Depends(client_address)]
 
 
-@router.get("/capture/{secret}")
+@router.get("/capture/{secret}", **IS_PAGE)
 async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: ClaimIn = None) -> Response:
     """The card page. The first browser to open it claims the link; another one gets a notice."""
     try:
@@ -87,7 +90,7 @@ async def get_card_page(secret: str, zone: ZoneIn, address: AddressIn, claim: Cl
     return answer
 
 
-@router.post("/capture/{secret}/claim")
+@router.post("/capture/{secret}/claim", **IS_PAGE)
 async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
     """Takes the proof of the browser that began, from a form of the page where it did, and goes on to the card page."""
     try:
@@ -104,13 +107,13 @@ async def post_opener(secret: str, zone: ZoneIn, body: BodyIn) -> Response:
     return answer
 
 
-@router.post("/capture/{secret}")
-async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn, claim: ClaimIn = None) -> Response:
+@router.post("/capture/{secret}", **IS_PAGE)
+async def post_card(secret: str, zone: ZoneIn, body: BodyIn, client: ClientIn, claim: ClaimIn = None) -> Response:
     """Takes the card: seals it and sends the shopper back to the merchant, or shows what to mend by field."""
     try:
-        submitted = await submit_card(zone, secret, claim, body, address=address)
+        submitted = await submit_card(zone, secret, claim, body, client=client)
         if not isinstance(submitted, CardTaken):
-            return await _card_page(zone, submitted.link, secret, address, submitted)
+            return await _card_page(zone, submitted.link, secret, client.address, submitted)
     except LinkRefused as refused:
         return _refusal_page(zone, refused)
     except FormRefused:
@@ -120,7 +123,7 @@ async def post_card(secret: str, zone: ZoneIn, body: BodyIn, address: AddressIn,
     return RedirectResponse(_way_back(submitted.link), 303, _headers(zone, submitted.link.return_url))
 
 
-@router.get("/assets/{name}")
+@router.get("/assets/{name}", response_class=Response, responses=_ASSETS)
 async def get_asset(name: str) -> Response:
     """A style sheet or script of the card page, named by the hash of its content."""
     try:

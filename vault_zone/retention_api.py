@@ -14,7 +14,11 @@ router = APIRouter(prefix="/v1")
 
 
 class KeptView(Wire):
-    """One table. ``expired`` rows are past their time; ``overdue`` ones for longer than the sweep's interval explains."""
+    """One table. ``expired`` rows are past their time; ``overdue`` ones for longer than the sweep's interval explains.
+
+    ``dead`` rows are deleted, and their bytes may still be in the table's file (PostgreSQL); they were last taken out at
+    ``cleared_ms``.
+    """
 
     table: str
     rows: int
@@ -24,6 +28,8 @@ class KeptView(Wire):
     next_expiry_ms: int | None
     rule: str
     requirement: str
+    dead: int | None
+    cleared_ms: int | None
 
 
 class RetentionReport(Wire):

@@ -31,6 +31,7 @@ class Verb(StrEnum):
     SAVE_CARD = "save_card"  # and make grants on saved cards
     LIST_CARDS = "list_cards"
     DELETE_CARD = "delete_card"
+    HAND_OVER_CARD = "hand_over_card"  # a wallet's, decrypted: the one verb whose request holds a card
     READ_HEALTH = "read_health"
     READ_API = "read_api"
     UNSEAL = "unseal"
@@ -73,6 +74,8 @@ ROLES: Final[Mapping[str, Role]] = {
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
         },
     ),
+    # Who decrypts wallets' tokens holds card data and does nothing else here; commerce holds none and may not hand any over.
+    "wallet_server": Role(Kind.SERVICE, _FOR_ALL | {Verb.HAND_OVER_CARD}),
     "monitor": Role(Kind.SERVICE, frozenset({Verb.READ_HEALTH})),
     # People. Nobody who manages keys gives out access, and who reads the record changes nothing (PCI DSS 7.2.1).
     "key_manager": Role(
@@ -88,7 +91,7 @@ ROLES: Final[Mapping[str, Role]] = {
         _FOR_OPERATORS
         | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.REVERSE_ENTRY, Verb.RECONCILE, Verb.READ_BREAKS},
     ),
-    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS, Verb.MANAGE_FORWARD}),
+    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS}),
     "auditor": Role(
         Kind.OPERATOR,
         _FOR_ALL

@@ -9,6 +9,7 @@ What holds:
  4. Past its time it is gone, and what asks for it fails closed.
 """
 
+import heapq
 import json
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ class SecurityCodes:
         self._key = new_key()  # (2)
         self._held: dict[str, tuple[float, bytes]] = {}
         self._deadlines: dict[str, float] = {}  # of codes that were taken, should they be given back
+        self._ends: list[tuple[float, str]] = []  # a heap: what is past its time is found without a look at the rest
 
     def __repr__(self) -> str:
         return f"SecurityCodes({len(self._held)} held)"
@@ -51,6 +53,7 @@ class SecurityCodes:
             del self._held[next(iter(self._held))]  # the oldest; its shopper will be asked again
         sealed = seal(self._key, json.dumps(code.expose(Exposure.SEAL)).encode(), ("code", grant))
         self._held[grant] = (deadline, sealed)
+        heapq.heappush(self._ends, (deadline, grant))
 
     def take(self, grant: str) -> Cvc | Cryptogram | None:
         """The code, once (3); None when it is gone (4)."""
@@ -67,9 +70,11 @@ class SecurityCodes:
         self._deadlines.pop(grant, None)
 
     def forget_expired(self) -> None:
-        """Erases what is past its time."""
+        """Erases what is past its time. A grant whose code was given anew since has a later end of its own in the heap."""
         now_seconds = self._now_seconds()
-        for grant in [grant for grant, (deadline, _) in self._held.items() if deadline <= now_seconds]:
-            del self._held[grant]
-        for grant in [grant for grant, deadline in self._deadlines.items() if deadline <= now_seconds]:
-            del self._deadlines[grant]
+        while self._ends and self._ends[0][0] <= now_seconds:
+            _, grant = heapq.heappop(self._ends)
+            if (held := self._held.get(grant)) is not None and held[0] <= now_seconds:
+                del self._held[grant]
+            if (deadline := self._deadlines.get(grant)) is not None and deadline <= now_seconds:
+                del self._deadlines[grant]

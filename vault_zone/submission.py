@@ -32,6 +32,7 @@ from vault_zone.capture_form import (
 )
 from vault_zone.card import Card
 from vault_zone.card_testing import Submission, TryLater, begin_submission, refuse_over_limit
+from vault_zone.device import Client, Device, read_device
 from vault_zone.runtime import Zone
 from vault_zone.velocity import VelocityExceeded
 
@@ -64,14 +65,14 @@ Submitted = CardTaken | CardRefused | NotLookedAt
 
 
 async def submit_card(
-    zone: Zone, secret: str, claim: str | None, body: bytes, *, address: str, mode: Mode = PAGE
+    zone: Zone, secret: str, claim: str | None, body: bytes, *, client: Client, mode: Mode = PAGE
 ) -> Submitted:
-    """Takes the card of a form's body, or says what to mend. ``address`` is the client's (addresses.py).
+    """Takes the card of a form's body, or says what to mend.
 
     Raises LinkRefused, FormRefused (no form of ours), KeyUnavailable, KeyDestroyed, DatabaseBusy.
     """
     try:
-        return await _submit(zone, secret, claim, body, address, mode)
+        return await _submit(zone, secret, claim, body, client, mode)
     except LinkRefused as refused:
         if refused.refusal is not LinkRefusal.USED:
             raise
@@ -81,12 +82,12 @@ async def submit_card(
         return CardTaken(finished)  # (4)
 
 
-async def _submit(zone: Zone, secret: str, claim: str | None, body: bytes, address: str, mode: Mode) -> Submitted:
+async def _submit(zone: Zone, secret: str, claim: str | None, body: bytes, client: Client, mode: Mode) -> Submitted:
     now_ms = zone.clock()
     link = await zone.database.read(lambda connection: claimed_link(connection, secret, claim, now_ms, mode))  # (1)
     fields = parse_form_body(body)
     try:
-        submission = await begin_submission(zone, link, fields, address)
+        submission = await begin_submission(zone, link, fields, client.address)
         captured = parse_capture_form(fields, as_datetime(now_ms))
         if isinstance(captured, FormErrors):
             await zone.database.change(lambda tx: _refuse(tx, submission, captured))  # (3)
@@ -101,6 +102,7 @@ async def _submit(zone: Zone, secret: str, claim: str | None, body: bytes, addre
                 card=captured.card,
                 mode=mode,
                 wording=agreed_wording(fields),
+                device=read_device(fields, client),
             )
         )
     except VelocityExceeded as exceeded:
@@ -129,6 +131,7 @@ def _take(
     card: Card,
     mode: Mode,
     wording: str | None,
+    device: Device,
 ) -> tuple[OpenLink, str]:
     submission.count(tx)
     return capture_card(
@@ -140,4 +143,5 @@ def _take(
         fingerprint=submission.mark,
         mode=mode,
         wording=wording,
+        device=device,
     )

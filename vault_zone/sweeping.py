@@ -6,16 +6,18 @@ What holds:
  3. A card that an open charge may still need stays, for retention.OPEN_CHARGE_HOLD_MS at most.
  4. The work is done in bounded transactions and remembers nothing: one that dies anywhere is gone on with by the next.
  5. Each transaction that deletes records how many rows of which table.
- 6. On SQLite deleted bytes are overwritten (secure_delete), and the write-ahead log that held them is cut off.
+ 6. On SQLite deleted bytes are overwritten (secure_delete), and the write-ahead log that held them is cut off; on PostgreSQL
+    the tables are vacuumed (clearing.py).
 """
 
 from collections.abc import Callable
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import Table, delete, select, tuple_, update
 
 from audit.event import Event, EventType
 from audit.transaction import Database, Transaction
 from tokenization.clock import Clock
+from vault_zone.clearing import SEALED_TABLES, Clearing
 from vault_zone.key_rows import ORIGIN, KeyState, record_key
 from vault_zone.models import card_record, data_key
 from vault_zone.retention import RULES, Rule, retired_unused
@@ -37,26 +39,31 @@ class Sweeper:
         self._codes = codes
         self._clock = clock
         self._next_ms: dict[str, int] = {}
+        self._clearing = Clearing(database, clock)
         self._unclean = True  # a process that died may have left deleted bytes in the write-ahead log
 
     def note_deletion(self) -> None:
-        """Somebody else deleted a card: the next pass cuts off the write-ahead log that held it (6)."""
+        """Somebody else deleted a card or destroyed a key: the next passes take their bytes off the disk (6)."""
         self._unclean = True
+        self._clearing.note(*SEALED_TABLES)
 
     async def sweep(self) -> int:
         """One pass over the tables whose turn it is; returns how many rows it deleted."""
         deleted = 0
-        for name, every_seconds, batch in self._batches():
+        for name, table, every_seconds, batch in self._batches():
             now_ms = self._clock()
             if now_ms < self._next_ms.get(name, 0):
                 continue
             rows = await self._some(batch)
             deleted += rows
+            if rows:
+                self._clearing.note(table)
             if rows < BATCH_ROWS * BATCHES:  # otherwise the next pass goes on at once
                 self._next_ms[name] = now_ms + every_seconds * 1000
         self._unclean = self._unclean or deleted > 0
         if self._unclean:
             self._unclean = not await self._database.cut_log()  # (6) a reader in the way: the next pass tries again
+        await self._clearing.clear()
         return deleted
 
     async def sweep_all(self) -> int:
@@ -66,6 +73,7 @@ class Sweeper:
         while rows := await self.sweep():
             deleted += rows
             self._next_ms.clear()
+        await self._clearing.clear(at_once=True)
         return deleted
 
     async def _some(self, batch: Batch) -> int:
@@ -77,15 +85,15 @@ class Sweeper:
                 break
         return deleted
 
-    def _batches(self) -> list[tuple[str, int, Batch]]:
-        batches: list[tuple[str, int, Batch]] = []
+    def _batches(self) -> list[tuple[str, Table, int, Batch]]:
+        batches: list[tuple[str, Table, int, Batch]] = []
         for rule in RULES:
             if rule.until is None:
                 continue
             if rule.table is data_key:
-                batches.append((KEYS, rule.every_seconds, _destroy_unused))
+                batches.append((KEYS, rule.table, rule.every_seconds, _destroy_unused))
             batch = self._erase_cards(rule) if rule.table is card_record else _delete_from(rule)
-            batches.append((rule.name, rule.every_seconds, batch))
+            batches.append((rule.name, rule.table, rule.every_seconds, batch))
         return batches
 
     def _erase_cards(self, rule: Rule) -> Batch:

@@ -42,13 +42,14 @@ def store_card(
     expires_ms: int,
     actor: str,
     source: str = "page",
+    kind: str = CARD,
     shopper: str | None = None,
     fingerprint: Fingerprint | None = None,
 ) -> str:
     """Seals the card in this transaction and returns its token. Raises KeyMissing, KeyDestroyed: run by KeyRing.change().
 
-    ``source``: page, fields, wallet, acp or ucp. ``fingerprint`` is had before, from KeyRing.fingerprint(). ``shopper`` is
-    given for a card that its holder agreed to have saved.
+    ``source``: page, fields, wallet, acp or ucp. ``kind``: card or network_token. ``fingerprint`` is had before, from
+    KeyRing.fingerprint(). ``shopper`` is given for a card that its holder agreed to have saved.
     """
     row = record_row(
         keys.sealing_key(tx, merchant),
@@ -57,6 +58,7 @@ def store_card(
         created_ms=tx.now_ms,
         expires_ms=expires_ms,
         source=source,
+        kind=kind,
     )
     token: str = row["token"]
     row["shopper"] = shopper

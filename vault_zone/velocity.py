@@ -1,4 +1,4 @@
-"""How often a card, a network, a checkout and a merchant may be tried: counters in the database, keyed, in windows.
+"""How often a card, a network, an agent platform, a checkout and a merchant may be tried: counters in the database, keyed.
 
 Whoever may submit numbers without end can find one out, or find out which of a stolen list are good. What must hold:
  1. A submission is counted in the transaction that acts on it, whatever is wrong with it, before anything depends on it.
@@ -8,15 +8,17 @@ Whoever may submit numbers without end can find one out, or find out which of a 
     digits, which every guess of a recovery attack shares.
  5. No row is written by every submission of a merchant: its counter is split, and each part has its share of the maximum.
  6. A row ends with its window and is swept.
+ 7. A submission that is over one limit takes nothing of the others: who is stopped does not use up what others share with it.
 """
 
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -36,10 +38,12 @@ class Kind(StrEnum):
     MERCHANT = "merchant"
     CHECKOUT = "checkout"  # each link takes one card; a declined card leads to another link for the same checkout
     NETWORK = "network"
+    PLATFORM = "platform"  # in place of the network: every card of a platform comes from the platform's own
     BIN_LAST4 = "bin_last4"
     CARD = "card"
 
 
+_PLACES = {kind: place for place, kind in enumerate(Kind)}
 _SEEN_BEFORE_A_CARD = frozenset({Kind.MERCHANT, Kind.CHECKOUT, Kind.NETWORK})
 
 
@@ -56,6 +60,7 @@ DEFAULTS: Limits = {
     Kind.MERCHANT: Limit(60, 1_600),
     Kind.CHECKOUT: Limit(3_600, 20),
     Kind.NETWORK: Limit(3_600, 60),
+    Kind.PLATFORM: Limit(60, 800),  # half the merchant's: one platform alone closes nobody's card page
     Kind.BIN_LAST4: Limit(86_400, 30),
     Kind.CARD: Limit(3 * 86_400, 40),
 }
@@ -79,6 +84,17 @@ class Counted(NamedTuple):
     limit: Limit
 
 
+class _Row(NamedTuple):
+    """A counter, of what and for how long. In the order of its fields counters are raised, so nobody waits in a circle."""
+
+    place: int
+    kind: Kind
+    merchant: str
+    subject: str
+    window_ms: int
+    expires_ms: int
+
+
 class Tried(NamedTuple):
     """What one submission counts for at one merchant."""
 
@@ -96,21 +112,24 @@ def tried(
     limits: Limits,
     *,
     merchant: str,
-    network: str,
-    checkout: str,
+    network: str | None = None,
+    platform: str | None = None,
+    checkout: str | None = None,
     pan: Pan | None = None,
     mark: Fingerprint | None = None,
 ) -> Tried:
-    """What a submission counts for. ``key`` is the merchant's capture key, ``network`` as addresses.network_of() gives it."""
+    """What a submission counts for. ``key`` is the merchant's capture key, ``network`` as addresses.network_of() gives it.
+
+    A shopper's has a network, an agent platform's has its platform.
+    """
     values = {
         Kind.MERCHANT: str(secrets.randbelow(MERCHANT_PARTS)),  # (5)
         Kind.CHECKOUT: checkout,
         Kind.NETWORK: network,
+        Kind.PLATFORM: platform,
+        Kind.BIN_LAST4: neighbours_of(key, pan) if pan else None,
+        Kind.CARD: f"{mark.key_id}.{mark.digest}" if mark else None,
     }
-    if pan is not None:
-        values[Kind.BIN_LAST4] = neighbours_of(key, pan)
-    if mark is not None:
-        values[Kind.CARD] = f"{mark.key_id}.{mark.digest}"
     shares = {Kind.MERCHANT: MERCHANT_PARTS}
     return Tried(
         merchant,
@@ -121,6 +140,7 @@ def tried(
                 Limit(limits[kind].window_seconds, limits[kind].maximum // shares.get(kind, 1)),
             )
             for kind, value in values.items()
+            if value is not None
         ),
     )
 
@@ -128,14 +148,38 @@ def tried(
 def count(tx: Transaction, attempt: Tried) -> float:
     """Counts one submission (1); returns the pressure, this one included. Raises VelocityExceeded (2).
 
-    Who raises it on rolls back, so counters stay at their maximum.
+    Who raises it on rolls back, so counters stay at their maximum (7).
     """
-    counts = _raise_counters(tx, attempt)
-    over = [each for each in attempt.counted if counts[each.kind] > each.limit.maximum]
-    if over:
-        last = max(over, key=lambda each: _ends_ms(each, tx.now_ms))
-        raise VelocityExceeded(last.kind, last.limit.maximum, _ends_ms(last, tx.now_ms))
-    return max(counts[each.kind] / each.limit.maximum for each in attempt.counted if each.kind in _SEEN_BEFORE_A_CARD)
+    rows = _rows_of(attempt, tx.now_ms)
+    counts = _raise_counters(tx, Counter(rows))
+    if exceeded := _exceeded(attempt, rows, counts, tx.now_ms):
+        raise exceeded
+    return max(
+        counts[row] / each.limit.maximum
+        for row, each in zip(rows, attempt.counted, strict=True)
+        if each.kind in _SEEN_BEFORE_A_CARD
+    )
+
+
+def count_all(tx: Transaction, attempts: Sequence[Tried]) -> list[VelocityExceeded | None]:
+    """Counts a group in one transaction (1), in its order: for each None, or what it is over (2).
+
+    As if each came alone: what is over a limit is taken out of the counters again, in this transaction (7).
+    """
+    rows = [_rows_of(attempt, tx.now_ms) for attempt in attempts]
+    asked = Counter(row for own in rows for row in own)
+    reached = _raise_counters(tx, asked)
+    standing = {row: reached[row] - asked[row] for row in asked}
+    answers: list[VelocityExceeded | None] = []
+    for attempt, own in zip(attempts, rows, strict=True):
+        counts = {row: standing[row] + 1 for row in own}
+        exceeded = _exceeded(attempt, own, counts, tx.now_ms)
+        if exceeded is None:
+            standing |= counts
+        answers.append(exceeded)
+    for row in sorted(row for row in asked if standing[row] < reached[row]):
+        _set_counter(tx, row, standing[row])
+    return answers
 
 
 def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
@@ -156,26 +200,66 @@ def pressure(connection: Connection, attempt: Tried, now_ms: int) -> float:
     return float(max(reached.get(each.kind.value, 0) / max(each.limit.maximum, 1) for each in looked_at))
 
 
-def _raise_counters(tx: Transaction, attempt: Tried) -> dict[Kind, int]:
+def _exceeded(attempt: Tried, rows: Sequence[_Row], counts: Mapping[_Row, int], now_ms: int) -> VelocityExceeded | None:
+    over = [each for row, each in zip(rows, attempt.counted, strict=True) if counts[row] > each.limit.maximum]
+    if not over:
+        return None
+    last = max(over, key=lambda each: _ends_ms(each, now_ms))
+    return VelocityExceeded(last.kind, last.limit.maximum, _ends_ms(last, now_ms))
+
+
+def _rows_of(attempt: Tried, now_ms: int) -> list[_Row]:
+    return [
+        _Row(
+            _PLACES[each.kind],
+            each.kind,
+            attempt.merchant,
+            each.subject,
+            attempt.window_of(each.kind, now_ms),
+            _ends_ms(each, now_ms),
+        )
+        for each in attempt.counted
+    ]
+
+
+def _raise_counters(tx: Transaction, asked: Mapping[_Row, int]) -> dict[_Row, int]:
+    if not asked:
+        return {}
     insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
     statement = insert(velocity_counter).values(
         [
             {
-                "merchant": attempt.merchant,
-                "kind": each.kind.value,
-                "subject": each.subject,
-                "window_ms": attempt.window_of(each.kind, tx.now_ms),
-                "count": 1,
-                "expires_ms": _ends_ms(each, tx.now_ms),
+                "merchant": row.merchant,
+                "kind": row.kind.value,
+                "subject": row.subject,
+                "window_ms": row.window_ms,
+                "count": asked[row],
+                "expires_ms": row.expires_ms,
             }
-            for each in attempt.counted  # always in one order, so that two submissions cannot wait for each other
+            for row in sorted(asked)  # always in one order, so that two submissions cannot wait for each other
         ]
     )
+    columns = velocity_counter.c
     raised = statement.on_conflict_do_update(
         index_elements=[column.name for column in velocity_counter.primary_key.columns],
-        set_={"count": velocity_counter.c.count + 1},
-    ).returning(velocity_counter.c.kind, velocity_counter.c.count.label("reached"))
-    return {Kind(row.kind): row.reached for row in tx.execute(raised).all()}
+        set_={"count": columns.count + statement.excluded["count"]},
+    ).returning(columns.merchant, columns.kind, columns.subject, columns.window_ms, columns.count.label("reached"))
+    reached = {tuple(found[:4]): found.reached for found in tx.execute(raised).all()}
+    return {row: reached[row.merchant, row.kind.value, row.subject, row.window_ms] for row in asked}
+
+
+def _set_counter(tx: Transaction, row: _Row, value: int) -> None:
+    columns = velocity_counter.c
+    tx.connection.execute(  # not by tx.execute(): the counter is as it was, so there is nothing to record (I5)
+        update(velocity_counter)
+        .where(
+            columns.merchant == row.merchant,
+            columns.kind == row.kind.value,
+            columns.subject == row.subject,
+            columns.window_ms == row.window_ms,
+        )
+        .values(count=value)
+    )
 
 
 def _ends_ms(each: Counted, now_ms: int) -> int:

@@ -5,6 +5,7 @@ Each function is one unit of work over an open transaction. What holds for every
  2. The state moves only as states.MOVES allows, and the row is written only from the version that was read.
  3. Lines, discounts and the offer are priced from the catalogue, the policy and the signed snapshot; never from what was sent.
  4. While money may be moving nothing changes but by the payment itself.
+ 5. Who the shopper is, is said by the brand's own agent: a card may be saved for that shopper.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Row
 
-from audit.event import Event, EventType
+from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Transaction
 from commerce_api import stock
 from commerce_api.brands import ORIGIN, Brand
@@ -66,6 +67,7 @@ class Checkout:
 def create(tx: Transaction, brand: Brand, caller: Caller, given: CheckoutGiven, offer_key: bytes) -> Checkout:
     """Makes a checkout. Raises CommerceRefusal for what cannot be in one."""
     _check_currency(brand, given)
+    _check_shopper(brand, caller, given)
     document = _merged({"lines": [], "discount_codes": []}, given)
     priced = price(tx.connection, brand, document, caller.principal, offer_key, tx.now_ms, strict=True)
     identifier = new_id("chk")
@@ -96,6 +98,7 @@ def change(
     current = load(tx.connection, brand, identifier, caller, offer_key, tx.now_ms)
     _require_changeable(current, tx.now_ms)
     _check_currency(brand, given)
+    _check_shopper(brand, caller, given)
     document = _merged(current.document, given)
     priced = price(tx.connection, brand, document, current.principal, offer_key, tx.now_ms, strict=True)
     target = CheckoutState.READY if priced.is_ready else CheckoutState.DRAFT
@@ -240,6 +243,15 @@ def _require_changeable(current: Checkout, now_ms: int) -> None:
 def _check_currency(brand: Brand, given: CheckoutGiven) -> None:
     if given.currency is not None and given.currency != brand.currency:
         raise CommerceRefusal(CommerceError.CURRENCY_MISMATCH)
+
+
+def _check_shopper(brand: Brand, caller: Caller, given: CheckoutGiven) -> None:
+    if given.shopper is None:
+        return
+    if caller.principal != f"agent:{brand.id}":  # (5)
+        raise CommerceRefusal(CommerceError.UNAUTHENTICATED)
+    if looks_like_card(given.shopper):  # thirteen digits: the zone would refuse it at the last step, when somebody pays
+        raise CommerceRefusal(CommerceError.INVALID_REQUEST)
 
 
 def _merged(document: dict[str, Any], given: CheckoutGiven) -> dict[str, Any]:

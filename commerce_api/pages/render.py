@@ -62,11 +62,13 @@ def render_checkout(
     problem: CommerceError | None,
     pay_url: str,
     action_url: str | None,
+    opener: str,
 ) -> str:
     """The checkout as a whole HTML document, as it stands. All texts are untrusted. Raises UnsafeUrl.
 
     `pay_url` is the path that the pay button posts to, the page's own with `/pay` behind it; `action_url` is where the
-    shopper's bank wants them, an https address (http on a loopback host).
+    shopper's bank wants them, an https address (http on a loopback host). `opener` is a fresh secret for the browser that
+    gets this page: the pay button sends it, and the card page takes it as the proof of who began.
     """
     screen = screen_of(checkout, problem, action_url)
     page_url = page_path(pay_url)
@@ -79,6 +81,7 @@ def render_checkout(
         expires_text=moment_text(checkout.expires_at),
         facts=facts_of(checkout, order),
         needs=needs_of(checkout),
+        opener=opener,
         notice=EXPIRED if screen is Screen.EXPIRED else CANCELED,
         page_url=page_url,
         pay_url=pay_url,

@@ -6,6 +6,45 @@ from compliance_docs.model import Owner, Requirement, Status, merchant, operator
 
 REQUIREMENTS: Final = (
     Requirement(
+        number="7.2.1",
+        ours="There is a model of who may have which access: by need, by job, and no more than the job takes.",
+        control="Every right stands in one table of roles: programs, key managers, card managers, access managers, auditors, "
+        "custodians. Nobody who manages keys gives out access, who reads the record changes nothing, and acts that lose "
+        "cards take two.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests(
+            "tests/vault_zone/test_access.py", "test_nobody_has_every_verb_and_nobody_who_manages_keys_gives_access"
+        ),
+        code=("vault_zone/roles.py::ROLES", "vault_zone/operations.py::VERBS"),
+        duties=(operator("writes down which job has which role"),),
+    ),
+    Requirement(
+        number="7.2.2",
+        ours="People and programs are given access by their job and with the least rights it takes.",
+        control="An identity has one role for the merchants that are named for it; in production they have to be named.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=tests(
+            "tests/vault_zone/test_access.py", "test_an_identity_may_do_what_its_role_says_and_nothing_else"
+        ),
+        code=("vault_zone/access_file.py", "vault_zone/cli/identity.py"),
+        deferral="Which person has which job is not known to the software.",
+        duties=(operator("gives each identity the role of its job, for its own merchants alone"),),
+    ),
+    Requirement(
+        number="7.2.4",
+        ours="All accounts and their rights are reviewed every half year, those of other parties included.",
+        control="One command prints every identity with role, merchants and certificates; the zone keeps who was given what.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        shown_by=tests(
+            "tests/vault_zone/cli/test_access.py", "test_the_inventory_lists_every_certificate_with_its_end"
+        ),
+        code=("vault_zone/cli/access.py::inventory", "vault_zone/inventory.py::record_inventory"),
+        duties=(operator("reviews the list every six months, takes away what is not needed, and has it signed"),),
+    ),
+    Requirement(
         number="7.2.5",
         ours="Application and system accounts have the least rights they need, and are limited to what needs them.",
         control="A caller of the zone is the identity its certificate names: a service, an operator or a custodian. It has "
@@ -18,6 +57,14 @@ REQUIREMENTS: Final = (
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_revoked_platform_hands_over_nothing_more_even_where_its_key_is_still_remembered",
+            ),
+            *tests(
+                "tests/vault_zone/cli/test_platforms.py",
+                "test_a_removed_platform_is_unknown_from_then_on_and_cannot_be_removed_twice",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_a_revoked_platform_and_one_of_another_protocol_tokenize_nothing",
             ),
             "tests/vault_zone/test_access.py",
             *tests("tests/vault_zone/test_operations.py"),
@@ -68,6 +115,33 @@ REQUIREMENTS: Final = (
         duties=(operator("gives nobody a login to the zone's database without need"),),
     ),
     Requirement(
+        number="7.3.1",
+        ours="A system restricts access by need to know, and nothing in scope is outside it.",
+        control="Every route of the zone's internal API is one verb, asked of the caller's role before anything is read.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests(
+            "tests/vault_zone/test_access.py",
+            "test_every_route_says_which_verb_it_is",
+            "test_without_a_policy_nobody_may_do_anything",
+        ),
+        code=("vault_zone/callers.py::Asks", "vault_zone/access.py::require"),
+        duties=(operator("does the same for hosts, databases and the key service"),),
+    ),
+    Requirement(
+        number="7.3.2",
+        ours="That system enforces what was assigned by job and function.",
+        control="A call is allowed exactly when the table of roles and the list of identities say so, for that merchant.",
+        owner=Owner.ZONE,
+        status=Status.IMPLEMENTED,
+        shown_by=tests(
+            "tests/vault_zone/test_access.py",
+            "test_an_identity_may_do_what_its_role_says_and_nothing_else",
+            "test_a_call_is_allowed_exactly_when_the_tables_say_so",
+        ),
+        code=("vault_zone/access.py::require", "vault_zone/roles.py::ROLES"),
+    ),
+    Requirement(
         number="7.3.3",
         ours="Access is denied unless it was granted.",
         control="A caller that is not in the policy, asks for a verb that its role does not have, or for a merchant that "
@@ -92,6 +166,26 @@ REQUIREMENTS: Final = (
         ),
     ),
     Requirement(
+        number="8.2.1",
+        ours="Each user has an identity of its own before it gets access to anything.",
+        control="Who calls is who its certificate names, and there is no other way in; a name is issued to one kind of "
+        "identity, and the record names it in every act.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_a_certificate_is_taken_only_if_everything_about_it_is_right",
+            ),
+            *tests(
+                "tests/vault_zone/cli/test_access.py", "test_an_operator_does_not_replace_a_service_of_the_same_name"
+            ),
+        ),
+        code=("vault_zone/identity.py::peer_of", "vault_zone/cli/identity.py"),
+        deferral="That one person has one identity, and that a key file is not passed on, the software cannot see.",
+        duties=(operator("issues each person an identity of its own, and one only"),),
+    ),
+    Requirement(
         number="8.2.4",
         ours="Identities are added, changed and removed only as authorised, and each such act can be traced.",
         control="Issuing, changing and revoking an identity is a command beside the authority's key; the zone records each "
@@ -106,6 +200,28 @@ REQUIREMENTS: Final = (
         deferral="Who ran the command is not known to it: the authority may lie on a machine without a network, so approval "
         "and its author are the operator's record.",
         duties=(operator("approves identities and keeps who asked and who issued"),),
+    ),
+    Requirement(
+        number="8.2.5",
+        ours="Who leaves loses all access at once.",
+        control="One command revokes an identity with its certificates: new connections are refused within two seconds or on a "
+        "signal, and the next request on an open one is.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=(
+            *tests(
+                "tests/vault_zone/test_admission.py",
+                "test_a_revoked_identity_is_refused_in_new_handshakes_and_on_its_open_connection",
+                "test_a_permission_taken_away_bites_on_an_open_connection",
+            ),
+            *tests(
+                "tests/vault_zone/cli/test_access.py",
+                "test_a_revoked_identity_is_in_the_list_has_no_role_and_is_not_renewed",
+            ),
+        ),
+        code=("vault_zone/cli/access.py", "vault_zone/admission.py::Admission"),
+        deferral="Accounts on hosts, in databases and at the key service are not the software's.",
+        duties=(operator("revokes at once when somebody leaves, and ends the accounts outside the software"),),
     ),
     Requirement(
         number="8.4.2",
@@ -127,6 +243,10 @@ REQUIREMENTS: Final = (
         status=Status.PARTLY,
         shown_by=(
             "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/cli/test_platforms.py",
+                "test_an_added_platform_has_a_key_that_is_shown_once_and_stored_nowhere",
+            ),
             *tests(
                 "tests/vault_zone/test_admission.py",
                 "test_a_certificate_is_taken_only_if_everything_about_it_is_right",
@@ -153,6 +273,7 @@ REQUIREMENTS: Final = (
                 "test_no_option_takes_a_secret_itself",
             ),
             "tests/architecture/test_secrets.py",
+            "tests/vault_zone/hazmat/test_opening.py",
             "tests/vault_zone/test_access.py",
         ),
         code=("vault_zone/settings.py::ZoneSettings", "commerce_api/cli/init.py::make_commerce_keys"),

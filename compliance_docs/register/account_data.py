@@ -15,13 +15,32 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_sweep_goes_on_after_kill_nine_deletes_each_card_once_and_no_live_one",
+            ),
             *tests("tests/vault_zone/test_no_oracle.py", "test_a_card_past_its_time_takes_its_fingerprint_with_it"),
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
             ),
+            *tests("tests/vault_zone/delegation/test_ucp.py", "test_a_credential_becomes_a_token_that_is_charged_once"),
             "tests/vault_zone/test_security_codes.py",
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+            ),
+            *tests(
+                "tests/vault_zone/test_device.py",
+                "test_the_charge_carries_it_once_and_it_is_gone_whatever_comes_of_it",
+                "test_what_was_never_charged_goes_with_its_session",
+            ),
             "tests/vault_zone/test_retention.py",
+            "tests/vault_zone/test_clearing.py",
+            *tests(
+                "tests/vault_zone/test_operations.py",
+                "test_every_card_of_a_merchant_is_deleted_by_two_in_batches_and_later_ones_stay",
+            ),
             "tests/vault_zone/test_saved_cards.py",
             *tests(
                 "tests/vault_zone/test_public_pages.py",
@@ -34,10 +53,13 @@ REQUIREMENTS: Final = (
             "vault_zone/vault.py::saved_until",
             "vault_zone/retention.py::RULES",
             "vault_zone/sweeping.py::Sweeper",
+            "vault_zone/clearing.py::Clearing",
             "vault_zone/security_codes.py::LIFETIME_SECONDS",
         ),
         duties=(
-            operator("leaves PostgreSQL's autovacuum on, and looks at the retention report every quarter"),
+            operator(
+                "gives the zone's role its tables, leaves autovacuum on, looks at the retention report every quarter"
+            ),
             operator("covers backups and snapshots of the zone's database by the retention policy"),
             merchant("states the business reason for the retention time"),
         ),
@@ -67,7 +89,23 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_a_card_becomes_a_vault_token_that_is_charged_once_within_its_allowance",
             ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_a_credential_becomes_a_token_that_is_charged_once",
+                "test_a_network_token_keeps_its_cryptogram_in_memory_alone",
+                "test_the_same_request_again_gets_the_same_token_and_nothing_of_it_is_kept",
+            ),
             *tests("tests/vault_zone/test_security_codes.py", "test_a_code_is_given_once"),
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+                "test_each_planted_fault_is_found",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_a_network_token_is_charged_once_with_its_cryptogram_which_is_on_no_disk",
+                "test_after_authorization_decline_loss_expiry_revocation_or_a_crash_no_cryptogram_is_left",
+            ),
             *tests("tests/vault_zone/test_capture_crash.py"),
             *tests(
                 "tests/journeys/test_an_agent_buys.py",
@@ -135,6 +173,14 @@ REQUIREMENTS: Final = (
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/test_security_codes.py", "test_what_is_held_is_sealed_and_shows_nothing"),
+            *tests(
+                "tests/vault_zone/test_security_codes_machine.py",
+                "test_in_any_order_a_code_is_given_once_in_time_and_is_else_nowhere",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_after_authorization_decline_loss_expiry_revocation_or_a_crash_no_cryptogram_is_left",
+            ),
             "tests/vault_zone/test_process.py",
         ),
         code=("vault_zone/security_codes.py::SecurityCodes.hold", "vault_zone/hazmat/process.py::harden_process"),
@@ -158,7 +204,9 @@ REQUIREMENTS: Final = (
                 "test_a_wrong_file_is_refused_with_its_line_and_reason",
             ),
             *tests(
-                "tests/vault_zone/fuzz/test_corpus.py", "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds"
+                "tests/vault_zone/fuzz/test_corpus.py",
+                "test_a_parser_that_leaks_or_breaks_is_found_by_the_same_seeds",
+                "test_an_answer_that_is_told_without_its_search_is_found_by_the_same_seeds",
             ),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py",
@@ -167,6 +215,11 @@ REQUIREMENTS: Final = (
             *tests(
                 "tests/vault_zone/delegation/test_acp.py",
                 "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
+            ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_what_cannot_be_taken_is_refused_by_its_path_and_echoes_nothing",
+                "test_the_published_detokenize_is_answered_as_any_path_that_is_not_there",
             ),
             *tests(
                 "tests/commerce_api/pages/test_render.py",
@@ -210,7 +263,14 @@ REQUIREMENTS: Final = (
         control="There is no read verb: no interface of the zone gives a card number to anybody.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
-        shown_by=("tests/vault_zone/test_access.py",),
+        shown_by=(
+            "tests/vault_zone/test_access.py",
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_the_published_detokenize_is_answered_as_any_path_that_is_not_there",
+                "test_neither_program_has_a_route_that_is_named_for_giving_a_card_back",
+            ),
+        ),
         code=("vault_zone/roles.py::Verb",),
         deferral="Whoever can read the zone's memory or both its database and its key file can get at cards; keeping people "
         "from there is the operator's.",
@@ -271,6 +331,11 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/delegation/test_idempotency.py",
                 "test_nothing_of_the_request_is_kept_and_the_fingerprint_is_keyed_and_without_the_code",
             ),
+            *tests(
+                "tests/vault_zone/delegation/test_ucp.py",
+                "test_the_same_request_again_gets_the_same_token_and_nothing_of_it_is_kept",
+            ),
+            *tests("tests/vault_zone/delegation/test_platform_limits.py", "test_every_limit_answers_in_the_same_words"),
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/compliance_docs/test_flows.py", "test_no_column_is_named_for_a_code_a_track_or_a_number"),
         ),

@@ -123,6 +123,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_rekeying_goes_on_after_kill_nine_and_every_card_opens_all_the_while",
+            ),
             "tests/vault_zone/hazmat/test_provider_contract.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
@@ -140,13 +144,32 @@ REQUIREMENTS: Final = (
         ours="Keys that are weak, known to others or no longer used are retired, replaced or destroyed, and never seal again.",
         control="A key's state is read in the transaction that stores what it sealed: retired, it opens and seals nothing; "
         "destroyed, neither. One key is destroyed when nothing is under it; a merchant's keys are destroyed in the provider "
-        "first, so that its cards do not open from the database's backups either.",
+        "first, so that its cards do not open from the database's backups either, and the provider makes it none again.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_rekeying_goes_on_after_kill_nine_and_every_card_opens_all_the_while",
+            ),
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_sweep_goes_on_after_kill_nine_deletes_each_card_once_and_no_live_one",
+            ),
+            *tests(
+                "tests/journeys/test_killed_halfway.py",
+                "test_a_destruction_that_died_beside_the_providers_step_is_finished_by_the_zone",
+            ),
             *tests("tests/vault_zone/cli/test_ceremony.py", "test_new_shares_need_enough_present_ones_and_end_them"),
             "tests/vault_zone/hazmat/test_pkcs11_token.py",
             "tests/vault_zone/hazmat/test_provider_contract.py",
+            "tests/vault_zone/hazmat/test_provider_machine.py",
+            *tests(
+                "tests/vault_zone/test_operations.py",
+                "test_a_key_with_cards_is_destroyed_by_two_and_its_cards_alone_end",
+            ),
+            *tests("tests/vault_zone/test_clearing.py", "test_a_destroyed_keys_wrapped_form_leaves_the_files"),
+            "tests/vault_zone/hazmat/test_vault_transit.py",
             "tests/vault_zone/hazmat/test_local.py",
             *tests("tests/vault_zone/test_keyring.py"),
             *tests("tests/vault_zone/test_key_life.py"),
@@ -163,7 +186,7 @@ REQUIREMENTS: Final = (
         ours="Where people handle keys in clear, two have to act and neither knows the whole.",
         control="The root key is made in shares and shown to nobody whole: each custodian sees the own share alone, fewer than "
         "the threshold tell nothing, and a threshold of one is refused. A zone starts sealed and is opened by custodians with "
-        "identities of their own, one share each. Destroying a merchant's keys takes two operators.",
+        "identities of their own, one share each. Destroying a merchant's keys, or one with cards under it, takes two.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(

@@ -78,8 +78,9 @@ REQUIREMENTS: Final = (
     Requirement(
         number="1.3.2",
         ours="Only necessary traffic leaves the card environment.",
-        control="The zone connects to its database, to one processor address given at start, and to the destinations of a list "
-        "that is signed and numbered, never to an address that a caller names. It follows no redirect, heeds no proxy of the "
+        control="The zone connects to its database, to one processor address given at start, to the key service or module that "
+        "its keys directory names, if one, and to the destinations of a list that is signed and numbered, never to an address "
+        "that a caller names. It follows no redirect, heeds no proxy of the "
         "environment and, in production, forwards to no name that points inside a network. It imports no model SDK and no "
         "commerce code. Of its networks in the deployment one leads out.",
         owner=Owner.OPERATOR,
@@ -103,7 +104,7 @@ REQUIREMENTS: Final = (
             *tests(
                 "tests/compliance_docs/test_flows.py",
                 "test_every_file_that_connects_or_listens_is_named_by_a_flow",
-                "test_the_zone_connects_to_its_database_and_its_processor_alone",
+                "test_the_zone_connects_to_its_database_its_processor_and_its_key_provider_alone",
             ),
             "tests/architecture/test_boundaries.py",
             "tests/architecture/test_deploy.py",

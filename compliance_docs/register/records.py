@@ -108,12 +108,16 @@ REQUIREMENTS: Final = (
     Requirement(
         number="10.2.1.5",
         ours="Changes of identities and credentials are logged.",
-        control="Issuing and revoking an identity, each change of its role or merchants, reading the files anew and making "
-        "a data key are events.",
+        control="Issuing and revoking an identity, each change of its role or merchants, reading the files anew, adding and "
+        "removing an agent platform and making a data key are events.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
             *tests("tests/vault_zone/test_vault.py"),
+            *tests(
+                "tests/vault_zone/cli/test_platforms.py",
+                "test_an_added_platform_has_a_key_that_is_shown_once_and_stored_nowhere",
+            ),
             *tests(
                 "tests/vault_zone/test_admission.py",
                 "test_what_the_files_tell_is_recorded_once_however_often_it_is_read",

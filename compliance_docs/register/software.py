@@ -23,16 +23,38 @@ REQUIREMENTS: Final = (
         control="Statements are built by a query compiler, templates escape, input is bounded and closed, errors repeat "
         "nothing, states move by a table that the database checks again, and charges carry an idempotency key. Listeners bound "
         "connections, time and size before the code sees a request; a failure is told by kind and place. Tries of cards are "
-        "limited, slowed and made to cost.",
+        "limited, slowed and made to cost, whether a shopper or an agent platform makes them. A link to the card page works in "
+        "the browser in which pay was pressed alone.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            "tests/vault_zone/test_openapi.py",
             *tests(
                 "tests/vault_zone/forward/test_sending.py",
                 "test_whatever_the_destination_does_it_is_asked_once_and_told_apart",
             ),
+            *tests(
+                "tests/journeys/test_who_began.py",
+                "test_a_stolen_link_opens_nothing_in_another_browser_even_if_it_is_the_first_there",
+                "test_without_the_openers_digest_the_thief_would_have_the_card_page",
+            ),
+            *tests(
+                "tests/vault_zone/wallets/test_wallet_tokens.py",
+                "test_by_every_other_way_the_same_body_meets_the_guard",
+            ),
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",
+            "tests/vault_zone/delegation/test_platform_limits.py",
+            *tests(
+                "tests/vault_zone/delegation/test_signed_requests.py",
+                "test_a_signed_request_of_acp_is_taken_and_with_any_value_changed_refused",
+                "test_a_signed_request_of_ucp_is_taken_and_with_any_covered_part_changed_refused",
+                "test_what_was_not_signed_like_this_is_refused",
+            ),
+            *tests(
+                "tests/vault_zone/hazmat/test_signature.py",
+                "test_a_change_of_one_bit_in_message_or_signature_is_refused",
+            ),
             *tests(
                 "tests/vault_zone/test_puzzle.py",
                 "test_an_answer_is_good_for_its_own_link_try_and_merchant_alone",
@@ -73,6 +95,9 @@ REQUIREMENTS: Final = (
             "vault_zone/last_words.py::quieten",
             "vault_zone/card_testing.py::begin_submission",
             "vault_zone/velocity.py::count",
+            "vault_zone/velocity.py::count_all",
+            "vault_zone/delegation/platform_limits.py::PlatformLimits",
+            "vault_zone/delegation/message_signature.py::require_signed",
         ),
     ),
     Requirement(
@@ -115,9 +140,19 @@ REQUIREMENTS: Final = (
         duties=(operator("updates components, hosts and images in time"),),
     ),
     Requirement(
+        number="6.4.1",
+        ours="Public web applications are reviewed, or have a means in front; since the end of March 2025 it is 6.4.2 instead.",
+        control="6.4.2 stands in its place.",
+        owner=Owner.OPERATOR,
+        status=Status.CUSTOMER,
+        code=("vault_zone/app.py::public_app",),
+        duties=(operator("answers 6.4.2; a review of the public pages beside it does no harm"),),
+    ),
+    Requirement(
         number="6.4.2",
         ours="Public web applications have an automatic means in front that detects and stops attacks.",
-        control="Pages are small, take one form and carry strict headers; bodies are bounded in size and time.",
+        control="Pages are small, take one form and carry strict headers; bodies are bounded in size and time, and card "
+        "testing is slowed and stopped by limits and puzzles. That is no firewall.",
         owner=Owner.OPERATOR,
         status=Status.CUSTOMER,
         shown_by=tests("tests/vault_zone/test_capture_form.py", "test_a_body_that_no_browser_sends_is_refused"),
@@ -167,6 +202,23 @@ REQUIREMENTS: Final = (
             "commerce_api/pages/headers.py::page_headers",
         ),
         duties=(merchant("answers for scripts on pages of its own, such as the chat that shows the link"),),
+    ),
+    Requirement(
+        number="6.5.1",
+        ours="A change in production is described, judged for its risk, approved, tested, and can be taken back.",
+        control="Where cards may be forwarded to is a list that is signed outside the zone and numbered: unsigned, altered or "
+        "older ones are not used, and the record says which was accepted. The database's schema changes by numbered steps.",
+        owner=Owner.OPERATOR,
+        status=Status.PARTLY,
+        shown_by=tests(
+            "tests/vault_zone/forward/test_allowlist.py",
+            "test_a_list_that_is_not_the_signed_one_forwards_nothing",
+            "test_an_older_list_and_another_of_the_same_number_are_refused",
+        ),
+        code=("vault_zone/forward/allowlist.py::accept", "vault_zone/migrations/__init__.py"),
+        deferral="Other settings are files and options of the operator's, which no second person signs; the software sees "
+        "their effect and not their approval.",
+        duties=(operator("keeps description, approval, test and way back of every change"),),
     ),
     Requirement(
         number="6.5.3",

@@ -71,7 +71,8 @@ def pay_over_http(link: str, card: Card, tell: Tell) -> None:
     with httpx.Client(timeout=30, trust_env=False) as client:
         review = client.get(link)
         tell("opens the link (over HTTP: no browser is installed here)")
-        card_page = client.post(_form_action(review), follow_redirects=True)
+        button = _first_form(review).button
+        card_page = client.post(_form_action(review), data=button, follow_redirects=True)
         tell(f"is on the card page, {card_page.url.netloc.decode()}")
         fields = {
             "number": card.number,
@@ -88,16 +89,29 @@ def pay_over_http(link: str, card: Card, tell: Tell) -> None:
 
 
 class _FirstForm(HTMLParser):
+    """A page's first form: where it is sent, and what its button sends with it."""
+
     action: str | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.button: dict[str, str] = {}
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
         if tag == "form" and self.action is None:
-            self.action = dict(attrs).get("action") or ""
+            self.action = given.get("action") or ""
+        elif tag == "button" and not self.button and (name := given.get("name")):
+            self.button = {name: given.get("value") or ""}
 
 
-def _form_action(page: httpx.Response) -> str:
+def _first_form(page: httpx.Response) -> _FirstForm:
     form = _FirstForm()
     form.feed(page.text)
     if form.action is None:
         raise ShopperStuck(f"no form at {urlsplit(str(page.url)).path[:40]}: HTTP {page.status_code}")
-    return urljoin(str(page.url), form.action)
+    return form
+
+
+def _form_action(page: httpx.Response) -> str:
+    return urljoin(str(page.url), _first_form(page).action or "")

@@ -22,6 +22,8 @@ MAY_IMPORT_THE_ZONE = (
     "benchmarks/ledger.py",  # measures the zone's own parts
     "benchmarks/no_oracle.py",  # as above
     "benchmarks/lost_replies.py",  # as above
+    "benchmarks/tokenise.py",  # as above
+    "benchmarks/zone_server.py",  # as above
     "tests/compliance_docs/",  # compares what the documents claim with the zone's own tables
     "tests/journeys/",  # runs zone and commerce in one process
     "tests/simulation/",  # likewise, with a clock and a network of its own

@@ -234,3 +234,23 @@ async def test_a_discount_code_holds_and_a_wrong_one_is_left_out_with_a_word(tmp
         view = await created(world, given)
         assert view.totals.discount.amount_minor == 395
         assert ("discount_code_invalid", "$.discount_codes[1]") in [(m.code, m.path) for m in view.messages]
+
+
+@pytest.mark.anyio
+async def test_who_the_shopper_is_is_said_by_the_brands_own_agent_and_by_nobody_else(tmp_path: Path) -> None:
+    """Or anybody could have a card saved for, and later charged to, somebody else."""
+    async with commerce_world(tmp_path) as world:
+        agent = Caller(f"agent:{BRAND}", "agents_api")
+        named = CheckoutGiven(lines=[LineGiven(variant_id=MUG)], shopper="shp_robin")
+        assert await kind_of(created(world, named)) is CommerceError.UNAUTHENTICATED
+        assert (
+            await kind_of(created(world, named, Caller("agent:other", "agents_api"))) is CommerceError.UNAUTHENTICATED
+        )
+        numbered = named.model_copy(update={"shopper": "1234567890123"})
+        assert await kind_of(created(world, numbered, agent)) is CommerceError.INVALID_REQUEST
+        unnamed = await created(world, CheckoutGiven(lines=[LineGiven(variant_id=MUG)]))
+        taken_over = world.desk.update_checkout(
+            BRAND, CALLER, unnamed.checkout_id, CheckoutGiven(shopper="shp_x"), None
+        )
+        assert await kind_of(taken_over) is CommerceError.UNAUTHENTICATED
+        assert (await created(world, named, agent)).status == "incomplete"

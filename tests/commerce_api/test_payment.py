@@ -18,6 +18,7 @@ from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, Checko
 from commerce_api.sweeps import sweep
 from commerce_api.vault_client import VaultRefused
 from tests.commerce_api.world import BRAND, World, commerce_world
+from tokenization.ids import digest, new_secret
 from tokenization.wire import CaptureSession, ChargeState, OpenCaptureSession
 
 pytestmark = pytest.mark.anyio
@@ -382,3 +383,23 @@ async def test_an_expired_checkout_cannot_be_paid_and_frees_its_stock(tmp_path: 
         assert await stock_of(world) == (MUGS_IN_STOCK, 0)
         rows = await world.commerce.database.read(lambda c: c.execute(select(checkout.c.state)).scalars().all())
         assert list(rows) == ["expired"]
+
+
+async def test_the_zone_is_told_the_openers_digest_and_the_shopper_that_the_brands_agent_named(tmp_path: Path) -> None:
+    async with commerce_world(tmp_path) as world:
+        agent, opener = Caller(f"agent:{BRAND}", "agents_api"), new_secret("opn")
+        given = CheckoutGiven.model_validate(basket().model_dump(exclude_unset=True) | {"shopper": "shp_robin"})
+        made = await world.desk.create_checkout(BRAND, agent, given, None)
+        await world.desk.update_checkout(BRAND, agent, made.checkout_id, CheckoutGiven(buyer=given.buyer), None)
+        await world.desk.complete_checkout(BRAND, agent, made.checkout_id)
+        await world.commerce.payments.capture_link(BRAND, made.checkout_id, opener)
+        (asked,) = world.vault.opened.values()
+        assert (asked.opener_digest, asked.shopper) == (digest(opener), "shp_robin")
+        assert opener not in asked.model_dump_json()
+
+
+async def test_without_a_browser_or_a_shopper_the_zone_is_told_of_neither(tmp_path: Path) -> None:
+    async with commerce_world(tmp_path) as world:
+        await world.commerce.payments.capture_link(BRAND, await handed_off(world))
+        (asked,) = world.vault.opened.values()
+        assert (asked.opener_digest, asked.shopper) == (None, None)

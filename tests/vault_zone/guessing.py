@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event
 
 from audit.transaction import Transaction
 from tests.vault_zone.callers import as_peer, zone_of
-from tests.vault_zone.delegation.platform_world import Agent, a_request, an_agent
+from tests.vault_zone.delegation.platform_world import Agent, a_credential, a_request, an_agent
 from tests.vault_zone.puzzles import unanswered
 from tests.vault_zone.test_fields_pages import SHOP
 from tests.vault_zone.test_openers import OPENER
@@ -32,6 +32,7 @@ from vault_zone.capture import FIELDS, claim_link, open_session
 from vault_zone.card import passes_luhn
 from vault_zone.merchants import change_frame_origins
 from vault_zone.openers import claim_by_opener
+from vault_zone.platforms import Protocol
 from vault_zone.public_pages import CLAIM_COOKIE
 from vault_zone.runtime import Zone
 from vault_zone.velocity import DEFAULTS, Kind, Limit, Limits
@@ -80,7 +81,9 @@ class Attacker:
         """An attacker before this zone."""
         await world.database.change(lambda tx: change_frame_origins(tx, MERCHANT, add=[SHOP], actor="operator:ada"))
         zone = replace(zone_of(world), limits=VelocityPolicy({MERCHANT: limits}))
-        return cls(world, zone, await an_agent(world))
+        agent = await an_agent(world, protocols=(Protocol.ACP, Protocol.UCP))
+        await agent.client.aclose()
+        return cls(world, zone, Agent(_public(zone, "203.0.113.7"), agent.platform, agent.bearer))
 
     def next_place(self) -> tuple[str, str]:
         """A checkout and an address that were never used."""
@@ -90,8 +93,7 @@ class Attacker:
 
     def shopper(self, address: str) -> httpx.AsyncClient:
         """A browser at an address."""
-        transport = httpx.ASGITransport(app=cast(Any, public_app(self.zone)), client=(address, 50_000))
-        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8701")
+        return _public(self.zone, address)
 
     def commerce(self) -> httpx.AsyncClient:
         """Commerce itself, should it be the attacker."""
@@ -104,6 +106,11 @@ class Attacker:
         for start in range(0, len(guesses), AT_ONCE):
             answers += await asyncio.gather(*(channel(self, number) for number in guesses[start : start + AT_ONCE]))
         return answers
+
+
+def _public(zone: Zone, address: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=cast(Any, public_app(zone)), client=(address, 50_000))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8701")
 
 
 async def by_page(attacker: Attacker, number: str) -> list[httpx.Response]:
@@ -197,8 +204,35 @@ async def by_platform_alone(attacker: Attacker, number: str) -> list[httpx.Respo
     return _without_place([await attacker.agent.delegate(body, key=f"key_{checkout}")], checkout)
 
 
-LEAN: Mapping[str, Channel] = {"page": by_page_alone, "platform": by_platform_alone}
-CHANNELS: Mapping[str, Channel] = {"page": by_page, "fields": by_fields, "platform": by_platform}
+async def by_tokenizer(attacker: Attacker, number: str) -> list[httpx.Response]:
+    """A card through UCP's tokenizer, and its charge."""
+    checkout, _ = attacker.next_place()
+    body = a_credential(credential={"number": number}, binding={"checkout_id": checkout})
+    done = await attacker.agent.tokenize(body, key=f"key_{checkout}")
+    again = await attacker.agent.tokenize(body, key=f"key_{checkout}")
+    async with attacker.commerce() as commerce:
+        charged = await _charge(commerce, done.json().get("token"), checkout)
+    return _without_place([done, again, *charged], checkout)
+
+
+async def by_tokenizer_alone(attacker: Attacker, number: str) -> list[httpx.Response]:
+    """A card through UCP's tokenizer: its answer."""
+    checkout, _ = attacker.next_place()
+    body = a_credential(credential={"number": number}, binding={"checkout_id": checkout})
+    return _without_place([await attacker.agent.tokenize(body)], checkout)
+
+
+LEAN: Mapping[str, Channel] = {
+    "page": by_page_alone,
+    "platform": by_platform_alone,
+    "tokenizer": by_tokenizer_alone,
+}
+CHANNELS: Mapping[str, Channel] = {
+    "page": by_page,
+    "fields": by_fields,
+    "platform": by_platform,
+    "tokenizer": by_tokenizer,
+}
 
 
 # What the zone does for a guess, whatever it answers: the basis of what a clock could see.

@@ -126,7 +126,7 @@ async def events(world: World, kind: str) -> list[dict[str, Any]]:
     return [entry for entry in map(json.loads, rows) if entry["type"] == kind]
 
 
-@requirement("4.2.1", "8.6.1")
+@requirement("4.2.1", "8.6.1", "8.2.1")
 async def test_a_certificate_is_taken_only_if_everything_about_it_is_right(data: Path, world: World) -> None:
     issue_to(data, "commerce")
     issue_to(data, "operator:auditor")
@@ -162,7 +162,7 @@ async def test_nothing_older_than_tls_1_3_is_spoken(data: Path, world: World) ->
         assert await health(data, url, mine, maximum=ssl.TLSVersion.TLSv1_3) == 200
 
 
-@requirement("8.6.3")
+@requirement("8.6.3", "8.2.5")
 async def test_a_revoked_identity_is_refused_in_new_handshakes_and_on_its_open_connection(
     data: Path, world: World
 ) -> None:
@@ -204,7 +204,7 @@ async def test_the_list_alone_keeps_a_certificate_out_of_the_handshake(data: Pat
         assert await health(data, url, data / "commerce" / "commerce") == REFUSED
 
 
-@requirement("7.2.5", "10.2.1.5")
+@requirement("7.2.5", "10.2.1.5", "8.2.5")
 async def test_a_permission_taken_away_bites_on_an_open_connection(data: Path, world: World) -> None:
     issue_to(data, "commerce")
     there = f"/v1/merchants/{MERCHANT}/charges/pay_x"

@@ -37,14 +37,19 @@ from vault_zone.velocity import DEFAULTS, Kind
 
 pytestmark = pytest.mark.anyio
 
-PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM = (
+PLAYED_BY_PAGE, PLAYED_BY_FIELDS, PLAYED_BY_PLATFORM, PLAYED_BY_TOKENIZER = (
     "the attack is played through it: page",
     "the attack is played through it: fields",
     "the attack is played through it: platform",
+    "the attack is played through it: tokenizer",
 )
 NO_CARD = "takes no card, and answers nothing about one"
 OWN_CARD = "the attack reads it: it names the card of its own session or payment alone"
 HELD_CARD = "names brand and last four of a token that the caller holds already; each capture has a token of its own"
+OF_THE_FORM_ALONE = (
+    "answers by the form of the card that is handed over: no fingerprint of it is made or looked for (wallets); its "
+    "caller's role can do nothing else"
+)
 REPEATS_NOTHING = (
     "takes a grant, not a card; what is told of an answer never depends on what the caller wrote (forward)"
 )
@@ -60,12 +65,14 @@ VERDICTS = {
     ("POST", "/webhooks/{processor}"): NO_CARD,
     ("GET", "/health"): NO_CARD,
     ("POST", "/agentic_commerce/delegate_payment"): PLAYED_BY_PLATFORM,
+    ("POST", "/ucp/tokenize"): PLAYED_BY_TOKENIZER,
     ("POST", "/v1/capture-sessions"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/capture-sessions/{session}"): OWN_CARD,
     ("POST", "/v1/charges"): OWN_CARD,
     ("GET", "/v1/merchants/{merchant}/charges/{payment}"): OWN_CARD,
     ("POST", "/v1/forwards"): REPEATS_NOTHING,
     ("GET", "/v1/merchants/{merchant}/forwards/{idempotency_key}"): REPEATS_NOTHING,
+    ("POST", "/v1/merchants/{merchant}/wallet-tokens"): OF_THE_FORM_ALONE,
     ("GET", "/v1/health"): NO_CARD,
     ("POST", "/v1/merchants/{merchant}/grants"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/grants"): HELD_CARD,
@@ -162,11 +169,12 @@ def inner(app: object) -> FastAPI:
 
 
 @requirement("3.5.1.1", "6.2.4")
-async def test_the_limits_stop_the_attack_far_below_a_thousand(world: World) -> None:
+@pytest.mark.parametrize(("way", "taken"), [("page", 303), ("platform", 201), ("tokenizer", 200)])
+async def test_the_limits_stop_the_attack_far_below_a_thousand(world: World, way: str, taken: int) -> None:
     attacker = await Attacker.at(world)
-    answers = await attacker.play(LEAN["page"], GUESSES if world.database.is_sqlite else GUESSES[:100])
+    answers = await attacker.play(LEAN[way], GUESSES if world.database.is_sqlite else GUESSES[:100])
     statuses = Counter(done.status_code for [done] in answers)
-    assert statuses == {303: DEFAULTS[Kind.BIN_LAST4].maximum, 429: len(answers) - DEFAULTS[Kind.BIN_LAST4].maximum}
+    assert statuses == {taken: DEFAULTS[Kind.BIN_LAST4].maximum, 429: len(answers) - DEFAULTS[Kind.BIN_LAST4].maximum}
     refused = {Told().of([done]) for [done] in answers if done.status_code == 429}
     assert len(refused) == 1, "the right guess is refused in the words of the others"
 

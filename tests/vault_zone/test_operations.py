@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,12 +16,12 @@ from audit.transaction import Transaction
 from tests.requirement import requirement
 from tests.vault_zone.callers import ask, policy_of, zone_of
 from tests.vault_zone.world import MERCHANT, Crash, World, zone_world
-from vault_zone import operations
+from vault_zone import executors, key_life, operations
 from vault_zone.admission import Admitted
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.executors import EXECUTORS
 from vault_zone.hazmat.provider import KeyUnavailable
-from vault_zone.models import access_identity, card_grant, data_key, operation
+from vault_zone.models import access_identity, card_grant, card_record, data_key, operation
 from vault_zone.operations import (
     CARRY_OUT_SECONDS,
     DECIDE_SECONDS,
@@ -383,13 +384,124 @@ async def test_every_executor_is_for_a_known_act_and_finishes_what_it_is_given(w
     key = await world.database.read(_sealing_key)
     for act, (first, second) in {
         Act.REVOKE_GRANTS: ("dora", "eli"),
-        Act.RETIRE_KEY: ("ana", "ben"),
+        Act.DESTROY_KEY: ("ana", "ben"),
+        Act.DELETE_CARDS: ("dora", "eli"),
         Act.DESTROY_KEYS: ("ana", "ben"),
     }.items():
-        body = {"act": act, "merchant": MERCHANT, "subject": key if act is Act.RETIRE_KEY else None}
+        if act is Act.DESTROY_KEY:
+            assert (await ask(zone, "operator:ana", "POST", f"/v1/merchants/{MERCHANT}/keys/{key}/retire")).is_success
+        body = {"act": act, "merchant": MERCHANT, "subject": key if act is Act.DESTROY_KEY else None}
         assert await decided(zone, second, await requested(zone, first, body)) == (200, "executed")
 
 
-def _sealing_key(connection: Any) -> str:
-    found: str = connection.execute(select(data_key.c.id).where(data_key.c.purpose == "sealing")).scalars().first()
+@requirement("3.7.5", "3.7.6")
+async def test_a_key_with_cards_is_destroyed_by_two_and_its_cards_alone_end(world: World) -> None:
+    zone = zone_of(world, policy=POLICY)
+    old, theirs = await world.captured_grant(), await world.captured_grant(merchant=OTHER)
+    key = await world.database.read(lambda c: _sealing_key(c, MERCHANT))
+    body = {"act": "destroy_key", "merchant": MERCHANT, "subject": key}
+    path = f"/v1/merchants/{MERCHANT}/keys/{key}"
+    assert await decided(zone, "ben", await requested(zone, "ana", body)) == (200, "failed")  # it is active
+    assert (await ask(zone, "operator:ana", "POST", f"{path}/retire")).json()["changed"] is True  # one person
+    alone = await ask(zone, "operator:ana", "POST", f"{path}/destroy")
+    assert (alone.status_code, alone.json()["error"]["code"]) == (409, "key_in_use")
+    new = await world.captured_grant()
+    assert await decided(zone, "ana", await requested(zone, "ana", body)) == (409, "second_person_needed")
+    for subject in ("key_of_nobody", await world.database.read(lambda c: _sealing_key(c, OTHER))):
+        wanted = await requested(zone, "ana", {**body, "subject": subject})
+        assert await decided(zone, "ben", wanted) == (200, "failed")
+    assert await usable(world) == {old: True, new: True, theirs: True}
+    assert await decided(zone, "ben", await requested(zone, "ana", body)) == (200, "executed")
+    assert await usable(world) == {old: False, new: True, theirs: True}
+    left = await world.database.read(lambda c: c.execute(select(data_key).where(data_key.c.id == key)).one())
+    assert (left.state, left.wrapped) == ("destroyed", b"")
+
+
+async def test_a_planted_route_that_lets_one_person_destroy_a_key_with_cards_would_be_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = zone_of(world, policy=POLICY)
+    grant = await world.captured_grant()
+    path = f"/v1/merchants/{MERCHANT}/keys/{await world.database.read(_sealing_key)}"
+    assert (await ask(zone, "operator:ana", "POST", f"{path}/retire")).is_success
+    assert (await ask(zone, "operator:ana", "POST", f"{path}/destroy")).status_code == 409
+    assert await usable(world) == {grant: True}
+    monkeypatch.setattr(key_life, "destroy_key", partial(key_life.destroy_key, with_cards=True))
+    assert (await ask(zone, "operator:ana", "POST", f"{path}/destroy")).status_code == 200
+    assert await usable(world) == {grant: False}
+
+
+async def usable(world: World) -> dict[str, bool]:
+    """Each grant, and whether it and its card still serve."""
+    found = select(card_grant.c.id, card_grant.c.revoked_ms, card_record.c.expires_ms).join(
+        card_record, card_record.c.token == card_grant.c.token
+    )
+    rows = await world.database.read(lambda c: c.execute(found).all())
+    return {row.id: row.revoked_ms is None and row.expires_ms > world.clock() for row in rows}
+
+
+@requirement("3.2.1", "7.2.5")
+async def test_every_card_of_a_merchant_is_deleted_by_two_in_batches_and_later_ones_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "BATCH_CARDS", 2)
+    zone = zone_of(world, policy=POLICY)
+    old, theirs = [await world.captured_grant() for _ in range(5)], await world.captured_grant(merchant=OTHER)
+    assert await held_cards(world) == {MERCHANT: 5, OTHER: 1}
+    wanted = await requested(zone, "dora", {"act": "delete_cards", "merchant": MERCHANT})
+    assert await decided(zone, "dora", wanted) == (409, "second_person_needed")
+    inner, batches = zone.database.change, list[int]()
+
+    async def dies_after_the_first_batch(work: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 3:  # the approval, a batch, then it dies
+            raise ConnectionError
+        return await inner(work)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zone.database, "change", dies_after_the_first_batch)
+        assert await decided(zone, "eli", wanted) == (200, "approved")
+    assert await held_cards(world) == {MERCHANT: 3, OTHER: 1}
+    world.clock.advance(1)
+    new = await world.captured_grant()
+    assert await sweep(zone, idle_seconds=0) == 1
+    assert await state_of(world, wanted) == "executed"
+    assert await held_cards(world) == {MERCHANT: 1, OTHER: 1}
+    assert await usable(world) == {new: True, theirs: True}
+    assert [zone.codes.take(grant) for grant in old] == [None] * 5
+    recorded = await world.database.read(lambda c: list(c.execute(select(audit_event.c.type)).scalars()))
+    assert recorded.count(EventType.TOKEN_ERASED) == 5
+
+
+async def held_cards(world: World) -> dict[str, int]:
+    """Cards on disk by merchant."""
+    found = select(card_record.c.merchant, func.count()).group_by(card_record.c.merchant)
+    return {row.merchant: row[1] for row in await world.database.read(lambda c: c.execute(found).all())}
+
+
+@pytest.mark.parametrize("act", ["revoke_grants", "delete_cards"])
+async def test_an_act_of_every_merchant_reaches_every_merchant(world: World, act: str) -> None:
+    zone = zone_of(world, policy=policy_of(dora="card_manager:*", eli="card_manager:*"))
+    await world.captured_grant()
+    await world.captured_grant(merchant=OTHER)
+    assert await decided(zone, "eli", await requested(zone, "dora", {"act": act})) == (200, "executed")
+    assert [grant for grant, serves in (await usable(world)).items() if serves] == []
+
+
+async def test_a_row_of_an_act_that_this_version_does_not_know_is_left_alone(zone: Zone, world: World) -> None:
+    wanted = await requested(zone)
+
+    def unknown(tx: Transaction) -> None:
+        tx.execute(operation.update().where(operation.c.id == wanted).values(act="retire_key"))
+
+    await world.database.maintain(unknown)
+    assert await decided(zone, "ben", wanted) == (404, "not_found")
+    assert (await ask(zone, "operator:ben", "GET", "/v1/operations")).json() == {"operations": []}
+    world.clock.advance(DECIDE_SECONDS)
+    assert await sweep(zone) == 0
+
+
+def _sealing_key(connection: Any, merchant: str = MERCHANT) -> str:
+    of_merchant = select(data_key.c.id).where(data_key.c.purpose == "sealing", data_key.c.merchant == merchant)
+    found: str = connection.execute(of_merchant).scalars().first()
     return found

@@ -41,6 +41,17 @@ def test_codes_past_their_time_are_erased_without_being_asked_for() -> None:
     assert repr(codes) == "SecurityCodes(4 held)"
 
 
+def test_a_code_that_was_held_anew_lives_by_its_new_end() -> None:
+    clock = TestClock()
+    codes = SecurityCodes(clock.seconds)
+    codes.hold("grt_a", Cvc.parse("737", None))
+    clock.advance(LIFETIME_SECONDS / 2)
+    codes.hold("grt_a", Cvc.parse("7373", None))
+    clock.advance(LIFETIME_SECONDS / 2)
+    codes.forget_expired()
+    assert exposed(codes.take("grt_a")) == "7373"
+
+
 @requirement("3.2.1")
 def test_a_code_that_is_given_back_keeps_the_time_it_had() -> None:
     """Or else asking again and again would keep it alive for ever."""

@@ -107,7 +107,7 @@ async def test_shoppers_meet_a_page_and_programs_a_code(sealed: Sealed) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8701") as outside:
         page = await outside.get("/capture/lnk_x")
         assert (page.status_code, page.headers["content-type"].split(";")[0]) == (503, "text/html")
-        for path in ("/webhooks/fake", "/agentic_commerce/delegate_payment"):
+        for path in ("/webhooks/fake", "/agentic_commerce/delegate_payment", "/ucp/tokenize"):
             answer = await outside.post(path, content=b"{}")
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "zone_sealed")
         assert ((await outside.get("/health")).status_code, (await outside.get("/health")).json()) == (

@@ -38,7 +38,7 @@ def attempt(limits: Limits = LIMITS, **other: str) -> Tried:
     key = other.pop("key", "zone").encode()
     pan = Pan.parse(other.pop("number", VISA))
     mark = Fingerprint("key_x", other.pop("mark", "b" * 64))
-    place = {"merchant": MERCHANT, "network": "192.0.2.1", "checkout": "chk_a", **other}
+    place = {"merchant": MERCHANT, "network": "192.0.2.1", "platform": "plt_a", "checkout": "chk_a", **other}
     return tried(key, limits, pan=pan, mark=mark, **place)
 
 
@@ -77,6 +77,7 @@ async def test_each_limit_lets_its_maximum_through_and_no_more_until_its_window_
     [
         (Kind.CHECKOUT, {"checkout": "chk_b"}),
         (Kind.NETWORK, {"network": "192.0.2.2"}),
+        (Kind.PLATFORM, {"platform": "plt_b"}),
         (Kind.BIN_LAST4, {"number": AMEX}),
         (Kind.CARD, {"mark": "c" * 64}),
         *((kind, {"merchant": "another"}) for kind in Kind if kind is not Kind.MERCHANT),

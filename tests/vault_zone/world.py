@@ -13,6 +13,7 @@ from tokenization.wire import ChargeRequest, OpenCaptureSession
 from vault_zone.capture import capture_card, claim_link, open_session
 from vault_zone.card import Card, CardholderName, Cvc, Expiry, Pan, PostalCode
 from vault_zone.charge import ChargeEngine
+from vault_zone.device import Device
 from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
 from vault_zone.models import metadata
@@ -80,6 +81,7 @@ class FakeProcessor:
     record: dict[str, ProcessorAnswer] = field(default_factory=dict)
     seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
     cryptograms: list[tuple[str, str | None]] = field(default_factory=list)
+    devices: list[Device | None] = field(default_factory=list)
     calls: int = 0
 
     async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
@@ -94,6 +96,7 @@ class FakeProcessor:
         number = request.card.pan.expose(Exposure.PROCESSOR)
         code = request.cvc.expose(Exposure.PROCESSOR) if request.cvc else None
         self.seen.append((request.reference, request.amount.amount_minor, number, code))
+        self.devices.append(request.device)
         if request.cryptogram:
             self.cryptograms.append(request.cryptogram.expose(Exposure.PROCESSOR))
         self.record.setdefault(request.reference, self._answer(request.reference))

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from audit.transaction import Database, Transaction
 from tokenization.clock import as_text, now_milliseconds
 from tokenization.money import Money, MoneyInvalid
 from vault_zone.cli.refused import CommandRefused
+from vault_zone.delegation.ucp_handler import HandlerNameInvalid, handler_declaration
 from vault_zone.hazmat.signature import SignatureKeyRefused, algorithm_of
 from vault_zone.migrations import upgrade
 from vault_zone.platforms import (
@@ -25,6 +27,7 @@ from vault_zone.platforms import (
     live_platforms,
     remove_platform,
 )
+from vault_zone.settings import DEVELOPMENT, PRODUCTION
 
 T = TypeVar("T")
 
@@ -47,6 +50,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     removing = acts.add_parser("remove", help="take the permission back, at once")
     removing.add_argument("platform", help="its id, as `list` shows it")
     removing.set_defaults(run=_remove)
+    handler = acts.add_parser("handler", help="print what a business publishes in its UCP profile, as JSON")
+    handler.add_argument("--name", required=True, help="the handler's name, as in com.example.cards")
+    handler.add_argument("--merchant", required=True, help="whose profile it is for")
+    handler.add_argument("--public-url", required=True, metavar="URL", help="where platforms reach the zone")
+    handler.add_argument("--spec", metavar="URL", help="where the handler's specification is published")
+    handler.add_argument("--schema", metavar="URL", help="where the JSON Schema of its configuration is published")
+    handler.set_defaults(run=_handler)
     for one in (adding, listing, removing):
         one.add_argument("--data", type=Path, required=True, metavar="DIR", help="the zone's data directory")
         one.add_argument("--database-url", help="postgresql://… (default: SQLite in the data directory)")
@@ -94,6 +104,26 @@ def _remove(arguments: argparse.Namespace) -> int:
             "there is no such platform, or it was removed before: see `vault-zone platforms list`"
         ) from None
     sys.stdout.write(f"{arguments.platform} may hand over nothing more\n")
+    return 0
+
+
+def _handler(arguments: argparse.Namespace) -> int:
+    urls = [arguments.public_url, *filter(None, (arguments.spec, arguments.schema))]
+    is_production = os.environ.get("CORDON_ENVIRONMENT", DEVELOPMENT) == PRODUCTION
+    if any(not url.startswith("https://") for url in urls) and is_production:
+        raise CommandRefused("in production every address in a profile starts with https://")
+    try:
+        declared = handler_declaration(
+            arguments.name,
+            arguments.merchant,
+            public_url=arguments.public_url,
+            is_production=is_production,
+            spec_url=arguments.spec,
+            schema_url=arguments.schema,
+        )
+    except HandlerNameInvalid:
+        raise CommandRefused("--name is a domain of the business in reverse, as in com.example.cards") from None
+    sys.stdout.write(json.dumps(declared, indent=2) + "\n")
     return 0
 
 

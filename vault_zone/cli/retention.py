@@ -13,11 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.transaction import Database
 from tokenization.clock import as_datetime, now_milliseconds
+from vault_zone.clearing import CLEAR_SECONDS, SEALED_TABLES
 from vault_zone.cli.refused import CommandRefused
 from vault_zone.retention import Kept, report
 
 WIDTH_COLUMNS = 100
 _HEADINGS = ("table", "rows", "oldest", "expired", "next expiry", "PCI DSS")
+_NOT_CLEARED_MS = 2 * CLEAR_SECONDS * 1000  # a table whose deleted rows are in its file for longer is not being cleared
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,7 +84,20 @@ def as_text(kept: Sequence[Kept], now_ms: int) -> str:
     for table, line in zip(kept, lines, strict=True):
         text.append(_line(line, widths))
         text.extend(textwrap.wrap(table.rule, WIDTH_COLUMNS - 4, initial_indent="    ", subsequent_indent="    "))
-    return "\n".join([*text, "", _verdict(kept), ""])
+    return "\n".join([*text, "", _verdict(kept), *_uncleared(kept, now_ms), ""])
+
+
+def _uncleared(kept: Sequence[Kept], now_ms: int) -> list[str]:
+    """Where deleted rows are still in a table's file: PostgreSQL only, and only tables that rows are deleted from."""
+    sealed = {table.name for table in SEALED_TABLES}
+    late = [
+        one for one in kept if one.table in sealed and one.dead and (one.cleared_ms or 0) < now_ms - _NOT_CLEARED_MS
+    ]
+    return [
+        f"{one.dead:,} deleted rows are still in the file of {one.table}, last cleared at {_moment(one.cleared_ms)}: the "
+        f"zone's role has to own the table or have MAINTAIN on it, and nothing may hold it for long"
+        for one in late
+    ]
 
 
 def _verdict(kept: Sequence[Kept]) -> str:

@@ -6,28 +6,25 @@ What holds, in this order:
  3. The card leaves the parsed body before anything that could fail with a value in its text looks at it.
  4. A request that was answered gets its answer again, even if its card or its allowance has run out since.
  5. The merchant is one of the platform's; the allowance becomes the grant's binding, field by field.
- 6. No answer, event or log holds a value of the request but the headers that the protocol echoes.
+ 6. Each card, taken or refused, counts as a try of its merchant's and its platform's (platform_limits).
+ 7. No answer, event or log holds a value of the request but the headers that the protocol echoes.
 """
 
 import json
 from typing import Any
 
-import structlog
 from fastapi import APIRouter
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit.event import Event, EventType
-from audit.transaction import DatabaseBusy
 from tokenization.clock import as_datetime, as_text
-from tokenization.logs import cause_of
-from tokenization.scanner import contains_card
+from tokenization.edge import App, Receive, Scope, Send
 from vault_zone.delegation.acp_body import CARD_NAMES, DelegatePayment, parse_moment
 from vault_zone.delegation.acp_errors import AcpError, AcpRefused, path_of
-from vault_zone.delegation.desk import Desk, desk_of
+from vault_zone.delegation.desk import Desk, desk_of, is_opaque
 from vault_zone.delegation.handover import LONGEST_SECONDS, Binding, Repeatable, Token
+from vault_zone.delegation.platform_limits import TRY_LATER_SECONDS
 from vault_zone.delegation.sent_card import (
     BodyRefused,
     FieldRefused,
@@ -37,57 +34,76 @@ from vault_zone.delegation.sent_card import (
     take_card,
     without_proof,
 )
-from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
+from vault_zone.delegation.troubles import Trouble
 from vault_zone.hazmat.signature import is_signed_by
-from vault_zone.idempotency import KEY_MAXIMUM, InFlight, KeyConflict, key_of
-from vault_zone.key_rows import ORIGIN
-from vault_zone.platforms import Platform, PlatformUnknown, Protocol
+from vault_zone.idempotency import key_of
+from vault_zone.platforms import Platform, Protocol
 
 PATH = "/agentic_commerce/delegate_payment"
 SUPPORTED_VERSIONS = ("2026-04-17",)  # newest first
 TIMESTAMP_TOLERANCE_MS = 300_000
 TOKEN_PREFIX = "vt"  # nosec B105  # the beginning of every token of the protocol, not a secret
-RETRY_SECONDS = "1"
+_RETRY_SECONDS = {
+    AcpError.IDEMPOTENCY_IN_FLIGHT: 1,
+    AcpError.SERVICE_UNAVAILABLE: 1,
+    AcpError.TOO_MANY_REQUESTS: TRY_LATER_SECONDS,
+}
+_ANSWERS = {
+    Trouble.UNKNOWN_PLATFORM: AcpRefused(AcpError.UNAUTHORIZED),
+    Trouble.IN_FLIGHT: AcpRefused(AcpError.IDEMPOTENCY_IN_FLIGHT),
+    Trouble.KEY_CONFLICT: AcpRefused(AcpError.IDEMPOTENCY_CONFLICT),
+    Trouble.TAKES_NO_CARDS: AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "takes_no_cards"),
+    Trouble.TOO_MANY_TRIES: AcpRefused(AcpError.TOO_MANY_REQUESTS),
+    Trouble.UNAVAILABLE: AcpRefused(AcpError.SERVICE_UNAVAILABLE),
+    Trouble.OURS: AcpRefused(AcpError.INTERNAL_SERVER_ERROR),
+}
+_KEY = "Idempotency-Key"
 router = APIRouter()
-log = structlog.get_logger("vault_zone")
 
 
 async def delegate_payment(request: Request) -> Response:
     """Takes a card and its allowance; answers with a vault token."""
-    desk = desk_of(request)
+    return await answer(request, desk_of(request))
+
+
+async def answer(request: Request, desk: Desk) -> Response:
+    """As delegate_payment(), for who knows the desk. Raises nothing: each failure has a form in the protocol."""
     echoed = _echoed(request)
     platform: Platform | None = None
     try:
         platform = await desk.platforms.named_by(request.headers.get("authorization"), Protocol.ACP)
-        token, merchant = await _take(request, desk, platform)
+        token, merchant = await _take(request, desk, platform, echoed.get(_KEY))
     except AcpRefused as refused:
-        if platform is not None and refused.error.status == AcpError.INVALID_CARD.status:
-            await _record_refusal(desk, platform, refused)
         return _refusal(refused, echoed)
-    except PlatformUnknown:
-        await desk.note_unknown(PATH)
-        return _refusal(AcpRefused(AcpError.UNAUTHORIZED), echoed)
-    except InFlight:
-        return _refusal(AcpRefused(AcpError.IDEMPOTENCY_IN_FLIGHT), echoed)
-    except KeyConflict:
-        return _refusal(AcpRefused(AcpError.IDEMPOTENCY_CONFLICT), echoed)
-    except KeyDestroyed:
-        return _refusal(AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "takes_no_cards"), echoed)
-    except (KeyUnavailable, DatabaseBusy, SQLAlchemyError, OSError) as failure:
-        log.error("delegation_failed", cause=cause_of(failure))
-        return _refusal(AcpRefused(AcpError.SERVICE_UNAVAILABLE), echoed)
     except Exception as failure:  # noqa: BLE001  # the protocol has a form for this, and a client that waits for it
-        log.error("delegation_failed", cause=cause_of(failure))
-        return _refusal(AcpRefused(AcpError.INTERNAL_SERVER_ERROR), echoed)
+        return _refusal(_ANSWERS[await desk.trouble(failure, PATH, Protocol.ACP, platform)], echoed)
     return _created(token, merchant, echoed)
 
 
 router.add_route(PATH, delegate_payment, methods=["POST"])
 
 
-async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token, str]:
+class BeforeFramework:
+    """Answers the call of the protocol before the framework, which adds nothing to it and costs as much as all the rest.
+
+    It reads its own body and has its own form for every failure. Other methods on its path are the framework's to refuse.
+    """
+
+    def __init__(self, app: App, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            response = await answer(Request(scope, receive), self._desk)
+            return await response(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+async def _take(request: Request, desk: Desk, platform: Platform, key: str | None) -> tuple[Token, str]:
     _require_version(request.headers.get("api-version"))
-    key = _idempotency_key(request.headers.get("idempotency-key"))
+    if key is None:
+        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
     try:
         content = parse_json(await request.body())  # (3)
         if platform.signature is not None:
@@ -97,26 +113,32 @@ async def _take(request: Request, desk: Desk, platform: Platform) -> tuple[Token
         )
     except BodyRefused:
         raise AcpRefused(AcpError.MALFORMED, "$", "not_json") from None
-    merchant = _merchant(content, platform)
+    merchant = await _merchant(content, desk, platform)
     try:
         sent, asked = read_delegation(content, desk.now_ms())
         binding = binding_of(asked, merchant, desk.now_ms())
-    except AcpRefused:
+    except AcpRefused as refused:
         if (earlier := await desk.handovers.kept(again, merchant)) is not None:  # (4)
             return earlier, merchant
+        if refused.error.status == AcpError.INVALID_CARD.status:
+            await desk.refuse(
+                platform, Protocol.ACP, merchant=merchant, status=refused.error.status, reason=refused.reason()
+            )  # (6)
         raise
     token = await desk.handovers.take(platform, Protocol.ACP, binding, sent, prefix=TOKEN_PREFIX, again=again)
     return token, merchant
 
 
-def _merchant(content: dict[str, Any], platform: Platform) -> str:
+async def _merchant(content: dict[str, Any], desk: Desk, platform: Platform) -> str:
     """The merchant that the allowance names, if it is one of the platform's (5)."""
     allowance = content.get("allowance")
     merchant = allowance.get("merchant_id") if isinstance(allowance, dict) else None
     if not isinstance(merchant, str):
         raise AcpRefused(AcpError.MALFORMED, "$.allowance.merchant_id", "missing")
     if merchant not in platform.merchants:
-        raise AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "not_of_this_platform")
+        refused = AcpRefused(AcpError.INVALID_CARD, "$.allowance.merchant_id", "not_of_this_platform")
+        await desk.refuse(platform, Protocol.ACP, merchant=None, status=refused.error.status, reason=refused.reason())
+        raise refused
     return merchant
 
 
@@ -173,12 +195,6 @@ def _require_version(version: str | None) -> None:
         raise AcpRefused(AcpError.UNSUPPORTED_API_VERSION)
 
 
-def _idempotency_key(key: str | None) -> str:
-    if key is None or not _is_opaque(key):
-        raise AcpRefused(AcpError.IDEMPOTENCY_KEY_REQUIRED)
-    return key
-
-
 def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -> None:
     """The signature is over the body's canonical JSON; the protocol leaves the Timestamp outside of it (1)."""
     signature, timestamp = request.headers.get("signature", ""), request.headers.get("timestamp", "")
@@ -190,15 +206,11 @@ def _require_signature(request: Request, pem: str, signed: bytes, now_ms: int) -
         raise AcpRefused(AcpError.SIGNATURE_INVALID)
 
 
-def _is_opaque(text: str) -> bool:
-    return 0 < len(text) <= KEY_MAXIMUM and text.isascii() and text.isprintable() and not contains_card(text)
-
-
 def _echoed(request: Request) -> dict[str, str]:
-    """The headers that the answer repeats; one that is card-like or too long is not."""
-    names = {"Idempotency-Key": "idempotency-key", "Request-Id": "request-id"}
+    """The headers that the answer repeats; one that is card-like or too long is not, and counts as not sent (2)."""
+    names = {_KEY: "idempotency-key", "Request-Id": "request-id"}
     found = {name: request.headers.get(header, "") for name, header in names.items()}
-    return {name: value for name, value in found.items() if _is_opaque(value)}
+    return {name: value for name, value in found.items() if is_opaque(value)}
 
 
 def _created(token: Token, merchant: str, echoed: dict[str, str]) -> Response:
@@ -212,8 +224,7 @@ def _created(token: Token, merchant: str, echoed: dict[str, str]) -> Response:
 
 
 def _refusal(refused: AcpRefused, echoed: dict[str, str]) -> Response:
-    waits = refused.error in (AcpError.IDEMPOTENCY_IN_FLIGHT, AcpError.SERVICE_UNAVAILABLE)
-    later = {"Retry-After": RETRY_SECONDS} if waits else {}
+    later = {"Retry-After": str(_RETRY_SECONDS[refused.error])} if refused.error in _RETRY_SECONDS else {}
     asks = {"WWW-Authenticate": "Bearer"} if refused.error is AcpError.UNAUTHORIZED else {}
     return _json(refused.error.status, refused.body(SUPPORTED_VERSIONS), {**echoed, **later, **asks})
 
@@ -221,19 +232,3 @@ def _refusal(refused: AcpRefused, echoed: dict[str, str]) -> Response:
 def _json(status: int, content: dict[str, Any], headers: dict[str, str]) -> Response:
     body = json.dumps(content, separators=(",", ":"))
     return Response(body, status, {**headers, "cache-control": "no-store"}, "application/json")
-
-
-async def _record_refusal(desk: Desk, platform: Platform, refused: AcpRefused) -> None:
-    event = Event(
-        type=EventType.DELEGATION_REFUSED,
-        outcome="failure",
-        actor=f"platform:{platform.id}",
-        origin=ORIGIN,
-        resource=platform.id,
-        data={
-            "protocol": Protocol.ACP.value,
-            "status": refused.error.status,
-            "reason": f"{(refused.param or '').removeprefix('$.')} {refused.rule or refused.error.code}".strip(),
-        },
-    )
-    await desk.database.change(lambda tx: tx.record(event))

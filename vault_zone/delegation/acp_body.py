@@ -12,13 +12,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from audit.event import looks_like_card
 from tokenization.money import MAXIMUM_AMOUNT_MINOR, Money, MoneyInvalid
+from vault_zone.delegation.identifiers import is_identifier
 from vault_zone.delegation.sent_card import FieldNames
 
 CARD_NAMES = FieldNames(month="exp_month", year="exp_year", dates_are_numbers=False)
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
 def parse_moment(text: str) -> int:
@@ -29,7 +28,7 @@ def parse_moment(text: str) -> int:
 
 
 def _identifier(text: str) -> str:
-    if not _IDENTIFIER.fullmatch(text) or looks_like_card(text):
+    if not is_identifier(text):
         raise PydanticCustomError("identifier_form", "not an id of the zone")
     return text
 

@@ -33,6 +33,7 @@ class AcpError(Enum):
     IDEMPOTENCY_IN_FLIGHT = _Kind(
         409, "invalid_request", "A request with this Idempotency-Key is under way. Send it again in a moment."
     )
+    TOO_MANY_REQUESTS = _Kind(429, "rate_limit_exceeded", "Too many tries. Nothing was done. Try again later.")
     SERVICE_UNAVAILABLE = _Kind(503, "service_unavailable", "Nothing was done. Send the same request again.")
     INTERNAL_SERVER_ERROR = _Kind(
         500, "processing_error", "Something failed here that is ours to mend. Send the same request again."
@@ -59,6 +60,10 @@ class AcpRefused(Exception):
         self.error = error
         self.param = param
         self.rule = rule
+
+    def reason(self) -> str:
+        """Field and rule, for the record."""
+        return f"{(self.param or '').removeprefix('$.')} {self.rule or self.error.code}".strip()
 
     def body(self, supported_versions: tuple[str, ...]) -> dict[str, Any]:
         """The error as JSON."""

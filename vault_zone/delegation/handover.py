@@ -7,6 +7,8 @@ What holds for a handover:
  4. A request under a key that was used gives the answer of the first one, or is refused; never a second token.
  5. The proof (security code, cryptogram) goes into memory alone, after the commit, and no longer than the grant lives.
  6. The record outlives the grant by nothing.
+ 7. In that same transaction it is counted, and is within every limit (platform_limits); one that is over a limit holds up no
+    other of its group.
 """
 
 import json
@@ -20,6 +22,7 @@ from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.ids import new_id
 from tokenization.money import Money
+from vault_zone.delegation.platform_limits import PlatformLimits, TooManyTries
 from vault_zone.delegation.sent_card import SentCard
 from vault_zone.idempotency import (
     Kept,
@@ -39,6 +42,7 @@ from vault_zone.models import card_grant, card_record, idempotency
 from vault_zone.platforms import Platform, PlatformUnknown, Protocol, live_among
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.vault import record_row
+from vault_zone.velocity import Tried, VelocityExceeded, count_all
 
 LONGEST_SECONDS = 86_400  # a token's life: a card for one purchase is kept a day at most
 
@@ -74,18 +78,23 @@ class _Item:
     binding: Binding
     sent: SentCard
     prefix: str
+    attempt: Tried
     key: Key | None
     mark: Mark | None
+
+
+_Made = Token | Kept | VelocityExceeded | None
 
 
 class Handovers:
     """Takes cards from platforms, many to one commit."""
 
-    def __init__(self, keys: KeyRing, codes: SecurityCodes) -> None:
+    def __init__(self, keys: KeyRing, codes: SecurityCodes, limits: PlatformLimits) -> None:
         self._keys = keys
         self._codes = codes
+        self._limits = limits
         self._under_way = UnderWay()
-        self._group: GroupCommit[_Item, Token | Kept | None] = GroupCommit(self._commit)
+        self._group: GroupCommit[_Item, _Made] = GroupCommit(self._commit)
 
     async def take(
         self,
@@ -99,14 +108,20 @@ class Handovers:
     ) -> Token:
         """Takes the card and returns its token.
 
-        Raises PlatformUnknown (revoked meanwhile), InFlight, KeyConflict, KeyUnavailable, KeyDestroyed, DatabaseBusy.
+        Raises PlatformUnknown (revoked meanwhile), InFlight, KeyConflict, TooManyTries, KeyUnavailable, KeyDestroyed,
+        DatabaseBusy.
         """
         with self._under_way.alone(again.key if again else None):
             mark = await mark_of(self._keys, binding.merchant, again.request) if again else None
-            item = _Item(platform.id, protocol, binding, sent, prefix, again.key if again else None, mark)
+            attempt = await self._limits.tried(
+                platform.id, binding.merchant, checkout=binding.checkout, pan=sent.card.pan
+            )
+            item = _Item(platform.id, protocol, binding, sent, prefix, attempt, again.key if again else None, mark)
             made = await self._group.submit(item)
             if made is None:
                 raise PlatformUnknown
+            if isinstance(made, VelocityExceeded):
+                raise TooManyTries(binding.merchant, made)
             if isinstance(made, Kept):
                 if again is None or mark is None:
                     raise KeyConflict
@@ -129,18 +144,21 @@ class Handovers:
         answer = json.loads(kept.answer)
         return Token(answer["id"], answer["created_ms"], replayed=True)
 
-    async def _commit(self, items: Sequence[_Item]) -> Sequence[Token | Kept | None]:
+    async def _commit(self, items: Sequence[_Item]) -> Sequence[_Made]:
         return await self._keys.change(lambda tx: _take_all(tx, self._keys, items))
 
 
-def _take_all(tx: Transaction, keys: KeyRing, items: Sequence[_Item]) -> list[Token | Kept | None]:
+def _take_all(tx: Transaction, keys: KeyRing, items: Sequence[_Item]) -> list[_Made]:
     """Stores what is new of a group (1). None for the item of a platform that was revoked (2)."""
     kept = kept_among(tx, [item.key for item in items if item.key])
     live = live_among(tx.connection, {item.platform for item in items})
-    answers: list[Token | Kept | None] = [
+    answers: list[_Made] = [
         (kept.get(item.key) if item.key else None) if item.platform in live else None for item in items
     ]
     fresh = [n for n, item in enumerate(items) if item.platform in live and answers[n] is None]
+    for n, exceeded in zip(fresh, count_all(tx, [items[n].attempt for n in fresh]), strict=True):  # (7)
+        answers[n] = exceeded
+    fresh = [n for n in fresh if answers[n] is None]
     sealing = _sealing_keys(tx, keys, [items[n].binding.merchant for n in fresh])
     rows = [_rows(items[n], sealing[items[n].binding.merchant], tx.now_ms) for n in fresh]
     for n, row in zip(fresh, rows, strict=True):

@@ -6,6 +6,7 @@ Format 1, canonical JSON in one file of mode 0600:
      "threshold": M, "shares": N, "share_set": the ceremony's number,
      "check": seal of nothing,
      "merchants": {merchant: {"set": 8 random bytes, "mac": sealed key, "wrapping": {"1": sealed key, "2": ...}}},
+     "destroyed": [SHA-256 of each merchant's id whose keys were destroyed, in order; absent while there is none],
      "mac": HMAC-SHA-256 of all of the above}
 
 Bytes are hexadecimal. Sealing is seal.py's format 1 under one key derived from the root key, the last "mac" under another
@@ -13,6 +14,7 @@ Bytes are hexadecimal. Sealing is seal.py's format 1 under one key derived from 
  1. A sealed key opens for its own merchant, purpose, version and root key's id alone (PCI DSS 3.7.7).
  2. "check" tells the right root key from another before anything is opened with it, and binds environment, M and N.
  3. A file that was not written by a holder of the root key is refused, whatever was changed in it.
+ 4. A merchant whose keys were destroyed gets none again.
 """
 
 import hashlib
@@ -26,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vault_zone.hazmat.files import KeyRefused
+from vault_zone.hazmat.provider import KeyDestroyed
 from vault_zone.hazmat.seal import KEY_BYTES, SealBroken, seal, unseal
 
 T = TypeVar("T")
@@ -78,6 +81,7 @@ class Keystore:
     check: bytes
     mac: bytes = b""
     merchants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    destroyed: frozenset[str] = frozenset()
 
     @classmethod
     def empty(
@@ -105,6 +109,7 @@ class Keystore:
                 check=bytes.fromhex(held["check"]),
                 mac=bytes.fromhex(held["mac"]),
                 merchants=_typed(held["merchants"], dict),
+                destroyed=frozenset(_typed(name, str) for name in _typed(held.get("destroyed", []), list)),
             )
         except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyRefused("keystore_malformed", _MERCHANTS_FIX) from None
@@ -143,7 +148,9 @@ class Keystore:
             raise KeyRefused("keystore_altered", _MERCHANTS_FIX) from None
 
     def with_set(self, root: Root, merchant: str, keys: KeySet) -> "Keystore":
-        """The keystore with these keys for the merchant, sealed."""
+        """The keystore with these keys for the merchant, sealed. Raises KeyDestroyed (4)."""
+        if self.has_destroyed(merchant):
+            raise KeyDestroyed
         bound = self._bound
         sealed = {
             "set": keys.set_id.hex(),
@@ -157,9 +164,18 @@ class Keystore:
         return changed._authenticated(root)
 
     def without(self, root: Root, merchant: str) -> "Keystore":
-        """The keystore without the merchant."""
+        """The keystore without the merchant's keys, which remembers that they were destroyed (4)."""
         others = {name: held for name, held in self.merchants.items() if name != merchant}
-        return replace(self, merchants=others, serial=self.serial + 1)._authenticated(root)
+        destroyed = self.destroyed | {_digest(merchant)}
+        return replace(self, merchants=others, destroyed=destroyed, serial=self.serial + 1)._authenticated(root)
+
+    def has_destroyed(self, merchant: str) -> bool:
+        """Whether the merchant's keys were destroyed."""
+        return _digest(merchant) in self.destroyed
+
+    def remembering(self, root: Root, other: "Keystore") -> "Keystore":
+        """The same keystore with what another one remembers as destroyed (4)."""
+        return replace(self, destroyed=self.destroyed | other.destroyed)._authenticated(root)
 
     def at_serial(self, root: Root, serial: int) -> "Keystore":
         """The same keystore with another serial number: it grows with every change."""
@@ -169,6 +185,7 @@ class Keystore:
         return ("keystore", self.root_id, merchant, set_id.hex(), purpose, str(version))
 
     def _body(self) -> dict[str, Any]:
+        remembered = {"destroyed": sorted(self.destroyed)} if self.destroyed else {}
         return {
             "kind": KIND,
             "format": FORMAT,
@@ -180,6 +197,7 @@ class Keystore:
             "share_set": self.share_set,
             "check": self.check.hex(),
             "merchants": self.merchants,
+            **remembered,
         }
 
     def _mac(self, root: Root) -> bytes:
@@ -191,6 +209,10 @@ class Keystore:
 
 def _check_context(environment: str, root_id: str, threshold: int, shares: int, share_set: int) -> tuple[str, ...]:
     return ("keystore-check", root_id, environment, str(threshold), str(shares), str(share_set))
+
+
+def _digest(merchant: str) -> str:
+    return hashlib.sha256(merchant.encode()).hexdigest()
 
 
 def _typed(value: Any, kind: type[T]) -> T:

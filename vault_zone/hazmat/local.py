@@ -6,7 +6,7 @@ if it merely lies there (I9). What must hold:
  1. Sealed, it serves nothing: every call raises KeyUnavailable.
  2. A root key is accepted only if the keystore's check value says it is the one, and the whole file is what its holder wrote.
  3. A change is on disk before it is used; another process sees it at its next call; a file older than one seen is refused.
- 4. destroy() leaves neither the merchant's keys nor the old file's bytes in place.
+ 4. destroy() leaves neither the merchant's keys nor the old file's bytes in place, but that they were destroyed.
 
 A wrapped data key, format 2 (format 1 was sealed under the root key itself and opens no more):
 
@@ -156,7 +156,7 @@ class LocalKeys:
             for merchant in keystore.merchants:
                 if (keys := keystore.open_set(root, merchant)) is not None:
                     resealed = resealed.with_set(new_root, merchant, keys)
-            return resealed.at_serial(new_root, keystore.serial + 1)
+            return resealed.remembering(new_root, keystore).at_serial(new_root, keystore.serial + 1)
 
         with self._lock:
             self._change(under_new, overwrite_old=True, next_root=new_root)
@@ -212,7 +212,7 @@ class LocalKeys:
             if (opened := self._sets.get(merchant)) is not None:
                 return opened
             keys = _available(lambda: keystore.open_set(root, merchant))
-            if keys is None and not make:
+            if keys is None and (not make or keystore.has_destroyed(merchant)):
                 raise KeyDestroyed
             if keys is None:
                 # Another process may have made them since: whoever holds the lock on the file looks again.

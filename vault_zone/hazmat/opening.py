@@ -64,11 +64,8 @@ def _open_vault(directory: Path, named: dict[str, Any], environment: str) -> Key
         from vault_zone.hazmat.vault_transit import VaultKeys
     except ImportError:
         raise KeyRefused("provider_not_installed", "install the zone with its extra `vault`") from None
-    address = _text(named, "address")
-    if not address.startswith("https://") and not (environment == DEVELOPMENT and _is_loopback(address)):
-        raise KeyRefused("provider_without_tls", f"`address` in {PROVIDER_FILE} starts with https://")
     place = VaultPlace(
-        address=address,
+        address=_address(named, environment),
         auth=_vault_auth(directory, named.get("auth")),
         mount=_text({"mount": "transit", **named}, "mount"),
         namespace=_text(named, "namespace") if "namespace" in named else None,
@@ -94,9 +91,22 @@ def _vault_auth(directory: Path, named: object) -> "AppRole | Kubernetes":
     raise KeyRefused("provider_file_malformed", f"`auth` in {PROVIDER_FILE} is of kind approle or kubernetes")
 
 
-def _is_loopback(address: str) -> bool:
-    parsed = urlsplit(address)
-    return parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "localhost", "::1")
+def _address(named: dict[str, Any], environment: str) -> str:
+    address = _text(named, "address")
+    try:
+        parsed = urlsplit(address)
+        host, has_secret = parsed.hostname, parsed.username is not None or parsed.password is not None
+        _ = parsed.port  # read for its own check
+    except ValueError:
+        host, has_secret = None, False
+    if not host:
+        raise _malformed("has an `address` that names no host")
+    if has_secret:
+        raise _malformed("has a user or a password in its `address`")
+    on_this_machine = parsed.scheme == "http" and host in ("127.0.0.1", "localhost", "::1")
+    if parsed.scheme != "https" and not (environment == DEVELOPMENT and on_this_machine):
+        raise KeyRefused("provider_without_tls", f"`address` in {PROVIDER_FILE} starts with https://")
+    return address
 
 
 _KINDS: Final[dict[str, Callable[[Path, dict[str, Any], str], KeyProvider]]] = {
@@ -129,7 +139,7 @@ def _only(named: dict[str, Any], *known: str) -> None:
 
 def _text(named: dict[str, Any], name: str) -> str:
     value = named.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise _malformed(f"lacks `{name}`")
     return value
 

@@ -6,12 +6,15 @@ Per merchant, found by label (``cordon/KIND/NAME``) and id (8 bytes of the key s
     bind   256-bit generic secret, signs: ties a wrapped data key to its context, which AES key wrap cannot
     mac    256-bit generic secret, signs: KeyProvider.mac
 
+and for a merchant whose keys were destroyed, ``destroyed``, a generic secret that is used for nothing.
+
 What must hold:
  1. A wrapped key is opened only after its HMAC over context, header and wrapped bytes was compared in constant time.
  2. That HMAC has a key of its own: nothing that mac() answers can be taken for one.
  3. A missing key means destroyed only while the token's anchor object is seen; otherwise the token itself is away or another.
  4. The module is used from one thread: it is initialised without locking, and a session holds one operation at a time.
  5. A PIN that the token refused is not tried again, or the token locks itself; the file has to hold another one first.
+ 6. A merchant whose keys were destroyed gets none again; the mark is laid before they go, under the lock that making takes.
 
 A wrapped data key, format 4:
 
@@ -50,6 +53,7 @@ TAG_BYTES: Final = 32
 MESSAGE_BYTES_MAXIMUM: Final = 64
 TIMEOUT_SECONDS: Final = 5.0
 ANCHOR: Final = "cordon/anchor"
+_MARK: Final = "destroyed"
 _STAYS_INSIDE: Final = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
 # Every use is named: what is left out, a token may allow.
 _NO_USE: Final = dict.fromkeys(
@@ -171,9 +175,12 @@ class Pkcs11Keys:
         """As KeyProvider.rotate."""
 
         def rotated(session: Session) -> None:
-            keys = self._find(session, merchant) or self._make(session, merchant)
+            if self._find(session, merchant) is None:
+                self._make(session, merchant)
             with writing(self._place.lock_file):
-                latest = self._find(session, merchant) or keys
+                latest = self._find(session, merchant)
+                if latest is None:  # destroyed meanwhile
+                    raise KeyDestroyed
                 _make_wrapping_key(session, merchant, latest.set_id, latest.newest + 1)
             self._sets.pop(merchant, None)
 
@@ -185,9 +192,12 @@ class Pkcs11Keys:
         def destroyed(session: Session) -> None:
             self._sets.pop(merchant, None)
             self._see_anchor(session)
-            for kind in ("wrap", "bind", "mac"):  # the MAC key last: while it is there, the work is not done
-                for key in _objects(session, _label(kind, merchant)):
-                    key.destroy()
+            with writing(self._place.lock_file):
+                if not _objects(session, _label(_MARK, merchant)):  # (6)
+                    _make_secret(session, _label(_MARK, merchant))
+                for kind in ("wrap", "bind", "mac"):  # the MAC key last: while it is there, the work is not done
+                    for key in _objects(session, _label(kind, merchant)):
+                        key.destroy()
 
         self._do(destroyed)
 
@@ -281,20 +291,15 @@ class Pkcs11Keys:
         with writing(self._place.lock_file):
             if found := self._find(session, merchant):
                 return found
+            if _objects(session, _label(_MARK, merchant)):
+                raise KeyDestroyed  # (6)
             for kind in ("wrap", "bind", "mac"):  # what a crash or an unfinished destroy() left
                 for key in _objects(session, _label(kind, merchant)):
                     key.destroy()
             set_id = os.urandom(SET_BYTES)
             _make_wrapping_key(session, merchant, set_id, 1)
             for kind in ("bind", "mac"):
-                session.generate_key(
-                    KeyType.GENERIC_SECRET,
-                    256,
-                    label=_label(kind, merchant),
-                    id=_id(set_id, 1),
-                    store=True,
-                    template=_SIGNS_ONLY,
-                )
+                _make_secret(session, _label(kind, merchant), _id(set_id, 1))
             made = self._find(session, merchant)
         if made is None:
             raise pkcs11.exceptions.TokenNotPresent
@@ -330,7 +335,11 @@ def _lay_anchor(session: Session, lock_file: Path) -> None:
         if not _objects(session, ANCHOR):
             if any(str(key[Attribute.LABEL]).startswith("cordon/") for key in session.get_objects(_SECRET_KEYS)):
                 raise pkcs11.exceptions.TokenNotRecognised
-            session.generate_key(KeyType.GENERIC_SECRET, 256, label=ANCHOR, store=True, template=_SIGNS_ONLY)
+            _make_secret(session, ANCHOR)
+
+
+def _make_secret(session: Session, label: str, identity: bytes | None = None) -> None:
+    session.generate_key(KeyType.GENERIC_SECRET, 256, label=label, id=identity, store=True, template=_SIGNS_ONLY)
 
 
 def _make_wrapping_key(session: Session, merchant: str, set_id: bytes, version: int) -> None:

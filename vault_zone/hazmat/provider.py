@@ -4,7 +4,8 @@
                                         └──▶ MAC key of a merchant                 └──seals──▶ card record
 
 A merchant's wrapping and MAC keys live in the provider and never in the zone's database, so that destroying them makes every
-data key of the merchant unreadable, those in the database's backups included.
+data key of the merchant unreadable, those in the database's backups included. The provider remembers whose keys it destroyed:
+a database put back from before the destruction does not bring the merchant back under new keys either.
 """
 
 from typing import NamedTuple, Protocol
@@ -52,7 +53,7 @@ class KeyProvider(Protocol):
         """Whether custodians have to open it before it serves anything; every call raises KeyUnavailable until then."""
 
     def generate(self, context: KeyContext) -> DataKey:
-        """A fresh data key; makes the merchant's wrapping key when it is the first. Raises KeyUnavailable."""
+        """A fresh data key; makes the merchant's wrapping key when it is the first. Raises KeyUnavailable, KeyDestroyed."""
 
     def unwrap(self, wrapped: bytes, context: KeyContext) -> bytes:
         """The data key that generate() or rewrap() gave for the same context. Raises KeyUnavailable, KeyDestroyed."""
@@ -62,16 +63,21 @@ class KeyProvider(Protocol):
 
     def mac(self, merchant: str, message: bytes) -> bytes:
         """HMAC-SHA-256 (32 bytes) of at most 64 bytes under the merchant's MAC key; the key is made when first needed, and
-        rotate() leaves it alone, so that the same message always gives the same answer. Raises KeyUnavailable.
+        rotate() leaves it alone, so that the same message always gives the same answer. Raises KeyUnavailable, KeyDestroyed.
         """
 
     def rotate(self, merchant: str) -> None:
-        """Begins a new version of the merchant's wrapping key; older versions still open. Raises KeyUnavailable."""
+        """Begins a new version of the merchant's wrapping key; older versions still open.
+
+        Makes the first for a merchant that has none. Raises KeyUnavailable, KeyDestroyed.
+        """
 
     def destroy(self, merchant: str) -> None:
-        """Destroys every version of the merchant's wrapping and MAC keys. Does nothing for a merchant that has none.
+        """Destroys every version of the merchant's wrapping and MAC keys, and remembers that it did, for ever.
 
-        Afterwards unwrap() and rewrap() of everything wrapped before raise KeyDestroyed, for ever. Raises KeyUnavailable.
+        Afterwards every call for the merchant raises KeyDestroyed, in every process: what was wrapped does not open, and no new
+        keys are made, not for one that never had any either. destroy() itself may be repeated, and finishes what was cut off.
+        The mark is laid before the keys go, and says nothing of them. Raises KeyUnavailable.
         """
 
     def check(self) -> None:

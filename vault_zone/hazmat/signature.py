@@ -29,12 +29,19 @@ def algorithm_of(pem: str) -> str:
 
 def is_signed_by(pem: str, message: bytes, signature: str) -> bool:
     """Whether the base64url signature over the message is the key's. Raises SignatureKeyRefused for a key that is none."""
-    key = _public_key(pem)
     if not _BASE64URL.fullmatch(signature):
         return False
     try:
         raw = base64.urlsafe_b64decode(signature.rstrip("=") + "==")
     except binascii.Error:
+        return False
+    return verifies(pem, message, raw)
+
+
+def verifies(pem: str, message: bytes, raw: bytes) -> bool:
+    """Whether the 64 bytes are the key's signature over the message. Raises SignatureKeyRefused for a key that is none."""
+    key = _public_key(pem)
+    if len(raw) != SIGNATURE_BYTES:
         return False
     try:
         if isinstance(key, Ed25519PublicKey):

@@ -6,6 +6,8 @@ only the HMAC is used, always of version 1, so rotation leaves it alone. Nothing
  1. "Destroyed" is said only when Vault itself says that the merchant's key does not exist, or is not the one that wrapped; a
     mount that is not there says nothing of keys.
  2. The two keys come and go together: the MAC key is made first and deleted last.
+ 3. A third key, ``PREFIX-destroyed-NAME``, is used for nothing: that it exists says that the merchant's keys were destroyed. It
+    is made before they go, and looked for before and after any are made.
 
 A wrapped data key, format 3:
 
@@ -122,6 +124,13 @@ class VaultKeys:
     def destroy(self, merchant: str) -> None:
         """As KeyProvider.destroy."""
         self._sets.pop(merchant, None)
+        try:
+            self._create(self._name("destroyed", merchant), derived=False)  # (3)
+        except (InvalidRequest, InvalidPath):
+            raise KeyUnavailable from None
+        self._delete_both(merchant)
+
+    def _delete_both(self, merchant: str) -> None:
         for kind in ("wrap", "mac"):  # (2)
             if self._exists(kind, merchant):
                 try:
@@ -180,9 +189,14 @@ class VaultKeys:
             return work()
         except (InvalidRequest, InvalidPath):
             self._sets.pop(merchant, None)
+        if self._exists("destroyed", merchant):  # (3)
+            raise KeyDestroyed
         try:
             for kind, derived in (("mac", False), ("wrap", True)):  # (2) making a key that exists changes nothing
                 self._create(self._name(kind, merchant), derived=derived)
+            if self._exists("destroyed", merchant):  # (3) meanwhile, by another process
+                self._delete_both(merchant)
+                raise KeyDestroyed
             return work()
         except (InvalidRequest, InvalidPath):
             raise KeyUnavailable from None

@@ -308,6 +308,17 @@
   });
   form.addEventListener("rest", () => setBusy(false));
 
+  // What 3-D Secure asks of a browser (EMV 3-D Secure, table A.1); the server has the rest from the request itself.
+
+  form.elements.namedItem("device").value = JSON.stringify({
+    java: navigator.javaEnabled(),
+    language: navigator.language,
+    depth: screen.colorDepth,
+    height: screen.height,
+    width: screen.width,
+    tz: new Date().getTimezoneOffset(),
+  });
+
   // A page kept for the back button keeps no card.
 
   const forget = () => {

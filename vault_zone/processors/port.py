@@ -12,6 +12,7 @@ from typing import Protocol
 from tokenization.money import Money
 from tokenization.wire import DisputeState, Initiator, ModificationKind
 from vault_zone.card import Card, Cryptogram, Cvc
+from vault_zone.device import Device
 
 
 class Outcome(StrEnum):
@@ -55,6 +56,7 @@ class ProcessorCharge:
 
     With a ``cryptogram`` the card's number is a network token. ``capture``: whether the money is taken with the authorization.
     ``initial_network_reference``: the card network's id of the purchase in which the shopper agreed to later charges.
+    With a ``cryptogram`` the card's number is a network token. ``device`` is for 3-D Secure, where a browser sent the card.
     """
 
     reference: str
@@ -67,6 +69,7 @@ class ProcessorCharge:
     capture: bool = True
     initiator: Initiator = Initiator.SHOPPER
     initial_network_reference: str | None = None
+    device: Device | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from tokenization.money import Money, MoneyInvalid
 from tokenization.scanner import contains_card
 from tokenization.wire import DisputeState, Initiator, ModificationKind
 from vault_zone.card import Card, Cryptogram, Cvc, Exposure
+from vault_zone.device import Device
 from vault_zone.processors.port import (
     DisputeNews,
     Feature,
@@ -90,6 +92,7 @@ class SandboxProcessor:
             "merchant": request.merchant,
             "return_url": request.return_url,
             **_agreement_fields(request.initiator, request.initial_network_reference),
+            **_browser_fields(request.device),
         }
         try:
             answer = await self._client.post("/v1/charges", json=body, headers={"idempotency-key": request.reference})
@@ -194,6 +197,13 @@ def _cryptogram_fields(cryptogram: Cryptogram | None) -> dict[str, str]:
         return {}
     value, indicator = cryptogram.expose(Exposure.PROCESSOR)
     return {"cryptogram": value, **({"eci": indicator} if indicator else {})}
+
+
+def _browser_fields(device: Device | None) -> dict[str, Any]:
+    """The elements that are known, under their names of EMV 3-D Secure (table A.1), without ``browser``."""
+    if device is None:
+        return {}
+    return {"browser": {name: value for name, value in asdict(device).items() if value is not None}}
 
 
 def _read_answer(answer: httpx.Response) -> ProcessorAnswer:

@@ -26,6 +26,7 @@ from tokenization.money import Money
 VOID = {"meta", "link", "input", "br"}
 PAGE_URL = "/fernhill-outfitters/checkout/chk_test"
 PAY_URL = f"{PAGE_URL}/pay"
+OPENER = "opn_" + "bcdf" * 16
 BANK_URL = "https://bank.example/confirm/1"
 DECLINED_TEXT = "The card was declined: insufficient funds. Another card may work."
 RETURNS = "Send anything back within 30 days, unworn.\nWe pay the way back in the US."
@@ -186,6 +187,7 @@ def page(
         problem=problem,
         pay_url=PAY_URL,
         action_url=action_url,
+        opener=OPENER,
     )
 
 

@@ -14,6 +14,7 @@ from tests.commerce_api.pages.checkout_site import CheckoutSite, serving
 from tests.commerce_api.pages.page_views import (
     AUTHENTICATION,
     DECLINED,
+    OPENER,
     PAGE_URL,
     PAY_URL,
     address,
@@ -171,13 +172,13 @@ def test_the_page_asks_for_its_style_sheet_and_nothing_else(shopper: Shopper) ->
 # What the browser sends and where it lets the form go.
 
 
-def test_the_form_says_where_it_was_sent_from_and_carries_no_data(shopper: Shopper) -> None:
+def test_the_form_says_where_it_was_sent_from_and_carries_the_opener_alone(shopper: Shopper) -> None:
     shopper.site.after_post = PAGE_URL
     _pay(shopper.open(PAGES["review"]))
     sent = shopper.site.posts[0]
     assert sent["origin"] == shopper.site.url
     assert sent["sec-fetch-site"] == "same-origin"
-    assert sent["content-length"] == "0"
+    assert sent["content-length"] == str(len(f"opener={OPENER}"))
 
 
 def test_with_no_referrer_the_form_would_not_say_it(shopper: Shopper) -> None:

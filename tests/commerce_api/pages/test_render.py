@@ -32,6 +32,7 @@ from tests.commerce_api.pages.page_views import (
     DECLINED,
     DECLINED_TEXT,
     EXPIRED,
+    OPENER,
     PAGE_URL,
     PAY_URL,
     Document,
@@ -142,6 +143,17 @@ def _entries(html: str) -> list[str]:
 @EVERY_PAGE
 def test_no_page_has_a_field_of_any_kind(html: str) -> None:
     assert _entries(html) == []
+
+
+def test_the_pay_button_alone_carries_the_opener_and_sends_it_in_a_body() -> None:
+    for name, html in RENDERED.items():
+        carried = [attrs for _, attrs in Document(html).elements if OPENER in attrs.values()]
+        if "Continue to secure payment" in html:
+            assert [(attrs["type"], attrs["name"]) for attrs in carried] == [("submit", "opener")], name
+            assert [attrs["method"] for attrs in Document(html).all("form")] == ["post"]
+            assert html.count(OPENER) == 1
+        else:
+            assert OPENER not in html, name
 
 
 def test_a_planted_card_field_is_found_by_the_same_check() -> None:
@@ -339,7 +351,9 @@ def test_a_bank_address_that_is_not_secure_is_refused(url: str) -> None:
 )
 def test_the_button_posts_nowhere_but_to_its_own_site(url: str) -> None:
     with pytest.raises(UnsafeUrl):
-        render_checkout(brand=brand(), checkout=checkout(), order=None, problem=None, pay_url=url, action_url=None)
+        render_checkout(
+            brand=brand(), checkout=checkout(), order=None, problem=None, pay_url=url, action_url=None, opener=OPENER
+        )
 
 
 # Waiting.

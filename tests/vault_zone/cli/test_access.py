@@ -82,6 +82,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
     assert access(data) == before
 
 
+@requirement("8.2.1")
 def test_an_operator_does_not_replace_a_service_of_the_same_name(data: Path) -> None:
     assert issue(data, "ana", "--role", "monitor") == 0
     before = (data / "out" / "ana.crt").read_bytes()
@@ -106,7 +107,7 @@ def test_renewing_keeps_name_role_and_life_and_makes_a_new_key(data: Path, capsy
     assert [one.serial for one in entry.certificates] == [old.serial, new.serial]
 
 
-@requirement("8.6.3")
+@requirement("8.6.3", "8.2.5")
 def test_a_revoked_identity_is_in_the_list_has_no_role_and_is_not_renewed(data: Path) -> None:
     issue(data, "commerce")
     issue(data, "renew", "commerce")
@@ -129,7 +130,7 @@ def test_nothing_is_issued_without_the_authority(data: Path, capsys: pytest.Capt
     assert issue(data, "commerce", "--authority", str(kept)) == 0
 
 
-@requirement("4.2.1.1")
+@requirement("4.2.1.1", "7.2.4")
 def test_the_inventory_lists_every_certificate_with_its_end(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     issue(data, "commerce")
     main(["access", "revoke", "commerce", "--data", str(data)])

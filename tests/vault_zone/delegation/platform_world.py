@@ -13,10 +13,13 @@ from tokenization.ids import new_id
 from tokenization.money import Money
 from vault_zone.app import public_app
 from vault_zone.delegation.acp import PATH
+from vault_zone.delegation.ucp import PATH as TOKENIZE
 from vault_zone.platforms import Protocol, SignatureKey, add_platform
 
 CHECKOUT = "chk_a"
 OTHER_MERCHANT = "lantern-row"
+CEILING_MINOR = 50_000
+CRYPTOGRAM = "gXc5UCLnM6ckD7pjM1TdPA=="
 
 
 class Agent:
@@ -39,18 +42,35 @@ class Agent:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.client.post(PATH, content=content, headers={n: v for n, v in sent.items() if v is not None})
 
+    async def tokenize(self, body: object, key: str | None = None, **headers: str | None) -> httpx.Response:
+        """One call of UCP's tokenizer, without an idempotency key unless one is given."""
+        sent: dict[str, str | None] = {
+            "authorization": f"Bearer {self.bearer}",
+            "content-type": "application/json",
+            "idempotency-key": key,
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.client.post(
+            TOKENIZE, content=content, headers={n: v for n, v in sent.items() if v is not None}
+        )
+
 
 async def an_agent(
-    world: World, *, protocols: tuple[Protocol, ...] = (Protocol.ACP,), signature: SignatureKey | None = None
+    world: World,
+    *,
+    protocols: tuple[Protocol, ...] = (Protocol.ACP,),
+    merchants: tuple[str, ...] = (MERCHANT, OTHER_MERCHANT),
+    signature: SignatureKey | None = None,
 ) -> Agent:
     """A platform that may hand over cards for two merchants."""
-    ceiling = Money(50_000, "USD")
+    ceiling = Money(CEILING_MINOR, "USD")
     platform, bearer = await world.database.change(
         lambda tx: add_platform(
             tx,
             name="Chat",
             protocols=protocols,
-            merchants=(MERCHANT, OTHER_MERCHANT),
+            merchants=merchants,
             signature=signature,
             ceiling=ceiling,
             actor="operator:test",
@@ -108,6 +128,26 @@ def a_request(**changes: Mapping[str, Any] | list[Any] | None) -> dict[str, Any]
         "risk_signals": [{"type": "card_testing", "score": 10, "action": "manual_review"}],
         "metadata": {"campaign": "q4"},
     }
+    return _changed(body, changes)
+
+
+def a_credential(**changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A request of UCP's tokenizer that the zone takes; ``changes`` are merged into its objects."""
+    body: dict[str, Any] = {
+        "credential": {
+            "type": "pan",
+            "number": VISA,
+            "expiry_month": 12,
+            "expiry_year": 2034,
+            "cvc": "737",
+            "name": "Robin Field",
+        },
+        "binding": {"checkout_id": CHECKOUT, "identity": {"access_token": MERCHANT}},
+    }
+    return _changed(body, changes)
+
+
+def _changed(body: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     for name, change in changes.items():
         if isinstance(change, Mapping) and isinstance(body.get(name), dict):
             merged = {**body[name], **change}

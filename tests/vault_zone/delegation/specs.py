@@ -36,13 +36,27 @@ def ucp_tokenizer() -> dict[str, Any]:
 
 
 @cache
-def ucp_validator(name: str) -> Draft202012Validator:
-    """A validator of one of UCP's types."""
-    directory = UCP / "schemas" / "shopping" / "types"
-    schema = _read(directory / f"{name}.json")
-    resources = [Resource.from_contents(_read(path)) for path in sorted(directory.glob("*.json"))]
+def ucp_validator(path: str) -> Draft202012Validator:
+    """A validator of one of UCP's types, by its file under ``schemas`` and, after a #, its place there."""
+    directory = UCP / "schemas"
+    name, _, place = path.partition("#")
+    identity = _read(directory / name)["$id"]
+    resources = [Resource.from_contents(_read(file)) for file in sorted(directory.rglob("*.json"))]
     registry: Any = Registry().with_resources([(str(one.id()), one) for one in resources])
-    return Draft202012Validator(schema, registry=registry)
+    return Draft202012Validator({"$ref": f"{identity}#{place}"}, registry=registry)
+
+
+def ucp_request_validator() -> Draft202012Validator:
+    """A validator of the tokenizer's request."""
+    content = ucp_tokenizer()["paths"]["/tokenize"]["post"]["requestBody"]["content"]["application/json"]
+    schema = json.loads(json.dumps(content["schema"]).replace("../../schemas/", "https://ucp.dev/schemas/"))
+    return Draft202012Validator(schema, registry=ucp_validator("shopping/types/binding.json")._registry)
+
+
+def ucp_response_validator() -> Draft202012Validator:
+    """A validator of the tokenizer's answer."""
+    answer = ucp_tokenizer()["paths"]["/tokenize"]["post"]["responses"]["200"]["content"]["application/json"]
+    return Draft202012Validator(answer["schema"])
 
 
 def _read(path: Path) -> Any:

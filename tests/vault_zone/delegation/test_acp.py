@@ -11,6 +11,7 @@ from tests.requirement import requirement
 from tests.vault_zone.delegation.platform_world import (
     ABSENT,
     CHECKOUT,
+    CRYPTOGRAM,
     OTHER_MERCHANT,
     Agent,
     a_request,
@@ -23,7 +24,6 @@ from vault_zone.models import card_grant, card_record, idempotency
 from vault_zone.platforms import Protocol, remove_platform
 
 pytestmark = pytest.mark.anyio
-CRYPTOGRAM = "gXc5UCLnM6ckD7pjM1TdPA=="
 
 
 @pytest.fixture

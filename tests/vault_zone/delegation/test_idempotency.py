@@ -18,12 +18,14 @@ from tests.vault_zone.world import MERCHANT, START_MS, VISA, Crash, World, a_car
 from tokenization.money import Money
 from vault_zone.delegation.acp_body import CARD_NAMES
 from vault_zone.delegation.handover import Binding, Handovers, Repeatable
+from vault_zone.delegation.platform_limits import PlatformLimits
 from vault_zone.delegation.sent_card import SentCard, canonical, parse_json, without_proof
 from vault_zone.idempotency import KEEP_SECONDS, InFlight, KeyConflict, UnderWay, key_of
 from vault_zone.key_rows import Purpose
 from vault_zone.models import card_grant, card_record, idempotency
 from vault_zone.platforms import Platform, Protocol, live_platforms
 from vault_zone.sweeping import Sweeper
+from vault_zone.velocity_policy import VelocityPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -222,7 +224,7 @@ async def _play(commands: list[tuple[str, str, int]], url: str) -> None:
         await agent.client.aclose()
         (platform,) = await world.database.read(live_platforms)
         model: dict[str, tuple[int, str | None]] = {}
-        handovers = Handovers(world.keys, world.codes)
+        handovers = handovers_of(world)
         await take(handovers, platform, "warm", 1)
         for command, key, amount in commands:
             if command == "send":
@@ -243,10 +245,15 @@ async def _play(commands: list[tuple[str, str, int]], url: str) -> None:
             if world.database.persisted:
                 model.setdefault(key, (amount, None))
             world.database.crash_at = None
-            handovers = Handovers(world.keys, world.codes)
+            handovers = handovers_of(world)
         grants = await rows_of(world, card_grant)
         assert len(grants) == 1 + len(model)
         assert {token for _, token in model.values() if token} <= {row.id for row in grants}
+
+
+def handovers_of(world: World) -> Handovers:
+    """Handovers within the default limits."""
+    return Handovers(world.keys, world.codes, PlatformLimits(world.keys, VelocityPolicy()))
 
 
 async def take(handovers: Handovers, platform: Platform, key: str, amount: int) -> str:

@@ -84,7 +84,7 @@ FAULTS = [
 
 
 @pytest.mark.anyio
-@requirement("1.3.2")
+@requirement("1.3.2", "6.5.1")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_list_that_is_not_the_signed_one_forwards_nothing(
     world: ForwardWorld, fault: Callable[[ForwardWorld], None]
@@ -105,7 +105,7 @@ async def test_an_altered_list_would_be_used_without_its_signature(
 
 
 @pytest.mark.anyio
-@requirement("1.3.2")
+@requirement("1.3.2", "6.5.1")
 async def test_an_older_list_and_another_of_the_same_number_are_refused(world: ForwardWorld) -> None:
     world.publish(entry(world.there.port), serial=7)
     await world.forwarded()

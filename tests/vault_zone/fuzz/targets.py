@@ -12,19 +12,22 @@ TARGETS, with seeds; the replay and `make fuzz` take it from there.
 
 import hashlib
 import hmac
+import json
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
+from starlette.datastructures import Headers
 
 import vault_zone
 from tokenization.edge import spoken_texts
+from tokenization.money import Money
 from tokenization.scanner import contains_card, contains_card_in_bytes
 from tokenization.wire import DisputeState
 from vault_zone.capture_form import (
@@ -36,8 +39,21 @@ from vault_zone.capture_form import (
     parse_form_body,
     safe_values,
 )
-from vault_zone.card import CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
+from vault_zone.card import Card, CardholderName, CardInvalid, Cvc, Expiry, Exposure, Pan, PostalCode, passes_luhn
+from vault_zone.delegation.acp import read_delegation
+from vault_zone.delegation.acp_body import CARD_NAMES as ACP_NAMES
+from vault_zone.delegation.acp_errors import AcpRefused
+from vault_zone.delegation.message_signature import MessageSignatureRefused, SignedMessage, require_signed
+from vault_zone.delegation.sent_card import BodyRefused, FieldNames, SentCard, canonical, parse_json, without_proof
+from vault_zone.delegation.ucp_body import CARD_NAMES as UCP_NAMES
+from vault_zone.delegation.ucp_body import checkout_of, credential_of, merchant_of
+from vault_zone.delegation.ucp_errors import UcpRefused
+from vault_zone.forward.placeholders import Parts
+from vault_zone.forward.scrubbing import FIELDS_MAXIMUM, TEXT_CHARS_MAXIMUM, Scrubbed, Scrubber
+from vault_zone.forward.sending import ANSWER_BYTES_MAXIMUM, Delivery, _read
+from vault_zone.forward.traces import Traces
 from vault_zone.hazmat.seal import SealBroken, seal_with_nonce, unseal
+from vault_zone.platforms import Platform
 from vault_zone.processors import sandbox
 from vault_zone.processors.port import (
     ModificationNews,
@@ -48,6 +64,7 @@ from vault_zone.processors.port import (
     WebhookRefused,
 )
 
+T = TypeVar("T")
 Target = Callable[[bytes], None]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -56,6 +73,14 @@ _RUN = re.compile(r"[0-9]{8,}")
 _KEY, _NONCE, _FIELDS = bytes(range(32)), bytes(12), ("tok_a", "harbour-pine", "key_a")
 _PLAINTEXT = b"4242424242424242|12|2034"
 _SEALED = seal_with_nonce(_KEY, _PLAINTEXT, _FIELDS, _NONCE)
+_PLATFORM = Platform(
+    "plt_a", "Chat", "", frozenset({"ucp"}), frozenset({"harbour-pine"}), None, Money(50_000, "USD"), NOW_MS
+)
+# The public key of RFC 8032's first test vector: nobody here has its other half.
+_PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+"""
 _SECRET = b"a secret for the webhooks of a test"
 _PROCESSOR = sandbox.SandboxProcessor(
     "http://127.0.0.1:1", "key", _SECRET
@@ -215,6 +240,124 @@ def edge(given: bytes) -> None:
     must_hold(all(isinstance(text, str) for text in spoken_texts(given)), "a text that is none")
 
 
+def forward_answer(given: bytes) -> None:
+    """What a destination answers to a forwarded request: status line, headers and body, read up to the bound and scrubbed."""
+    first, _, rest = given.partition(b"\n\n")
+    lines = [line.partition(b":")[::2] for line in first.split(b"\n")[1:]]
+    headers = [(name, value.strip()) for name, value in lines if name and b"\r" not in name + value]
+    answer = httpx.Response(
+        200,
+        headers=headers,
+        stream=httpx.ByteStream(rest or given),
+        extensions={"reason_phrase": first.split(b"\n")[0]},
+    )
+    reply = _finished(_read(answer))
+    must_hold(reply.delivery is Delivery.ANSWERED, "an answer that came is not taken for one")
+    must_hold(reply.body is None or len(reply.body) <= ANSWER_BYTES_MAXIMUM, "more was kept than the bound")
+    must_hold(not holds_digits_of(given, repr(reply)), "the repr of an answer holds digits")
+    for scrubber in _SCRUBBERS:
+        _check_told(scrubber.scrub(reply.head, reply.body, _TOLD, reply.problem), reply.body)
+    whole = _SCRUBBERS[0].scrub(first.decode("latin-1"), given, _TOLD)
+    _check_told(whole, given)
+    must_hold(whole.echoed or _NUMBER.encode() not in given, "the number in an answer was not noticed")
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """What work gives that waits for nothing: a loop for each input would cost more than the parser."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]
+    raise Broken("it waits for something")
+
+
+def _check_told(told: Scrubbed, body: bytes | None) -> None:
+    must_hold(len(told.fields) + len(told.withheld) <= FIELDS_MAXIMUM, "more fields than the bound")
+    must_hold(body is not None or not told.fields, "fields of a body that was not read")
+    must_hold(not told.reason or not told.fields, "withheld whole, and told")
+    texts = [str(value) for value in told.fields.values()]
+    must_hold(all(len(text) <= TEXT_CHARS_MAXIMUM for text in texts), "a text over its bound was told")
+    must_hold(all(isinstance(value, str | int | bool | None) for value in told.fields.values()), "no scalar was told")
+    must_hold(
+        not any(Traces(_NUMBER).are_in(text) or contains_card(text) for text in [*texts, "".join(texts)]),
+        "the number was told",
+    )
+    must_hold(
+        not any("737" in re.findall(r"[0-9]+", text) or _HEADER_SECRET in text for text in texts), "a secret was told"
+    )
+    json.dumps(told.fields)
+
+
+_NUMBER, _HEADER_SECRET = "5555555555554444", "sk_of_the_zone"
+_PARTS = Parts(
+    Card(
+        pan=Pan.parse(_NUMBER),
+        expiry=Expiry.parse("12/34", NOW),
+        name=CardholderName.parse("Robin Field"),
+        postal_code=PostalCode.parse("97209"),
+    ),
+    Cvc.parse("737", None),
+)
+_SCRUBBERS = (
+    Scrubber(_PARTS, (_HEADER_SECRET,)),
+    Scrubber(_PARTS, (_HEADER_SECRET,), ("a caller's own words 12", "order-77")),
+)
+_TOLD = ("/id", "/status", "/list/*", "/deep/er", "/a~1b", "")
+_ANSWER = b'{"id":"ch_a","status":"ok","list":[1,2.5,null,true,"x"],"deep":{"er":"way"},"a/b":"c"}'
+
+
+def acp_body(given: bytes) -> None:
+    """The body of ACP's delegate_payment becomes a card and its allowance, or a refusal by path."""
+    _platform_body(given, "payment_method", ACP_NAMES, lambda content: read_delegation(content, NOW_MS)[0], AcpRefused)
+
+
+def ucp_body(given: bytes) -> None:
+    """The body of UCP's tokenizer becomes a merchant, a card and a checkout, or a refusal by path."""
+
+    def read(content: dict[str, Any]) -> SentCard:
+        merchant = merchant_of(content, _PLATFORM)
+        sent = credential_of(content, NOW_MS)
+        must_hold(merchant in _PLATFORM.merchants and bool(checkout_of(content)), "a token bound to nothing")
+        return sent
+
+    _platform_body(given, "credential", UCP_NAMES, read, UcpRefused)
+
+
+def _platform_body(
+    given: bytes,
+    holder: str,
+    names: FieldNames,
+    read: Callable[[dict[str, Any]], SentCard],
+    refusal: type[AcpRefused | UcpRefused],
+) -> None:
+    """Of the locals nothing is asked: metadata may hold digits and stays. The card must be gone from what was taken."""
+    content = refuses(lambda: parse_json(given), given, BodyRefused, takes_cards=False)
+    if content is None:
+        return
+    parts = refuses(lambda: canonical(without_proof(content, holder, names)), given, BodyRefused, takes_cards=False)
+    sent = None if parts is None else refuses(lambda: read(content), given, refusal, takes_cards=False)
+    if sent is None:
+        return
+    must_hold(not holds_digits_of(given, f"{sent!r}"), "the repr of a card holds digits")
+    must_hold(not set(names.fields()) & content[holder].keys(), "a field of the card was left in the body")
+    must_hold(sent.card.pan.last4 == sent.card.pan.expose(Exposure.PROCESSOR)[-4:], "another card was read")
+
+
+def signed_message(given: bytes) -> None:
+    """Two headers of a signed request; the first line is its Signature-Input. No key of ours signed it."""
+    first, _, second = given.decode("latin-1").partition("\n")
+    headers = Headers({"signature-input": first, "signature": second, "idempotency-key": "k", "content-type": "a/b"})
+    message = SignedMessage("POST", "cards.example", "/ucp/tokenize", "", headers, given)
+    read = partial(require_signed, message, _PUBLIC_KEY, NOW_MS)
+    refused = False
+    try:
+        read()
+    except MessageSignatureRefused as refusal:
+        refused = True
+        must_hold(not holds_digits_of(given, str(refusal)), "a refusal holds digits")
+    must_hold(refused, "what nobody signed was taken")
+
+
 _FORM = b"number=4242+4242+4242+4242&expiry=12+%2F+34&cvc=737&name=Robin+Field&postal_code=97209"
 _CHARGE = b'{"id":"ch_a","status":"succeeded","reference":"pay_a","action":{"url":"https://bank.example/acs"}}'
 _REFUND = (
@@ -224,6 +367,16 @@ _REFUND = (
 _DISPUTE = (
     b'{"id":"dp_a","object":"dispute","charge":"ch_a","charge_reference":"chg_a","status":"needs_response",'
     b'"amount_minor":100,"currency":"EUR","reason":"fraudulent","fee_minor":1500,"evidence_due_at":"2026-11-25T11:06:40Z"}'
+)
+_ACP = (
+    b'{"payment_method":{"type":"card","card_number_type":"fpan","number":"4242424242424242","exp_month":"12",'
+    b'"exp_year":"2034","cvc":"737","name":"Robin Field","display_card_funding_type":"credit","metadata":{}},'
+    b'"allowance":{"reason":"one_time","max_amount":10905,"currency":"usd","checkout_session_id":"chk_a",'
+    b'"merchant_id":"harbour-pine","expires_at":"2026-11-22T12:15:00Z"},"risk_signals":[],"metadata":{}}'
+)
+_UCP = (
+    b'{"credential":{"type":"pan","number":"4242424242424242","expiry_month":12,"expiry_year":2034,"cvc":"737",'
+    b'"name":"Robin Field"},"binding":{"checkout_id":"chk_a","identity":{"access_token":"harbour-pine"}}}'
 )
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "form_body": (_FORM, b"", b"&&=&a", b"a=%", b"a=%F0%9F", b"a=1&a=2", b"&" * 5000, b"n=" + b"%34" * 1300),
@@ -273,6 +426,56 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b'{"id":"4242424242424242","data":' + _CHARGE + b"}",
         b"t=1,v1=\xe9",
     ),
+    "forward_answer": (
+        b"OK\nContent-Type: application/json\n\n" + _ANSWER,
+        b"OK\nX-Echo: 5555 5555 5555 4444\n\n" + _ANSWER,
+        b"OK\nContent-Encoding: gzip\n\n" + _ANSWER,
+        b"OK\nContent-Length: 5\n\n{}",
+        _ANSWER.replace(b"ch_a", b"5555555555554444"),
+        _ANSWER.replace(b"ch_a", b"NTU1NTU1NTU1NTU1NDQ0NA=="),
+        _ANSWER.replace(b"ch_a", b"55555555").replace(b'"way"', b'"55554444"'),
+        _ANSWER.replace(b"ch_a", b"737"),
+        _ANSWER.replace(b"ch_a", b"sk_of_the_zone"),
+        _ANSWER.replace(b"ch_a", b"\\ud800"),
+        _ANSWER.replace(b"1,2.5", b"5.555555555554444e15,1e999999,-0,1E-400"),
+        b'{"id":1,"id":2,"list":' + b"[" * 5000,
+        b'{"list":[' + b"1," * 200 + b"1]}",
+        b'{"id":NaN}',
+        b'{"id":' + b"9" * 5000 + b"}",
+        '{"id":"５５５５５５５５５５５５４４４４"}'.encode(),
+        '{"id":"x"}'.encode("utf-16"),
+        b"+AHsAIgBpAGQAIgA6ADEAfQ-",
+        b"\xff\xfe\x00",
+        b'"5555555555554444"',
+    ),
+    "acp_body": (
+        _ACP,
+        _ACP.replace(b"4242424242424242", b"4242424242424241"),
+        _ACP.replace(b'"fpan"', b'"network_token"'),
+        _ACP.replace(b'"metadata":{}', b'"metadata":{"a":"4242424242424242"}'),
+        _ACP.replace(b'"12"', b"12"),
+        b"[" * 5000,
+        b'{"payment_method":{"number":' + b"4" * 5000 + b"}}",
+        b'{"a":1,"a":2}',
+        b"\xff\xfe",
+    ),
+    "ucp_body": (
+        _UCP,
+        _UCP.replace(b"4242424242424242", b"4242424242424241"),
+        _UCP.replace(b'"pan"', b'"network_token"'),
+        _UCP.replace(b'"checkout_id":"chk_a"', b'"type":"dev.ucp.shopping.checkout","id":"chk_a"'),
+        _UCP.replace(b"12,", b"1e9,"),
+        b'{"credential":[],"binding":{}}',
+        b'{"credential":{"type":"pan"},"binding":{"identity":7}}',
+        b"[" * 5000,
+    ),
+    "signed_message": (
+        b'sig1=("@method" "@authority" "@path" "content-digest" "content-type" "idempotency-key")'
+        b";created=1795348800\nsig1=:" + b"A" * 86 + b"==:",
+        b"sig1=();created=1\nsig1=::",
+        b'sig1=("' + b"a" * 5000,
+        b"sig1=(" + b'"a" ' * 2000 + b")\nsig1=:AAAA:",
+    ),
     "edge": (_FORM, b'{"a":"4242 4242 4242 4242"}', b"[" * 5000, b'{"a":' * 3000, b"\xff\x00", b"%34%32" * 400),
 }
 TARGETS: Mapping[str, Target] = {
@@ -282,5 +485,9 @@ TARGETS: Mapping[str, Target] = {
     "sealed": sealed,
     "processor_answer": processor_answer,
     "webhook": webhook,
+    "forward_answer": forward_answer,
+    "acp_body": acp_body,
+    "ucp_body": ucp_body,
+    "signed_message": signed_message,
     "edge": edge,
 }

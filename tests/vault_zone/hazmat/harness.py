@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ class Harness:
     copies_of_state_help: bool = (
         False  # whether a copy of the provider's files, made before destroy(), brings keys back
     )
+    merchants: list[str] = field(default_factory=lambda: ["harbour-pine", "other-shop", "shop", "new-shop"])
 
 
 @contextmanager
@@ -104,9 +105,11 @@ def vault_harness(directory: Path) -> Iterator[Harness]:
             finally:
                 adapter.base_uri = reached
 
-        yield Harness(made[0], another, outage)
-        for merchant in ("harbour-pine", "other-shop", "shop", "new-shop"):
+        harness = Harness(made[0], another, outage)
+        yield harness
+        for merchant in harness.merchants:  # a real server keeps nothing of the test
             made[0].destroy(merchant)
+            made[0]._delete(made[0]._name("destroyed", merchant))
         for provider in made:
             provider.close()
 

@@ -181,6 +181,7 @@ def test_after_a_reshare_the_old_shares_are_worth_nothing_and_the_cards_still_op
     keys = opened(directory, *old[:2])
     made, mac = keys.generate(CONTEXT), keys.mac(CONTEXT.merchant, b"m")
     keys.rotate(CONTEXT.merchant)
+    keys.destroy("other-shop")
     running = opened(directory, *old[1:])
     running.check()
     new = NewRoot.make(environment=PRODUCTION, threshold=3, shares=4)
@@ -197,6 +198,8 @@ def test_after_a_reshare_the_old_shares_are_worth_nothing_and_the_cards_still_op
     for one in (running, fresh):
         assert one.unwrap(made.wrapped, CONTEXT) == made.key
         assert one.mac(CONTEXT.merchant, b"m") == mac
+        with pytest.raises(KeyDestroyed):
+            one.generate(CONTEXT._replace(merchant="other-shop"))
 
 
 @requirement("2.2.2", "6.5.3")
@@ -316,7 +319,9 @@ def test_destroying_overwrites_the_bytes_of_the_file_that_held_the_keys(developm
         after = old.read()
     assert CONTEXT.merchant.encode() in before
     assert after == bytes(len(before))
-    assert CONTEXT.merchant.encode() not in (development / KEYSTORE).read_bytes()
+    left = json.loads((development / KEYSTORE).read_bytes())
+    assert (left["merchants"], len(left["destroyed"])) == ({}, 1)
+    assert CONTEXT.merchant not in json.dumps(left)
     assert sorted(path.name for path in development.iterdir()) == [KEYSTORE, KEYSTORE + ".lock", ROOT_KEY]
 
 

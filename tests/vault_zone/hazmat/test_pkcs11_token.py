@@ -169,7 +169,8 @@ def test_what_another_process_destroys_is_destroyed_here(keys: Pkcs11Keys, tmp_p
     subprocess.run([sys.executable, "-c", program, *map(str, keys._place)], check=True, timeout=60)
     with pytest.raises(KeyDestroyed):
         keys.unwrap(made.wrapped, CONTEXT)
-    assert keys.generate(CONTEXT).wrapped[1:9] != made.wrapped[1:9]
+    with pytest.raises(KeyDestroyed):
+        keys.generate(CONTEXT)
 
 
 def test_a_destruction_that_was_cut_off_is_finished_by_the_next(keys: Pkcs11Keys, harness: Harness) -> None:
@@ -183,8 +184,34 @@ def test_a_destruction_that_was_cut_off_is_finished_by_the_next(keys: Pkcs11Keys
     keys.destroy(CONTEXT.merchant)
     with pytest.raises(KeyDestroyed):
         harness.another().unwrap(made.wrapped, CONTEXT)
+    assert labels(keys) == ["cordon/anchor", "cordon/destroyed/m-harbour-pine"]
+
+
+def test_a_token_that_lost_part_of_a_merchants_keys_without_a_destruction_makes_them_anew(keys: Pkcs11Keys) -> None:
+    made = keys.generate(CONTEXT)
+
+    def lost(session: pkcs11.Session) -> None:
+        for key in session.get_objects({Attribute.LABEL: "cordon/wrap/m-harbour-pine"}):
+            key.destroy()
+
+    on_token(keys, lost)
     anew = keys.generate(CONTEXT)
     assert keys.unwrap(anew.wrapped, CONTEXT) == anew.key
+    with pytest.raises(KeyDestroyed):
+        keys.unwrap(made.wrapped, CONTEXT)
+
+
+def labels(keys: Pkcs11Keys) -> list[str]:
+    """Of every key in the token."""
+    found = list[str]()
+
+    def look(session: pkcs11.Session) -> None:
+        found.extend(
+            str(key[Attribute.LABEL]) for key in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
+        )
+
+    on_token(keys, look)
+    return sorted(found)
 
 
 def test_a_wrapped_key_keeps_its_form(keys: Pkcs11Keys) -> None:

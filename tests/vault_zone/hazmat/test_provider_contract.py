@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.requirement import requirement
 from tests.vault_zone.hazmat.harness import HARNESSES, Harness
-from vault_zone.hazmat.provider import DataKey, KeyContext, KeyDestroyed, KeyUnavailable
+from vault_zone.hazmat.provider import DataKey, KeyContext, KeyDestroyed, KeyProvider, KeyUnavailable
 
 CONTEXT = KeyContext("harbour-pine", "sealing", "key_a")
 OTHER = KeyContext("other-shop", "sealing", "key_a")
@@ -121,7 +122,7 @@ def test_what_was_wrapped_before_a_destruction_is_destroyed_for_ever(harness: Ha
     destroyed = provider.generate(CONTEXT)
     second = harness.another()
     assert second.unwrap(destroyed.wrapped, CONTEXT) == destroyed.key  # and has the keys at hand
-    mac = provider.mac(CONTEXT.merchant, b"m")
+    provider.mac(CONTEXT.merchant, b"m")
     provider.rotate(CONTEXT.merchant)
     provider.destroy(CONTEXT.merchant)
     provider.destroy(CONTEXT.merchant)
@@ -130,12 +131,56 @@ def test_what_was_wrapped_before_a_destruction_is_destroyed_for_ever(harness: Ha
             with pytest.raises(KeyDestroyed):
                 call(destroyed.wrapped, CONTEXT)
     assert provider.unwrap(kept.wrapped, OTHER) == kept.key
-    anew = provider.generate(CONTEXT)
-    assert provider.mac(CONTEXT.merchant, b"m") != mac
+
+
+@requirement("3.7.5")
+def test_a_merchant_whose_keys_were_destroyed_gets_none_again_in_any_process(harness: Harness) -> None:
+    provider, kept = harness.provider, harness.provider.mac(OTHER.merchant, b"m")
+    second = harness.another()
+    provider.generate(CONTEXT)
+    second.mac(CONTEXT.merchant, b"m")  # and has the keys at hand
+    for merchant in (CONTEXT.merchant, "shop"):  # the second never had any
+        provider.destroy(merchant)
     for one in (provider, second, harness.another()):
-        assert one.unwrap(anew.wrapped, CONTEXT) == anew.key
+        for merchant in (CONTEXT.merchant, "shop"):
+            for call in (
+                partial(one.generate, CONTEXT._replace(merchant=merchant)),
+                partial(one.mac, merchant, b"m"),
+                partial(one.rotate, merchant),
+            ):
+                with pytest.raises(KeyDestroyed):
+                    call()
+            one.destroy(merchant)
+        assert one.mac(OTHER.merchant, b"m") == kept
+        one.check()
+
+
+@requirement("3.7.5")
+def test_whoever_makes_keys_while_they_are_destroyed_leaves_none(harness: Harness) -> None:
+    makers, start = [harness.provider, harness.another(), harness.another()], threading.Barrier(4)
+    destroyer, told = harness.another(), list[str]()
+
+    def make(provider: KeyProvider) -> None:
+        start.wait()
+        try:
+            for _ in range(50):
+                provider.generate(CONTEXT)
+        except KeyDestroyed:
+            told.append("destroyed")
+        except KeyUnavailable:
+            told.append("unavailable")
+
+    threads = [threading.Thread(target=make, args=(provider,)) for provider in makers]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    destroyer.destroy(CONTEXT.merchant)
+    for thread in threads:
+        thread.join()
+    assert set(told) <= {"destroyed", "unavailable"}
+    for provider in (*makers, harness.another()):
         with pytest.raises(KeyDestroyed):
-            one.unwrap(destroyed.wrapped, CONTEXT)
+            provider.generate(CONTEXT)
 
 
 def test_a_merchant_without_keys_has_nothing_to_open(harness: Harness) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,16 @@ class DestroysNothing(LocalKeys):
         self._keys(merchant, make=True)
 
 
+class ForgetsThatItDestroyed(LocalKeys):
+    """Destroys, and keeps no mark of it."""
+
+    def destroy(self, merchant: str) -> None:
+        super().destroy(merchant)
+        self._change(
+            lambda keystore, root: replace(keystore, destroyed=frozenset()).at_serial(root, keystore.serial + 1)
+        )
+
+
 class RemembersTheDestroyed(LocalKeys):
     """Keeps opened keys over a change of the file."""
 
@@ -143,6 +154,7 @@ FAULTS: dict[type[LocalKeys], Callable[[Harness], None]] = {
     MacFollowsRotation: contract.test_a_mac_is_the_same_after_a_rotation_and_a_restart_and_never_for_two_merchants,
     OneMacForAll: contract.test_a_mac_is_the_same_after_a_rotation_and_a_restart_and_never_for_two_merchants,
     DestroysNothing: contract.test_what_was_wrapped_before_a_destruction_is_destroyed_for_ever,
+    ForgetsThatItDestroyed: contract.test_a_merchant_whose_keys_were_destroyed_gets_none_again_in_any_process,
     RemembersTheDestroyed: contract.test_what_was_wrapped_before_a_destruction_is_destroyed_for_ever,
     SaysDestroyedWhenAway: contract.test_in_an_outage_every_call_is_unavailable_and_never_destroyed_and_then_it_serves_again,
     ShowsItsKeys: contract.test_nothing_that_is_shown_of_a_provider_holds_a_key,

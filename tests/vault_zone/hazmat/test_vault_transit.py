@@ -209,7 +209,25 @@ def test_the_keys_that_are_asked_for_can_never_leave_vault(vault: VaultStandIn, 
     assert not any(key.exportable or key.allow_plaintext_backup for key in vault.keys.values())
     keys.destroy(CONTEXT.merchant)
     assert {path.split("/")[3] for _, path, _ in vault.seen if "/transit/" in path} <= {"keys", "datakey", "hmac"}
-    assert vault.keys == {}
+    assert list(vault.keys) == ["cordon-destroyed-m-harbour-pine"]
+    assert not any(key.exportable or key.allow_plaintext_backup for key in vault.keys.values())
+
+
+@requirement("3.7.5")
+def test_a_destruction_between_look_and_making_leaves_no_key(
+    vault: VaultStandIn, keys: VaultKeys, auth: AppRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, make = VaultKeys(VaultPlace(vault.address, auth), vault.clock), keys._create
+
+    def late(name: str, *, derived: bool) -> None:
+        other.destroy(CONTEXT.merchant)
+        make(name, derived=derived)
+
+    monkeypatch.setattr(keys, "_create", late)
+    with pytest.raises(KeyDestroyed):
+        keys.generate(CONTEXT)
+    other.close()
+    assert list(vault.keys) == ["cordon-destroyed-m-harbour-pine"]
 
 
 def test_the_users_own_token_proxy_and_address_take_no_part(

@@ -18,6 +18,7 @@ from vault_zone.capture_form import (
     parse_form_body,
 )
 from vault_zone.card import CapturedCard, CardField, CardProblem, Exposure
+from vault_zone.device import COLOR_DEPTHS, Client, Device, read_device
 from vault_zone.pages.render import NoticeKind, NoticeView, asset_url, render_card_page, render_notice
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -312,6 +313,23 @@ def test_a_purchase_is_made_by_keyboard_alone(shop: Shop) -> None:
     assert shop.complaints == []
 
 
+def _device_sent(shop: Shop) -> Device:
+    return read_device(parse_form_body(shop.site.posts[0]), Client("192.0.2.7", "text/html", "a browser", "de-AT"))
+
+
+def test_the_form_carries_what_3d_secure_asks_of_the_browser(shop: Shop) -> None:
+    page = shop.open(CARD)
+    asked = "[navigator.language, screen.height, screen.width, new Date().getTimezoneOffset()]"
+    language, height, width, tz = page.evaluate(asked)
+    _type_card(page)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/done")
+    sent = _device_sent(shop)
+    assert (sent.javascript_enabled, sent.java_enabled, sent.language) == (True, False, language)
+    assert (sent.screen_height, sent.screen_width, sent.tz) == (height, width, tz)
+    assert sent.color_depth in COLOR_DEPTHS
+
+
 def test_a_purchase_is_made_without_script(shop: Shop) -> None:
     page = shop.open(CARD, script=False)
     for field, text in (
@@ -325,6 +343,7 @@ def test_a_purchase_is_made_without_script(shop: Shop) -> None:
     page.click("#pay")
     page.wait_for_url("**/done")
     assert isinstance(parse_capture_form(parse_form_body(shop.site.posts[0]), NOW), CapturedCard)
+    assert _device_sent(shop) == Device("text/html", "a browser", False, "de-AT", "192.0.2.7")
 
 
 def test_a_script_that_was_tampered_with_does_not_run_and_the_form_still_works(shop: Shop) -> None:
@@ -551,12 +570,12 @@ def test_focus_is_always_visible(shop: Shop) -> None:
 
 def test_touch_targets_are_large_enough_and_text_is_not_zoomed_by_phones(shop: Shop) -> None:
     page = shop.open(CARD, width=390)
-    for control in page.locator("input, button, a.back").all():
+    for control in page.locator("input:not([type=hidden]), button, a.back").all():
         box = control.bounding_box()
         assert box is not None
         assert box["height"] >= 44
     sizes = page.eval_on_selector_all(
-        "input", "all => all.map((input) => parseFloat(getComputedStyle(input).fontSize))"
+        "input:not([type=hidden])", "all => all.map((input) => parseFloat(getComputedStyle(input).fontSize))"
     )
     assert min(sizes) >= 16
 

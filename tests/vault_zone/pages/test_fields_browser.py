@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 
 from tests.vault_zone.pages.fields_site import FieldsSite, fields_site
 from tests.vault_zone.pages.test_browser import CHROMIUM, FLAGS
-from vault_zone.models import card_record
+from tests.vault_zone.world import ACTOR, charge_request
+from vault_zone.models import capture_session, card_record
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium")
 NUMBER = "4242424242424242"
@@ -106,6 +107,21 @@ def test_a_card_is_taken_in_the_frame_and_the_page_hears_states_alone(visit: Vis
     assert visit.frame.inner_text("#state") == "Your card details were received."
     assert visit.page.context.cookies() == []
     assert visit.complaints == []
+
+
+def test_the_frame_sends_what_3d_secure_asks_of_the_browser(visit: Visit, site: FieldsSite) -> None:
+    visit.fill()
+    visit.pay()
+    visit.thanked()
+    rows = select(capture_session.c.checkout, capture_session.c.grant_id).where(capture_session.c.grant_id.is_not(None))
+    (taken,) = site.run(site.world.database.read(lambda c: c.execute(rows).all()))
+    asked = charge_request(taken.grant_id, checkout=taken.checkout)
+    site.run(site.world.engine.charge(asked, ACTOR))
+    (device,) = site.world.processor.devices
+    assert device is not None
+    shown = visit.frame.evaluate("[screen.width, screen.height, navigator.language, navigator.userAgent]")
+    assert [device.screen_width, device.screen_height, device.language, device.user_agent] == shown
+    assert device.javascript_enabled
 
 
 def test_the_frame_is_as_tall_as_its_fields(visit: Visit) -> None:

@@ -86,6 +86,21 @@ Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 BY_SHOPPER: Final = "shopper"
 
 
+class BrowserInput(_Input):
+    """What 3-D Secure asks of the shopper's browser (EMV 3-D Secure 2.3.1, table A.1). Looked at for its form, and not kept."""
+
+    accept_header: Annotated[str, Field(max_length=2048)]
+    user_agent: Annotated[str, Field(max_length=2048)]
+    javascript_enabled: bool
+    language: Annotated[str, Field(max_length=35)] | None = None
+    ip: Annotated[str, Field(max_length=45, pattern=r"^[0-9a-fA-F:.]+$")] | None = None
+    java_enabled: bool | None = None
+    color_depth: Literal[1, 4, 8, 15, 16, 24, 32, 48] | None = None
+    screen_height: Annotated[int, Field(ge=0, le=999_999)] | None = None
+    screen_width: Annotated[int, Field(ge=0, le=999_999)] | None = None
+    tz: Annotated[int, Field(ge=-900, le=900)] | None = None
+
+
 class ChargeInput(_Input):
     """The body of ``POST /v1/charges``.
 
@@ -99,6 +114,7 @@ class ChargeInput(_Input):
     card: CardInput
     merchant: Text
     return_url: WebAddress
+    browser: BrowserInput | None = None
     description: Text | None = None
     initiator: Literal["shopper", "merchant_unscheduled", "merchant_recurring"] = BY_SHOPPER
     network_reference: Reference | None = None
@@ -217,7 +233,7 @@ class FaultInput(BaseModel):
 
 
 _INPUTS: Final = (
-    *(ChargeInput, CardInput, CaptureInput, VoidInput, RefundInput, FaultInput),
+    *(ChargeInput, CardInput, BrowserInput, CaptureInput, VoidInput, RefundInput, FaultInput),
     *(ChargeReference, AmountOfCharge, DisputeInput, DisputeMove, EvidenceInput),
 )
 _FIELD_NAMES: Final = frozenset({"from", "to"}.union(*(each.model_fields for each in _INPUTS)))

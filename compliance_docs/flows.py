@@ -408,7 +408,7 @@ STORES: Final = (
             "zone.webhook_inbox",
             "zone.agent_platform",
         ),
-        code=("vault_zone/capture.py", "vault_zone/charge.py"),
+        code=("vault_zone/capture.py", "vault_zone/charge.py", "vault_zone/settling.py", "vault_zone/modifications.py"),
     ),
     Store(
         where="zone's database: forwarded requests",

@@ -85,8 +85,8 @@ async def get_health(zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_H
         shares_given=progress.given,
         shares_needed=progress.needed,
         log_writable=zone.sequencer.is_writable(),
-        processor=zone.processor.name,
-        sandbox=zone.processor.is_sandbox,
+        processor=zone.processors.default.name,
+        sandbox=zone.processors.is_sandbox,
         certificate_seconds=zone.access.certificate_seconds(zone.clock()),
     )
 

@@ -25,8 +25,9 @@ from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
+from vault_zone.modifications import Modifications
 from vault_zone.operations import Act, Executor, keep_sweeping
-from vault_zone.processors.port import Processor
+from vault_zone.processors.registry import Processors
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.security_codes import SecurityCodes
@@ -52,9 +53,10 @@ class Zone:
     database: Database
     keys: KeyRing
     codes: SecurityCodes
-    processor: Processor
+    processors: Processors
     sequencer: Sequencer
     engine: ChargeEngine
+    modifications: Modifications
     forwards: ForwardEngine
     refused_webhooks: Tally
     sweeper: Sweeper
@@ -92,13 +94,17 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             timeout_seconds=settings.charge_timeout_seconds,
             request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
         )
-        stack.push_async_callback(processor.close)
+        processors = Processors(processor)
+        stack.push_async_callback(processors.close)
         keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
-        engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
+        writable = sequencer.is_writable
+        engine = ChargeEngine(database, keys, codes, processors, clock=clock, log_is_writable=writable)
+        modifications = Modifications(database, processors, clock=clock, log_is_writable=writable)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await access.record(database)
         await sequencer.sequence()
         await engine.recover()
+        await modifications.recover()
         forwards = ForwardEngine(
             database,
             keys,
@@ -116,9 +122,10 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             database,
             keys,
             codes,
-            processor,
+            processors,
             sequencer,
             engine,
+            modifications,
             forwards,
             Tally(clock),
             sweeper,
@@ -128,7 +135,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, forwards, codes, keys, sweeper)),
+                tasks.create_task(_housekeep(database, engine, modifications, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
@@ -144,6 +151,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 async def _housekeep(
     database: Database,
     engine: ChargeEngine,
+    modifications: Modifications,
     forwards: ForwardEngine,
     codes: SecurityCodes,
     keys: KeyRing,
@@ -155,6 +163,8 @@ async def _housekeep(
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await modifications.recover(idle_seconds=RECOVER_SECONDS)
+            await modifications.resolve_unknown()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await sweeper.sweep()
             await finish_destructions(keys, database)

@@ -185,6 +185,9 @@ def test_of_a_card_five_fields_are_taken_and_no_others() -> None:
         "cvc",
         "cryptogram",
         "return_url",
+        "capture",
+        "initiator",
+        "initial_network_reference",
     }
 
 

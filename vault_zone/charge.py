@@ -10,10 +10,11 @@ What holds for a charge:
  6. The outcome and its event commit together. No believable answer is the state ``unknown``.
  7. ``unknown`` ends by the processor's record only: found, or still not there after the time in which a request can take
     effect. Nothing is ever sent a second time.
+ 8. Without the shopper there a charge needs a grant that asks for no code, and the consent under which the card was saved.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,22 +24,27 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.event import EventType
 from audit.transaction import Database, Transaction
-from tokenization.clock import Clock
+from tokenization.clock import Clock, monotonic_seconds
 from tokenization.ids import new_id
 from tokenization.money import Money
-from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeRequest, ChargeState
+from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeRequest, ChargeState, Initiator
 from vault_zone import charge_rows
-from vault_zone.card import Card, Cryptogram, Cvc
+from vault_zone.breaker import Breakers
+from vault_zone.card import Card, Cryptogram, Cvc, Exposure
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
-from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.ledger.events import Books, unbooked
-from vault_zone.models import charge, webhook_inbox
+from vault_zone.legs import Legs, Pause, begin_leg
+from vault_zone.models import charge
+from vault_zone.notices import Disputes, Notices, not_disputed
 from vault_zone.processors.port import Feature, Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
 from vault_zone.processors.registry import Processors
+from vault_zone.routing import Candidate, candidates
+from vault_zone.routing_policy import Question, RoutingPolicy
+from vault_zone.saved_cards import has_consent
 from vault_zone.security_codes import SecurityCodes
-from vault_zone.settling import STATE_OF, Settler, charge_event
+from vault_zone.settling import MAYBE_HELD, STATE_OF, Data, Settler, charge_event
 from vault_zone.vault import CardGone, keep_saved, open_card
 
 
@@ -52,6 +58,8 @@ class _Intent:
 
     charge: str
     card: Card
+    candidates: tuple[Candidate, ...]
+    initial_network_reference: str | None
 
 
 class ChargeEngine:
@@ -66,13 +74,21 @@ class ChargeEngine:
         *,
         clock: Clock,
         log_is_writable: Callable[[], bool],
+        policy: RoutingPolicy | None = None,
+        breakers: Breakers | None = None,
         books: Books = unbooked,
+        disputes: Disputes = not_disputed,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._database = database
         self._keys = keys
         self._codes = codes
         self._processors = processors
-        self._settler = Settler(processors, books)
+        self.settler = Settler(processors, books)
+        self._notices = Notices(processors, self.settler, disputes)
+        self._policy = policy or RoutingPolicy(default=(processors.default.name,))
+        self._breakers = breakers or Breakers(monotonic_seconds)
+        self._legs = Legs(database, processors, self.settler, self._breakers, pause=pause)
         self._clock = clock
         self._log_is_writable = log_is_writable
         self._in_flight: set[str] = set()
@@ -86,16 +102,17 @@ class ChargeEngine:
         SECURITY_CODE_GONE.
         """
         async with self._turn(asked.payment):
-            if (known := await self.find(asked.merchant, asked.payment)) is not None:  # (2)
-                return _same_charge(known, asked)
+            if (known := await self._known(asked)) is not None:  # (2)
+                return known
             if not self._log_is_writable():  # (1)
                 raise ZoneRefusal(ZoneError.AUDIT_UNAVAILABLE)
             code = self._codes.take(asked.grant)  # (5)
             charge_id = new_id("chg")
             self._in_flight.add(charge_id)
+            unwell = {name for name in self._processors.names if not self._breakers.lets_through(name)}
             try:
                 intent = await self._keys.change(  # (3)
-                    lambda tx: self._intend(tx, asked, actor, charge_id, has_code=code is not None)
+                    lambda tx: self._intend(tx, asked, actor, charge_id, code, unwell)
                 )
             except (_Repeated, IntegrityError):
                 self._in_flight.discard(charge_id)
@@ -107,10 +124,7 @@ class ChargeEngine:
                 raise
         # Dying here leaves `pending`: recover() makes it `unknown`, and the processor is asked whether it knows the charge.
         try:
-            processor = self._processors.default
-            answer = await processor.charge(self._for_processor(intent, asked, code))
-            # Dying here leaves `pending` too, and the processor's record tells the outcome.
-            await self._settle(intent.charge, answer, processor.name)  # (6)
+            answer = await self._legs.run(_for_processor(intent, asked, code), intent.candidates)  # (6)
         finally:
             self._in_flight.discard(intent.charge)  # what is still `pending` after this is for recover()
         if answer.outcome is Outcome.UNKNOWN:
@@ -169,43 +183,79 @@ class ChargeEngine:
         return STATE_OF[answer.outcome] in FINAL_CHARGE_STATES
 
     async def apply_webhook(self, event: ProcessorEvent, processor: str) -> None:
-        """Applies a processor's verified notice, once for its event id; a repeated or late one changes nothing."""
-
-        def work(tx: Transaction) -> None:
-            tx.execute(
-                webhook_inbox.insert().values(processor=processor, event_id=event.event_id, received_ms=tx.now_ms)
-            )
-            reference = event.reference or ORIGIN
-            tx.record(charge_event(EventType.WEBHOOK_RECEIVED, reference, "", f"processor:{processor}", {}))
-            if isinstance(event.news, ProcessorAnswer):
-                self._settler.charge(tx, reference, event.news, processor)
-
+        """Applies a processor's verified notice, once for its event id (notices.py)."""
         try:
-            await self._database.change(work)
-        except IntegrityError:
-            return  # it is in the inbox: applied before
+            about = await self._database.change(lambda tx: self._notices.apply(tx, event, processor))
+        except (
+            IntegrityError
+        ):  # another process was first with it, or with an act it tells of: now its row is there to be found
+            about = await self._database.change(lambda tx: self._notices.apply(tx, event, processor))
+        if about is not None:
+            await self._confirm(about)
 
-    def _intend(self, tx: Transaction, asked: ChargeRequest, actor: str, charge_id: str, *, has_code: bool) -> _Intent:
+    async def _confirm(self, charge_id: str) -> None:
+        """Asks for the record of a charge that counts as ended, and of which a notice says that its money is held."""
+        row = await self._database.read(lambda connection: charge_rows.charge_row(connection, charge_id))
+        processor = self._processors.get(row.processor) if row is not None and row.attention == MAYBE_HELD else None
+        if row is None or processor is None:
+            return
+        answer = await processor.find(charge_id, row.processor_charge)
+        if answer is not None:
+            await self._settle(charge_id, answer, processor.name)
+
+    def _intend(
+        self,
+        tx: Transaction,
+        asked: ChargeRequest,
+        actor: str,
+        charge_id: str,
+        code: Cvc | Cryptogram | None,
+        unwell: Collection[str],
+    ) -> _Intent:
         if charge_rows.charge_of_payment(tx.connection, asked.merchant, asked.payment) is not None:
             raise _Repeated
-        processor = self._processors.default
-        amount = Money(asked.amount_minor, asked.currency)
-        row = consume_grant(
+        used = consume_grant(
             tx,
             grant=asked.grant,
             merchant=asked.merchant,
             checkout=asked.checkout,
-            amount=amount,
+            amount=Money(asked.amount_minor, asked.currency),
             actor=actor,
-            processor=processor.name,
+            processors=self._processors.names,
         )
-        if row.needs_code and not has_code:  # (5) without the code nothing is begun
+        if used.needs_code and code is None:  # (5) without the code nothing is begun
             raise ZoneRefusal(ZoneError.SECURITY_CODE_GONE)
+        if asked.initiator is not Initiator.SHOPPER and (used.needs_code or not has_consent(tx.connection, used.token)):
+            raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE)  # (8)
         try:
-            card = open_card(tx.connection, self._keys, token=row.token, merchant=asked.merchant, now_ms=tx.now_ms)
+            card = open_card(tx.connection, self._keys, token=used.token, merchant=asked.merchant, now_ms=tx.now_ms)
         except CardGone:
             raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE) from None
-        keep_saved(tx, row.token, card)
+        keep_saved(tx, used.token, card)
+        found = candidates(
+            self._policy,
+            self._processors,
+            _question(asked, card),
+            bound_to=used.processor,
+            needs=_needs(asked, code),
+            unwell=unwell,
+        )
+        if not found:
+            raise ZoneRefusal(ZoneError.NOT_OFFERED_BY_PROCESSOR)
+        self._write_intent(tx, asked, actor, charge_id, used.token, card, found[0])
+        first = charge_rows.first_network_reference(tx.connection, asked.merchant, used.token)
+        return _Intent(charge_id, card, found, first if asked.initiator is not Initiator.SHOPPER else None)
+
+    @staticmethod
+    def _write_intent(
+        tx: Transaction,
+        asked: ChargeRequest,
+        actor: str,
+        charge_id: str,
+        token: str,
+        card: Card,
+        first: Candidate,
+    ) -> None:
         tx.execute(
             charge.insert().values(
                 id=charge_id,
@@ -213,12 +263,12 @@ class ChargeEngine:
                 merchant=asked.merchant,
                 checkout=asked.checkout,
                 grant_id=asked.grant,
-                token=row.token,
+                token=token,
                 amount_minor=asked.amount_minor,
                 currency=asked.currency,
                 brand=card.pan.brand,
                 last4=card.pan.last4,
-                processor=processor.name,
+                processor=first.processor,
                 state=ChargeState.PENDING,
                 return_url=asked.return_url,
                 capture=asked.capture,
@@ -227,62 +277,80 @@ class ChargeEngine:
                 changed_ms=tx.now_ms,
             )
         )
-        tx.record(
-            charge_event(
-                EventType.CHARGE_INTENDED,
-                charge_id,
-                asked.merchant,
-                actor,
-                {
-                    "payment": asked.payment,
-                    "checkout": asked.checkout,
-                    "amount_minor": asked.amount_minor,
-                    "currency": asked.currency,
-                    "processor": processor.name,
-                },
-            )
-        )
-        return _Intent(charge_id, card)
-
-    @staticmethod
-    def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | Cryptogram | None) -> ProcessorCharge:
-        return ProcessorCharge(
-            reference=intent.charge,
-            merchant=asked.merchant,
-            amount=Money(asked.amount_minor, asked.currency),
-            card=intent.card,
-            cvc=code if isinstance(code, Cvc) else None,
-            cryptogram=code if isinstance(code, Cryptogram) else None,
-            return_url=asked.return_url,
-            capture=asked.capture == "automatic",
-            initiator=asked.initiator,
-        )
+        data: Data = {
+            "payment": asked.payment,
+            "checkout": asked.checkout,
+            "amount_minor": asked.amount_minor,
+            "currency": asked.currency,
+            "processor": first.processor,
+        }
+        tx.record(charge_event(EventType.CHARGE_INTENDED, charge_id, asked.merchant, actor, data))
+        row = charge_rows.charge_row(tx.connection, charge_id)
+        if row is not None:
+            begin_leg(tx, row, 1, first)
 
     async def _settle(self, charge_id: str, answer: ProcessorAnswer, processor: str) -> None:
-        await self._database.change(lambda tx: self._settler.charge(tx, charge_id, answer, processor))
+        await self._database.change(lambda tx: self.settler.charge(tx, charge_id, answer, processor))
+
+    async def _known(self, asked: ChargeRequest) -> Charge | None:
+        def look(connection: Connection) -> Charge | None:
+            row = charge_rows.charge_of_payment(connection, asked.merchant, asked.payment)
+            if row is not None and not _is_same(row, asked):
+                raise ZoneRefusal(ZoneError.PAYMENT_CONFLICT)
+            return charge_rows.as_charge(row, self._processors) if row is not None else None
+
+        return await self._database.read(look)
 
     async def _lost_the_race(self, asked: ChargeRequest) -> Charge:
-        known = await self.find(asked.merchant, asked.payment)
+        known = await self._known(asked)
         if known is None:
             raise ZoneRefusal(ZoneError.CHECKOUT_ALREADY_CHARGED)
-        return _same_charge(known, asked)
+        return known
 
     async def _read(self, asked: ChargeRequest) -> Charge:
-        known = await self.find(asked.merchant, asked.payment)
+        known = await self._known(asked)
         if known is None:
             raise ZoneRefusal(ZoneError.INTERNAL)
         return known
 
 
-def _same_charge(known: Charge, asked: ChargeRequest) -> Charge:
-    same = (
-        known.checkout == asked.checkout
-        and known.amount_minor == asked.amount_minor
-        and known.currency == asked.currency
+def _is_same(row: "Row[Any]", asked: ChargeRequest) -> bool:
+    """(2) Whether a request asks for the charge that its payment id stands for."""
+    named = (row.checkout, row.amount_minor, row.currency, row.capture, row.initiator)
+    return named == (asked.checkout, asked.amount_minor, asked.currency, asked.capture, asked.initiator)
+
+
+def _question(asked: ChargeRequest, card: Card) -> Question:
+    bin8 = card.pan.expose(Exposure.PROCESSOR)[:8]  # read to choose the processor, and kept nowhere
+    return Question(asked.merchant, card.pan.brand, bin8, asked.amount_minor, asked.currency)
+
+
+def _needs(asked: ChargeRequest, code: Cvc | Cryptogram | None) -> set[Feature]:
+    """What a processor must offer to be asked for this charge."""
+    return {
+        feature
+        for feature, is_needed in (
+            (Feature.MANUAL_CAPTURE, asked.capture == "manual"),
+            (Feature.MERCHANT_INITIATED, asked.initiator is not Initiator.SHOPPER),
+            (Feature.NETWORK_TOKEN, isinstance(code, Cryptogram)),
+        )
+        if is_needed
+    }
+
+
+def _for_processor(intent: _Intent, asked: ChargeRequest, code: Cvc | Cryptogram | None) -> ProcessorCharge:
+    return ProcessorCharge(
+        reference=intent.charge,
+        merchant=asked.merchant,
+        amount=Money(asked.amount_minor, asked.currency),
+        card=intent.card,
+        cvc=code if isinstance(code, Cvc) else None,
+        cryptogram=code if isinstance(code, Cryptogram) else None,
+        return_url=asked.return_url,
+        capture=asked.capture == "automatic",
+        initiator=asked.initiator,
+        initial_network_reference=intent.initial_network_reference,
     )
-    if not same:
-        raise ZoneRefusal(ZoneError.PAYMENT_CONFLICT)
-    return known
 
 
 def _verdict_of_absence(row: "Row[Any]", processor: Processor, asked_ms: int) -> Outcome:

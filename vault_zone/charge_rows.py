@@ -10,6 +10,7 @@ from tokenization.wire import (
     CardSummary,
     Charge,
     ChargeState,
+    Initiator,
     Modification,
     ModificationKind,
     ModificationState,
@@ -29,6 +30,29 @@ def charge_row(connection: Connection, charge_id: str) -> "Row[Any] | None":
 def charge_of_payment(connection: Connection, merchant: str, payment: str) -> "Row[Any] | None":
     """The charge of a payment id."""
     return connection.execute(select(charge).where(charge.c.merchant == merchant, charge.c.payment == payment)).first()
+
+
+def charge_at_processor(connection: Connection, processor: str, processor_charge: str) -> "Row[Any] | None":
+    """The charge that a processor knows under an id of its own."""
+    found = select(charge).where(charge.c.processor == processor, charge.c.processor_charge == processor_charge)
+    return connection.execute(found.limit(1)).first()
+
+
+def first_network_reference(connection: Connection, merchant: str, token: str) -> str | None:
+    """The card network's id of the token's first charge that the shopper made and that went through."""
+    found = (
+        select(charge.c.network_reference)
+        .where(
+            charge.c.merchant == merchant,
+            charge.c.token == token,
+            charge.c.initiator == Initiator.SHOPPER,
+            charge.c.network_reference.is_not(None),
+            charge.c.state.in_((ChargeState.AUTHORIZED, ChargeState.SUCCEEDED)),
+        )
+        .order_by(charge.c.intended_ms)
+        .limit(1)
+    )
+    return connection.execute(found).scalar_one_or_none()
 
 
 def charges_in(connection: Connection, state: ChargeState, *, after: str | None = None) -> list[str]:
@@ -55,6 +79,18 @@ def modification_of_request(connection: Connection, merchant: str, request: str)
     """The modification of a request's key."""
     found = select(modification).where(modification.c.merchant == merchant, modification.c.request == request)
     return connection.execute(found).first()
+
+
+def modification_at_processor(
+    connection: Connection, charge_id: str, kind: ModificationKind, processor_reference: str
+) -> "Row[Any] | None":
+    """The modification of a charge that its processor knows under an id of its own."""
+    found = select(modification).where(
+        modification.c.charge_id == charge_id,
+        modification.c.kind == kind,
+        modification.c.processor_reference == processor_reference,
+    )
+    return connection.execute(found.limit(1)).first()
 
 
 def modifications_in(connection: Connection, state: ModificationState, *, after: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from vault_zone import key_life
+from vault_zone.attention import carry_out_decision
 from vault_zone.key_rows import ORIGIN
 from vault_zone.models import card_grant
 from vault_zone.operations import Act, Executor, Operation, finish
@@ -70,4 +71,6 @@ EXECUTORS: Final[Mapping[Act, Executor]] = {
     Act.REVOKE_GRANTS: revoke_grants,
     Act.RETIRE_KEY: retire_key,
     Act.DESTROY_KEYS: destroy_keys,
+    Act.RESOLVE_AS_SUCCEEDED: carry_out_decision,
+    Act.RESOLVE_AS_FAILED: carry_out_decision,
 }

@@ -6,14 +6,27 @@ from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
 
 from audit.event import looks_like_card
-from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
-from vault_zone.access import Permitted
+from tokenization.wire import (
+    CaptureSession,
+    Charge,
+    ChargeRequest,
+    Modification,
+    ModificationKind,
+    ModificationRequest,
+    OpenCaptureSession,
+)
+from vault_zone.access import Permitted, require
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.capture import FIELDS, is_return_address, open_session, read_session
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")
+VERB_OF = {
+    ModificationKind.CAPTURE: Verb.CAPTURE,
+    ModificationKind.VOID: Verb.VOID,
+    ModificationKind.REFUND: Verb.REFUND,
+}
 description = APIRouter(include_in_schema=False)
 
 
@@ -69,6 +82,26 @@ async def get_charge(
 ) -> Charge:
     """Where the charge of a payment id stands."""
     found = await zone.engine.find(merchant, payment)
+    if found is None:
+        raise ZoneRefusal(ZoneError.NOT_FOUND)
+    return found
+
+
+@router.post("/modifications")
+async def post_modification(
+    asked: ModificationRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.MODIFY_CHARGE)]
+) -> Modification:
+    """Captures, voids or refunds, at most once for its request key. ``pending`` and ``accepted``: ask again for its state."""
+    actor = require(caller.caller, VERB_OF[asked.kind], asked.merchant)
+    return await zone.modifications.modify(asked, actor)
+
+
+@router.get("/merchants/{merchant}/modifications/{request}")
+async def get_modification(
+    merchant: str, request: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_CHARGE)]
+) -> Modification:
+    """Where the capture, void or refund of a request key stands."""
+    found = await zone.modifications.find(merchant, request)
     if found is None:
         raise ZoneRefusal(ZoneError.NOT_FOUND)
     return found

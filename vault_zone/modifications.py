@@ -45,6 +45,7 @@ from vault_zone.processors.port import (
 from vault_zone.processors.registry import Processors
 from vault_zone.settling import MODIFICATION_STATE_OF, Data, Settler, charge_event, hold
 
+ABANDONED = "abandoned"  # the reason of a void that ends an authentication which nobody finished
 OpenKinds = Sequence[tuple[ModificationKind, bool]]
 
 
@@ -270,7 +271,8 @@ def _void_allowed(row: "Row[Any]", asked: ModificationRequest, open_kinds: OpenK
         raise ZoneRefusal(ZoneError.AMOUNT_NOT_AVAILABLE)
     ending = any(kind is not ModificationKind.REFUND for kind, _ in open_kinds)
     held = row.authorized_minor > row.captured_minor or row.state == ChargeState.ACTION_REQUIRED
-    if ending or row.is_closed or not held:
+    only_abandoned = asked.reason == ABANDONED and row.state != ChargeState.ACTION_REQUIRED  # the shopper came back
+    if ending or row.is_closed or not held or only_abandoned:
         raise ZoneRefusal(ZoneError.MODIFICATION_NOT_POSSIBLE)
     return None, True
 

@@ -24,12 +24,16 @@ from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
+from vault_zone.lapsing import Lapses
+from vault_zone.ledger.events import unbooked
 from vault_zone.migrations import upgrade
 from vault_zone.modifications import Modifications
 from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.registry import Processors
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
+from vault_zone.routing_policy import FILE_NAME as ROUTING_FILE_NAME
+from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
@@ -98,8 +102,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         stack.push_async_callback(processors.close)
         keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
         writable = sequencer.is_writable
-        engine = ChargeEngine(database, keys, codes, processors, clock=clock, log_is_writable=writable)
-        modifications = Modifications(database, processors, clock=clock, log_is_writable=writable)
+        policy = RoutingPolicy.read(settings.data / ROUTING_FILE_NAME, processors.names)
+        engine = ChargeEngine(
+            database, keys, codes, processors, clock=clock, log_is_writable=writable, policy=policy, books=unbooked
+        )
+        modifications = Modifications(database, processors, clock=clock, log_is_writable=writable, books=unbooked)
+        lapses = Lapses(database, processors, engine, modifications, clock=clock, patience=policy.patience)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await access.record(database)
         await sequencer.sequence()
@@ -135,7 +143,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, modifications, forwards, codes, keys, sweeper)),
+                tasks.create_task(_housekeep(database, engine, modifications, lapses, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
@@ -152,6 +160,7 @@ async def _housekeep(
     database: Database,
     engine: ChargeEngine,
     modifications: Modifications,
+    lapses: Lapses,
     forwards: ForwardEngine,
     codes: SecurityCodes,
     keys: KeyRing,
@@ -165,6 +174,7 @@ async def _housekeep(
             await engine.resolve_unknown()
             await modifications.recover(idle_seconds=RECOVER_SECONDS)
             await modifications.resolve_unknown()
+            await lapses.sweep()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await sweeper.sweep()
             await finish_destructions(keys, database)

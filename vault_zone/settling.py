@@ -14,7 +14,7 @@ What holds, in one transaction each:
 import re
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.engine import Row
 
 from audit.event import Event, EventType
@@ -25,7 +25,7 @@ from tokenization.wire import ChargeState, ModificationKind, ModificationState
 from vault_zone.charge_rows import charge_row, modification_row, open_kinds
 from vault_zone.key_rows import ORIGIN
 from vault_zone.ledger.events import AuthorizationReleased, Authorized, Books, BooksEvent, Captured, Refunded, unbooked
-from vault_zone.models import charge, modification
+from vault_zone.models import charge, charge_leg, modification
 from vault_zone.processors.port import Feature, ModificationAnswer, ModificationOutcome, Outcome, ProcessorAnswer
 from vault_zone.processors.registry import Processors
 from vault_zone.states import modification_move, move
@@ -48,7 +48,10 @@ MODIFICATION_STATE_OF = {
     ModificationOutcome.NEVER_SENT: ModificationState.FAILED,
 }
 LATE_SUCCESS = "late_success"
+MAYBE_HELD = "maybe_still_held"
+TWO_PROCESSORS = "two_processors_took_it"
 DOES_NOT_FIT = "amount_does_not_fit"
+CAME_BACK = "came_back"
 _EVENT_OF = {
     ChargeState.SUCCEEDED: EventType.CHARGE_SUCCEEDED,
     ChargeState.DECLINED: EventType.CHARGE_DECLINED,
@@ -72,16 +75,25 @@ class Settler:
         self._processors = processors
         self._books = books
 
-    def charge(self, tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: str) -> None:
-        """Moves the charge where its processor's answer says, if it may go there from where it stands."""
+    def charge(
+        self, tx: Transaction, charge_id: str, answer: ProcessorAnswer, processor: str, *, is_notice: bool = False
+    ) -> None:
+        """Moves the charge where its processor's answer says, if it may go there from where it stands.
+
+        ``is_notice``: said at some time before, and not of this moment, as an answer or a record is.
+        """
         row = charge_row(tx.connection, charge_id)
-        if row is None or row.processor != processor:  # (4)
+        if row is None:
             return
         source, target = ChargeState(row.state), STATE_OF[answer.outcome]
-        if source in _MONEY_IS_HELD:
+        if row.processor != processor:  # (4)
+            self._of_an_earlier_leg(tx, row, target, processor)
+        elif source in _MONEY_IS_HELD:
             self._of_held_money(tx, row, target, answer)
         elif source in _ENDED_WITHOUT and target in _MONEY_IS_HELD:
-            self._late(tx, row, target, answer)
+            self._late(tx, row, target, answer, is_notice=is_notice)
+        elif source in _ENDED_WITHOUT and row.attention == MAYBE_HELD and not is_notice:
+            self._was_stale(tx, row, target)
         elif source is not target and move(source, target):  # (1)
             self._answered(tx, row, target, answer)
 
@@ -117,9 +129,28 @@ class Settler:
         self._record_modification(tx, row, source, target, reason_of(answer.decline_code))
 
     def outside(
-        self, tx: Transaction, row: "Row[Any]", kind: ModificationKind, amount: Money | None, reference: str | None
+        self,
+        tx: Transaction,
+        row: "Row[Any]",
+        kind: ModificationKind,
+        amount: Money | None,
+        reference: str | None,
+        answer: ModificationAnswer | None = None,
     ) -> None:
         """Writes down an act that was done at the processor and not asked for through Cordon, with its effect."""
+        answer = answer or ModificationAnswer(ModificationOutcome.SUCCEEDED, reference)
+        if answer.outcome in (ModificationOutcome.DECLINED, ModificationOutcome.NEVER_SENT):
+            return  # it had no effect, and nobody here waits for it
+        amount_minor = None if kind is ModificationKind.VOID else amount.amount_minor if amount else 0
+        left = {
+            ModificationKind.CAPTURE: row.authorized_minor - row.captured_minor - row.capturing_minor,
+            ModificationKind.REFUND: row.captured_minor - row.refunded_minor - row.refunding_minor,
+        }
+        if amount_minor is not None and (
+            amount is None or amount.currency != row.currency or amount_minor > left[kind]
+        ):
+            needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}")
+            return
         made = new_id("mod")
         tx.execute(
             modification.insert().values(
@@ -128,7 +159,7 @@ class Settler:
                 charge_id=row.id,
                 merchant=row.merchant,
                 kind=kind,
-                amount_minor=amount.amount_minor if amount else None,
+                amount_minor=amount_minor,
                 currency=row.currency,
                 is_final=kind is not ModificationKind.CAPTURE or self._closes(row, amount),
                 is_ours=False,
@@ -139,8 +170,8 @@ class Settler:
                 changed_ms=tx.now_ms,
             )
         )
-        hold(tx, row.id, kind, amount.amount_minor if amount else 0)
-        self.modification(tx, made, ModificationAnswer(ModificationOutcome.SUCCEEDED, reference))
+        hold(tx, row.id, kind, amount_minor or 0)
+        self.modification(tx, made, answer)
 
     def _answered(self, tx: Transaction, row: "Row[Any]", target: ChargeState, answer: ProcessorAnswer) -> None:
         source = ChargeState(row.state)
@@ -163,6 +194,7 @@ class Settler:
         )
         if moved.rowcount != 1:
             return
+        end_leg(tx, row.id, row.processor, answer)
         self._record_charge(tx, row, target, reason)
         if target in _MONEY_IS_HELD:
             self._book_charge(tx, row, taken, closed=target is ChargeState.SUCCEEDED)
@@ -201,10 +233,17 @@ class Settler:
         if state is not source:
             self._record_charge(tx, row, state, None)
 
-    def _late(self, tx: Transaction, row: "Row[Any]", target: ChargeState, answer: ProcessorAnswer) -> None:
+    def _late(
+        self, tx: Transaction, row: "Row[Any]", target: ChargeState, answer: ProcessorAnswer, *, is_notice: bool
+    ) -> None:
         """(5) Money was taken, or is held, for a charge that counts as ended without it."""
         if row.captured_minor or (target is ChargeState.AUTHORIZED and row.authorized_minor):
             return  # told before; or it is word from before the end, that was on its way
+        if is_notice and target is ChargeState.AUTHORIZED and self._processors.has(row.processor, Feature.QUERY):
+            # It may have been let go since, and this is how it once stood: the record says, and is asked next.
+            if not row.attention:
+                needs_attention(tx, row, MAYBE_HELD, f"processor:{row.processor}")
+            return
         taken = self._taken(row, answer) if target is ChargeState.SUCCEEDED else 0
         tx.execute(
             update(charge)
@@ -218,6 +257,22 @@ class Settler:
         )
         self._book_charge(tx, row, taken, closed=target is ChargeState.SUCCEEDED)
         needs_attention(tx, row, LATE_SUCCESS, f"processor:{row.processor}")
+
+    def _was_stale(self, tx: Transaction, row: "Row[Any]", target: ChargeState) -> None:
+        """The record says that nothing is held for a charge of which a notice said so."""
+        if target not in _ENDED_WITHOUT:
+            return
+        tx.execute(update(charge).where(charge.c.id == row.id).values(attention=None, attention_ms=None))
+        data: Data = {"payment": row.payment, "checkout": row.checkout, "state": row.state}
+        tx.record(charge_event(EventType.CHARGE_RESOLVED, row.id, row.merchant, f"processor:{row.processor}", data))
+
+    @staticmethod
+    def _of_an_earlier_leg(tx: Transaction, row: "Row[Any]", target: ChargeState, processor: str) -> None:
+        """(4) A processor that was left for another one says that it holds or took money: a person has to see to it."""
+        legs = select(charge_leg.c.leg).where(charge_leg.c.charge_id == row.id, charge_leg.c.processor == processor)
+        was_asked = tx.connection.execute(legs).first() is not None
+        if was_asked and target in _MONEY_IS_HELD and row.attention != TWO_PROCESSORS:
+            needs_attention(tx, row, TWO_PROCESSORS, f"processor:{processor}")
 
     def _took_effect(self, tx: Transaction, row: "Row[Any]") -> None:
         """(2) (3) What a modification that succeeded does to its charge."""
@@ -272,13 +327,21 @@ class Settler:
         ends = (ModificationState.SUCCEEDED, ModificationState.DECLINED)
         if target not in ends or source is ModificationState.ACCEPTED or row.attention:
             return
-        reason = LATE_SUCCESS if target is ModificationState.SUCCEEDED else "came_back"
+        reason = LATE_SUCCESS if target is ModificationState.SUCCEEDED else CAME_BACK
+        modification_needs_attention(tx, row, reason, f"processor:{row.processor}")
+
+    def count_late(self, tx: Transaction, row: "Row[Any]") -> None:
+        """A modification that counted as without effect had it after all, as two operators decided: its amounts move.
+
+        Raises IntegrityError when they do not fit any more.
+        """
+        hold(tx, row.charge_id, ModificationKind(row.kind), row.amount_minor or 0)
         tx.execute(
-            update(modification).where(modification.c.id == row.id).values(attention=reason, attention_ms=tx.now_ms)
+            update(modification)
+            .where(modification.c.id == row.id, modification.c.state == row.state)
+            .values(state=ModificationState.SUCCEEDED, changed_ms=tx.now_ms)
         )
-        its_charge = charge_row(tx.connection, row.charge_id)
-        if its_charge is not None:
-            needs_attention(tx, its_charge, reason, f"processor:{row.processor}")
+        self._took_effect(tx, row)
 
     def _taken(self, row: "Row[Any]", answer: ProcessorAnswer) -> int:
         """How much the processor has captured, never more than the charge's amount."""
@@ -341,10 +404,26 @@ def hold(tx: Transaction, charge_id: str, kind: ModificationKind, amount_minor: 
     tx.execute(update(charge).where(charge.c.id == charge_id).values(values))
 
 
+def end_leg(tx: Transaction, charge_id: str, processor: str, answer: ProcessorAnswer) -> None:
+    """How the charge stands at this processor, on the leg that went there."""
+    tx.execute(
+        update(charge_leg)
+        .where(charge_leg.c.charge_id == charge_id, charge_leg.c.processor == processor)
+        .values(outcome=answer.outcome, decline_code=reason_of(answer.decline_code), ended_ms=tx.now_ms)
+    )
+
+
 def needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str) -> None:
     """A person has to look at the charge: on its row, and on record."""
     tx.execute(update(charge).where(charge.c.id == row.id).values(attention=reason, attention_ms=tx.now_ms))
     data: Data = {"payment": row.payment, "checkout": row.checkout, "state": row.state, "reason": reason}
+    tx.record(charge_event(EventType.CHARGE_NEEDS_ATTENTION, row.id, row.merchant, actor, data))
+
+
+def modification_needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str) -> None:
+    """As needs_attention(), of a capture, void or refund."""
+    tx.execute(update(modification).where(modification.c.id == row.id).values(attention=reason, attention_ms=tx.now_ms))
+    data: Data = {"state": row.state, "reason": reason}
     tx.record(charge_event(EventType.CHARGE_NEEDS_ATTENTION, row.id, row.merchant, actor, data))
 
 

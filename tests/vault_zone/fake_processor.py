@@ -60,14 +60,17 @@ class FakeProcessor:
     requests: list[ProcessorCharge] = field(default_factory=list)
     seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
     cryptograms: list[tuple[str, str | None]] = field(default_factory=list)
+    may_go_elsewhere: bool = False
+    connections_refused: int = 0
     calls: int = 0
     modify_calls: int = 0
 
     async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
         """As Processor.charge."""
-        self.calls += 1
         if self.unreachable:
-            return ProcessorAnswer(Outcome.NEVER_SENT)
+            self.connections_refused += 1
+            return ProcessorAnswer(Outcome.NEVER_SENT, may_go_elsewhere=True)
+        self.calls += 1
         if self.lose_request:
             return ProcessorAnswer(Outcome.UNKNOWN)
         number = request.card.pan.expose(Exposure.PROCESSOR)
@@ -155,7 +158,14 @@ class FakeProcessor:
     def _answer(self, reference: str, outcome: Outcome) -> ProcessorAnswer:
         action = "https://bank.example/acs" if outcome is Outcome.ACTION_REQUIRED else None
         reason = "card_declined" if outcome is Outcome.DECLINED else None
-        return ProcessorAnswer(outcome, f"ch_{reference}", reason, action, network_reference=f"net_{reference}")
+        return ProcessorAnswer(
+            outcome,
+            f"ch_{reference}",
+            reason,
+            action,
+            network_reference=f"net_{reference}",
+            may_go_elsewhere=outcome is Outcome.DECLINED and self.may_go_elsewhere,
+        )
 
     def _modify(self, request: ProcessorModification) -> ModificationAnswer:
         if self.modification_outcome is ModificationOutcome.SUCCEEDED:

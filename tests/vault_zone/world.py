@@ -11,15 +11,18 @@ from tests.vault_zone.fake_processor import FakeProcessor
 from tokenization.ids import new_id
 from tokenization.money import Money
 from tokenization.wire import Charge, ChargeRequest, ModificationKind, ModificationRequest, OpenCaptureSession
+from vault_zone.breaker import Breakers
 from vault_zone.capture import capture_card, claim_link, open_session
 from vault_zone.card import Card, CardholderName, Cvc, Expiry, Pan, PostalCode
 from vault_zone.charge import ChargeEngine
 from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
+from vault_zone.lapsing import Lapses
 from vault_zone.ledger.events import BooksEvent
 from vault_zone.models import metadata
 from vault_zone.modifications import Modifications
 from vault_zone.processors.registry import Processors
+from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 
 T = TypeVar("T")
@@ -85,6 +88,8 @@ class World:
     log_writable: list[bool]
     processors: Processors
     booked: list[BooksEvent]
+    lapses: Lapses
+    policy: RoutingPolicy | None = None
 
     async def captured_grant(
         self, *, checkout: str = "chk_a", amount_minor: int = 10_905, number: str = VISA, merchant: str = MERCHANT
@@ -102,18 +107,34 @@ class World:
         """The process dies and another starts over the same database: memory is gone, the processor's record is not."""
         self.database.crash_at = None
         self.database.changes = 0
-        return _world(self.database, self.processors, self.clock, self.keys, self.log_writable, self.booked)
+        return self._over(self.processors)
+
+    def connect(self, *processors: FakeProcessor) -> None:
+        """The zone is served with these processors instead, the first of them the default."""
+        other = self._over(Processors(*processors))
+        self.processors, self.processor = other.processors, other.processor
+        self.codes, self.engine, self.modifications, self.lapses = (
+            other.codes,
+            other.engine,
+            other.modifications,
+            other.lapses,
+        )
+
+    def _over(self, processors: Processors) -> "World":
+        return _world(self.database, processors, self.clock, self.keys, self.log_writable, self.booked, self.policy)
 
 
 @asynccontextmanager
-async def zone_world(database_url: str, *others: FakeProcessor) -> AsyncIterator[World]:
+async def zone_world(
+    database_url: str, *others: FakeProcessor, policy: RoutingPolicy | None = None
+) -> AsyncIterator[World]:
     """A zone over this database, migrated; with other processors beside ``world.processor``, which is the default one."""
     clock = TestClock()
     database = FaultyDatabase.open(database_url, clock)
     await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
     keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
     try:
-        yield _world(database, Processors(FakeProcessor(), *others), clock, keys, [True], [])
+        yield _world(database, Processors(FakeProcessor(), *others), clock, keys, [True], [], policy)
     finally:
         await database.close()
 
@@ -188,6 +209,7 @@ def _world(
     keys: KeyRing,
     log_writable: list[bool],
     booked: list[BooksEvent],
+    policy: RoutingPolicy | None = None,
 ) -> World:
     codes = SecurityCodes(clock.seconds)
 
@@ -197,7 +219,37 @@ def _world(
     def book(_: Transaction, event: BooksEvent) -> None:
         booked.append(event)
 
-    engine = ChargeEngine(database, keys, codes, processors, clock=clock, log_is_writable=writable, books=book)
+    async def no_pause(_: float) -> None:
+        return
+
+    engine = ChargeEngine(
+        database,
+        keys,
+        codes,
+        processors,
+        clock=clock,
+        log_is_writable=writable,
+        policy=policy,
+        breakers=Breakers(clock.seconds),
+        books=book,
+        pause=no_pause,
+    )
     modifications = Modifications(database, processors, clock=clock, log_is_writable=writable, books=book)
+    lapses = Lapses(
+        database, processors, engine, modifications, clock=clock, patience=policy.patience if policy else None
+    )
     default = cast(FakeProcessor, processors.default)
-    return World(database, default, clock, keys, codes, engine, modifications, log_writable, processors, booked)
+    return World(
+        database,
+        default,
+        clock,
+        keys,
+        codes,
+        engine,
+        modifications,
+        log_writable,
+        processors,
+        booked,
+        lapses,
+        policy,
+    )

@@ -37,6 +37,7 @@ class BreakerLimits:
 @dataclass(slots=True)
 class _Breaker:
     calls: deque[tuple[float, bool]] = field(default_factory=deque)
+    failed: int = 0  # of these calls
     opened_seconds: float | None = None
     is_probing: bool = False
 
@@ -78,13 +79,14 @@ class Breakers:
             if well:  # (3)
                 breaker.opened_seconds = None
                 breaker.calls.clear()
+                breaker.failed = 0
             else:
                 breaker.opened_seconds = now_seconds
             return
         breaker.calls.append((now_seconds, well))
+        breaker.failed += not well
         while breaker.calls[0][0] <= now_seconds - self._limits.window_seconds:
-            breaker.calls.popleft()
-        failed = sum(not went_well for _, went_well in breaker.calls)
+            breaker.failed -= not breaker.calls.popleft()[1]
         enough = len(breaker.calls) >= self._limits.calls_minimum
-        if enough and failed >= self._limits.failed_share * len(breaker.calls):  # (1)
+        if enough and breaker.failed >= self._limits.failed_share * len(breaker.calls):  # (1)
             breaker.opened_seconds = now_seconds

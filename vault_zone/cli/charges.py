@@ -23,9 +23,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     show.set_defaults(run=_show)
     resolve = acts.add_parser("resolve", help="ask for a decision, which another operator approves")
     resolve.add_argument("charge", metavar="CHARGE", help="as listed by `attention`")
-    resolve.add_argument(
-        "--as", dest="outcome", choices=list(ACTS), required=True, help="what happened at the processor"
-    )
+    resolve.add_argument("--outcome", choices=list(ACTS), required=True, help="what happened at the processor")
     resolve.add_argument(
         "--reason", required=True, metavar="CODE", help="how it is known, for example seen_at_processor"
     )

@@ -32,7 +32,7 @@ from vault_zone.routing_policy import Patience
 from vault_zone.settling import Data, Settler, charge_event, modification_needs_attention, needs_attention
 
 ACTOR = "service:vault_zone"
-RETRY_SECONDS = 60  # before a void that had no effect is tried anew
+RETRY_SECONDS = 60  # before a void that had no effect is tried anew, and a processor that did not answer is asked
 RECHECK_SECONDS = 3600  # before an authorization that outlives its time is asked about again
 UNKNOWN_TOO_LONG = "unknown_too_long"
 NOT_ENDED = "not_ended"
@@ -96,10 +96,13 @@ class Lapses:
             if processor is None:
                 continue
             answer = await processor.find(row.id, row.processor_charge)
+            has_record = Feature.QUERY in processor.features
             if answer is not None and answer.outcome is Outcome.AUTHORIZED:
                 await self._ask_again(row.id, now_ms + RECHECK_SECONDS * 1000)
+            elif has_record and answer is not None and answer.outcome is Outcome.UNKNOWN:
+                await self._ask_again(row.id, now_ms + RETRY_SECONDS * 1000)  # so that the others get their turn
             else:
-                await self._end(row, answer, has_record=Feature.QUERY in processor.features)
+                await self._end(row, answer, has_record=has_record)
         return len(due)
 
     async def tell_of_what_has_no_end(self) -> int:
@@ -137,9 +140,8 @@ class Lapses:
         now = charge_row(tx.connection, row.id)
         if now is None or now.is_closed:
             return
-        if has_record and (answer is None or answer.outcome is Outcome.UNKNOWN):
-            if answer is None and not now.attention:
-                needs_attention(tx, now, RECORD_ABSENT, ACTOR)
+        if has_record and answer is None:
+            needs_attention(tx, now, RECORD_ABSENT, ACTOR)
             return
         self._settler.let_go(tx, now, ChargeState.EXPIRED, source_id=row.id)
         if now.captured_minor:  # its state stays: that the rest was let go is on record all the same
@@ -148,7 +150,7 @@ class Lapses:
             tx.record(charge_event(EventType.CHARGE_EXPIRED, now.id, now.merchant, ACTOR, data))
 
     async def _ask_again(self, charge_id: str, at_ms: int) -> None:
-        """The processor holds it for longer than it says of itself."""
+        """The processor holds it for longer than it says of itself, or does not say."""
         await self._database.maintain(
             lambda tx: tx.execute(update(charge).where(charge.c.id == charge_id).values(authorized_until_ms=at_ms))
         )

@@ -321,7 +321,7 @@ def _for_processor(row: "Row[Any]", its_charge: "Row[Any]") -> ProcessorModifica
 def _verdict_of_absence(row: "Row[Any]", processor: Processor, asked_ms: int) -> ModificationOutcome:
     """As of a charge (charge.py): absence proves something only after the time in which the request could take effect."""
     lifetime_ms = int(processor.request_lifetime_seconds * 1000)
-    gone = row.state == ModificationState.UNKNOWN and asked_ms - row.changed_ms > lifetime_ms
+    gone = row.state == ModificationState.UNKNOWN and row.is_ours and asked_ms - row.changed_ms > lifetime_ms
     return (
         ModificationOutcome.NEVER_SENT if gone and Feature.QUERY in processor.features else ModificationOutcome.UNKNOWN
     )

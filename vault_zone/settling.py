@@ -139,7 +139,7 @@ class Settler:
     ) -> None:
         """Writes down an act that was done at the processor and not asked for through Cordon, with its effect."""
         answer = answer or ModificationAnswer(ModificationOutcome.SUCCEEDED, reference)
-        if answer.outcome in (ModificationOutcome.DECLINED, ModificationOutcome.NEVER_SENT):
+        if answer.outcome not in (ModificationOutcome.SUCCEEDED, ModificationOutcome.ACCEPTED):
             return  # it had no effect, and nobody here waits for it
         amount_minor = None if kind is ModificationKind.VOID else amount.amount_minor if amount else 0
         left = {

@@ -180,6 +180,13 @@ async def test_a_processor_that_cannot_be_asked_expires_nothing(database_url: st
         world.processor.unreachable_find = True
         await world.lapses.sweep()
         assert (await now(world, charge)).state is ChargeState.AUTHORIZED
+        world.processor.unreachable_find = False
+        world.processor.become(charge.charge, Outcome.EXPIRED)
+        await world.lapses.sweep()
+        assert (await now(world, charge)).state is ChargeState.AUTHORIZED, "others get their turn first"
+        world.clock.advance(RETRY_SECONDS)
+        await world.lapses.sweep()
+        assert (await now(world, charge)).state is ChargeState.EXPIRED
 
 
 async def test_a_record_that_is_gone_is_for_a_person(database_url: str) -> None:

@@ -17,6 +17,7 @@ from tokenization.wire import (
     ModificationRequest,
     ModificationState,
 )
+from vault_zone import charge_rows, modifications
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.ledger.events import AuthorizationReleased, Authorized, Captured, Refunded
 from vault_zone.processors.port import Feature, ModificationOutcome
@@ -303,6 +304,43 @@ async def test_another_merchants_charge_does_not_exist(database_url: str) -> Non
         charge = await charged(world)
         assert await refusal(world, charge, VOID, merchant="somebody-else") is ZoneError.NOT_FOUND
         assert (await found(world, charge)).state is ChargeState.AUTHORIZED
+
+
+@pytest.mark.parametrize(("kind", "capture"), [(CAPTURE, "manual"), (REFUND, "automatic")])
+async def test_with_the_check_of_amounts_planted_out_the_database_still_refuses(
+    database_url: str, kind: ModificationKind, capture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modifications, "_within", lambda asked_minor, left_minor: asked_minor or left_minor)
+    async with zone_world(database_url) as world:
+        charge = await charged(world, capture=capture)
+        assert await refusal(world, charge, kind, amount_minor=AMOUNT + 1) is ZoneError.INTERNAL
+        assert world.processor.modify_calls == 0
+
+
+async def test_with_the_turn_and_the_look_planted_out_the_database_still_makes_one_act_of_one_key(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that are asked at once: neither sees the other's request before it writes its own."""
+    async with zone_world(database_url) as world:
+        charge = await charged(world, capture="automatic")
+        asked = modification_request(charge, REFUND, amount_minor=500)
+        await world.modifications.modify(asked, ACTOR)
+        monkeypatch.setattr(charge_rows, "modification_of_request", lambda *_: None)
+        assert await refusal(world, charge, REFUND, request=asked.request, amount_minor=500) is ZoneError.INTERNAL
+        assert world.processor.modify_calls == 1
+
+
+async def test_a_planted_absence_that_does_not_wait_would_refund_twice(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the waiting prevents: believed at once, an empty record gives the amount free while the request is on its way."""
+    monkeypatch.setattr(modifications, "_verdict_of_absence", lambda *_: ModificationOutcome.NEVER_SENT)
+    async with zone_world(database_url) as world:
+        charge = await charged(world, capture="automatic")
+        world.processor.lose_request = True
+        assert (await modified(world, charge, REFUND)).state is FAILED
+        world.processor.lose_request = False
+        assert (await modified(world, charge, REFUND)).state is SUCCEEDED
 
 
 def test_every_state_is_in_the_table_and_no_move_leaves_an_end() -> None:

@@ -59,7 +59,7 @@ class Breakers:
         return Position.HALF_OPEN if waited_seconds >= self._limits.open_seconds else Position.OPEN
 
     def lets_through(self, name: str) -> bool:
-        """Whether the processor may be asked now, as one that is well."""
+        """Whether the processor may be asked now, as one that is well. Who asks before the probe begins is let through too."""
         position = self.position(name)
         if position is Position.HALF_OPEN:
             return not self._of[name].is_probing  # (3)

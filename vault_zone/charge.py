@@ -92,7 +92,7 @@ class ChargeEngine:
         self._clock = clock
         self._log_is_writable = log_is_writable
         self._in_flight: set[str] = set()
-        self._looked_at = ""
+        self._looked_at = {ChargeState.UNKNOWN: "", ChargeState.ACTION_REQUIRED: ""}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def charge(self, asked: ChargeRequest, actor: str) -> Charge:
@@ -159,13 +159,15 @@ class ChargeEngine:
 
     async def resolve_unknown(self) -> int:
         """Asks the processors about charges that await their word; returns how many of them are now final."""
-        unknown = await self._database.read(lambda connection: charge_rows.charges_in(connection, ChargeState.UNKNOWN))
-        waiting = await self._database.read(
-            lambda connection: charge_rows.charges_in(connection, ChargeState.ACTION_REQUIRED, after=self._looked_at)
-        )
-        # Shoppers who never come back from their bank must not keep the others waiting: each pass goes on behind the last.
-        self._looked_at = waiting[-1] if len(waiting) == charge_rows.BATCH else ""
-        return sum([await self.resolve(one) for one in (*unknown, *waiting)])
+        ids = [one for state in self._looked_at for one in await self._next(state)]
+        return sum([await self.resolve(one) for one in ids])
+
+    async def _next(self, state: ChargeState) -> list[str]:
+        """The next charges in a state: each pass goes on behind the last, and begins anew behind the last of all."""
+        after = self._looked_at[state]
+        found = await self._database.read(lambda connection: charge_rows.charges_in(connection, state, after=after))
+        self._looked_at[state] = found[-1] if len(found) == charge_rows.BATCH else ""
+        return found
 
     async def resolve(self, charge_id: str) -> bool:
         """Asks the processor for its record of one charge (7). True when the charge is now final."""

@@ -55,12 +55,10 @@ def first_network_reference(connection: Connection, merchant: str, token: str) -
     return connection.execute(found).scalar_one_or_none()
 
 
-def charges_in(connection: Connection, state: ChargeState, *, after: str | None = None) -> list[str]:
-    """At most BATCH charges in a state: the oldest, or by id behind ``after``."""
-    found = select(charge.c.id).where(charge.c.state == state).limit(BATCH)
-    if after is None:
-        return list(connection.execute(found.order_by(charge.c.intended_ms)).scalars())
-    return list(connection.execute(found.where(charge.c.id > after).order_by(charge.c.id)).scalars())
+def charges_in(connection: Connection, state: ChargeState, *, after: str) -> list[str]:
+    """At most BATCH charges in a state, by id behind ``after``: what waits long does not keep the others waiting."""
+    found = select(charge.c.id).where(charge.c.state == state, charge.c.id > after).order_by(charge.c.id).limit(BATCH)
+    return list(connection.execute(found).scalars())
 
 
 def charges_pending_since(connection: Connection, before_ms: int) -> "Sequence[Row[Any, Any]]":
@@ -93,12 +91,10 @@ def modification_at_processor(
     return connection.execute(found.limit(1)).first()
 
 
-def modifications_in(connection: Connection, state: ModificationState, *, after: str | None = None) -> list[str]:
+def modifications_in(connection: Connection, state: ModificationState, *, after: str) -> list[str]:
     """As charges_in()."""
-    found = select(modification.c.id).where(modification.c.state == state).limit(BATCH)
-    if after is None:
-        return list(connection.execute(found.order_by(modification.c.intended_ms)).scalars())
-    return list(connection.execute(found.where(modification.c.id > after).order_by(modification.c.id)).scalars())
+    found = select(modification.c.id).where(modification.c.state == state, modification.c.id > after)
+    return list(connection.execute(found.order_by(modification.c.id).limit(BATCH)).scalars())
 
 
 def modifications_pending_since(connection: Connection, before_ms: int) -> list[str]:

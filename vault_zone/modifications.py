@@ -71,7 +71,7 @@ class Modifications:
         self._clock = clock
         self._log_is_writable = log_is_writable
         self._in_flight: set[str] = set()
-        self._looked_at = ""
+        self._looked_at = {ModificationState.UNKNOWN: "", ModificationState.ACCEPTED: ""}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def modify(self, asked: ModificationRequest, actor: str) -> Modification:
@@ -128,16 +128,17 @@ class Modifications:
 
     async def resolve_unknown(self) -> int:
         """Asks the processors about modifications that await their word; returns how many of them are now final."""
-        unknown = await self._database.read(
-            lambda connection: charge_rows.modifications_in(connection, ModificationState.UNKNOWN)
+        ids = [one for state in self._looked_at for one in await self._next(state)]
+        return sum([await self.resolve(one) for one in ids])
+
+    async def _next(self, state: ModificationState) -> list[str]:
+        """As ChargeEngine's: each pass goes on behind the last."""
+        after = self._looked_at[state]
+        found = await self._database.read(
+            lambda connection: charge_rows.modifications_in(connection, state, after=after)
         )
-        accepted = await self._database.read(
-            lambda connection: charge_rows.modifications_in(
-                connection, ModificationState.ACCEPTED, after=self._looked_at
-            )
-        )
-        self._looked_at = accepted[-1] if len(accepted) == charge_rows.BATCH else ""
-        return sum([await self.resolve(one) for one in (*unknown, *accepted)])
+        self._looked_at[state] = found[-1] if len(found) == charge_rows.BATCH else ""
+        return found
 
     async def resolve(self, modification_id: str) -> bool:
         """Asks the processor for its record of one modification (5). True when it is now final."""

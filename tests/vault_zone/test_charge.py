@@ -244,6 +244,25 @@ async def test_shoppers_who_never_come_back_keep_no_unknown_charge_waiting(
         assert {charge.state for charge in states if charge} == {ChargeState.SUCCEEDED}
 
 
+async def test_charges_without_an_end_keep_no_other_unknown_charge_waiting(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vault_zone.charge_rows.BATCH", 2)
+    async with zone_world(database_url) as world:
+        world.processor.features = frozenset()  # no record to ask: absence ends nothing
+        world.processor.lose_request = True
+        for number in range(5):
+            await charged(world, await world.captured_grant(checkout=f"chk_{number}"), checkout=f"chk_{number}")
+        world.processor.lose_request, world.processor.lose_reply, world.processor.unreachable_find = False, True, True
+        last = await charged(world, await world.captured_grant(checkout="chk_last"), checkout="chk_last")
+        world.processor.unreachable_find = False
+        for _ in range(3):
+            await world.engine.resolve_unknown()
+        found = await world.engine.find(last.merchant, last.payment)
+        assert found is not None
+        assert found.state is ChargeState.SUCCEEDED
+
+
 async def test_a_processor_that_cannot_be_asked_leaves_the_charge_unknown(database_url: str) -> None:
     async with zone_world(database_url) as world:
         world.processor.lose_request = True

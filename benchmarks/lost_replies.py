@@ -30,6 +30,7 @@ from tests.vault_zone.processors.sandbox_server.world import served
 from tests.vault_zone.world import charge_request, zone_world
 from tokenization.clock import now_milliseconds
 from vault_zone.charge import ChargeEngine
+from vault_zone.processors.registry import Processors
 from vault_zone.processors.stripe_connector import StripeProcessor
 
 ORDERS, LOST_PERCENT, TRIES = 120, 30, 3
@@ -140,7 +141,12 @@ async def by_engine(front: str, result: Result, orders: int) -> None:
             processor = StripeProcessor(TEST_KEY, "whsec_unused", api_base=front)
             world.clock.now_ms = now_milliseconds()
             engine = ChargeEngine(
-                world.database, world.keys, world.codes, processor, clock=world.clock, log_is_writable=lambda: True
+                world.database,
+                world.keys,
+                world.codes,
+                Processors(processor),
+                clock=world.clock,
+                log_is_writable=lambda: True,
             )
             for number in range(orders):
                 grant = await world.captured_grant(checkout=f"chk_{number}")

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ValidationError
 
 from tokenization.clock import monotonic_seconds
 from tokenization.logs import cause_of
-from tokenization.wire import CaptureSession, Charge, ChargeRequest, ErrorBody, OpenCaptureSession
+from tokenization.wire import (
+    CaptureSession,
+    Charge,
+    ChargeRequest,
+    ErrorBody,
+    Modification,
+    ModificationRequest,
+    OpenCaptureSession,
+)
 
 CALL_TIMEOUT_SECONDS = 5.0
 CHARGE_TIMEOUT_SECONDS = 25.0  # the zone waits up to 10 s for the processor, and looks once more before it answers
@@ -75,6 +83,19 @@ class VaultClient:
         """Where a charge stands, or None when the zone has none under this payment id. Raises VaultUnavailable."""
         try:
             return await self._call("GET", f"/v1/merchants/{merchant}/charges/{payment}", Charge)
+        except VaultRefused as refused:
+            if refused.code == "not_found":
+                return None
+            raise
+
+    async def modify(self, asked: ModificationRequest) -> Modification:
+        """Captures, voids or refunds. After VaultUnavailable, ask again with the same request: it is the idempotency key."""
+        return await self._call("POST", "/v1/modifications", Modification, asked, CHARGE_TIMEOUT_SECONDS)
+
+    async def find_modification(self, merchant: str, request: str) -> Modification | None:
+        """Where a modification stands, or None when the zone has none of this request. Raises VaultUnavailable."""
+        try:
+            return await self._call("GET", f"/v1/merchants/{merchant}/modifications/{request}", Modification)
         except VaultRefused as refused:
             if refused.code == "not_found":
                 return None

@@ -476,7 +476,13 @@ STORES: Final = (
             "zone.webhook_inbox",
             "zone.agent_platform",
         ),
-        code=("vault_zone/capture.py", "vault_zone/charge.py", "vault_zone/device.py"),
+        code=(
+            "vault_zone/capture.py",
+            "vault_zone/charge.py",
+            "vault_zone/settling.py",
+            "vault_zone/modifications.py",
+            "vault_zone/device.py",
+        ),
     ),
     Store(
         where="zone's database: books",

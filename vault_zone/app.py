@@ -14,6 +14,7 @@ from tokenization.edge import App, BodyLimit, CardGuard, Contained, error_body
 from tokenization.logs import cause_of
 from vault_zone import (
     cards_api,
+    charges_api,
     fields_pages,
     internal_api,
     keys_api,
@@ -67,6 +68,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(keys_api.router)
     app.include_router(operations_api.router)
     app.include_router(cards_api.router)
+    app.include_router(charges_api.router)
     app.include_router(retention_api.router)
     app.include_router(ledger_api.router)
     app.include_router(reconciliation_api.router)

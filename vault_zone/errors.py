@@ -38,6 +38,19 @@ class ZoneError(Enum):
     CHECKOUT_ALREADY_CHARGED = _Kind(
         409, "This checkout has a charge that took, or may yet take, money. Ask for its state."
     )
+    NOT_OFFERED_BY_PROCESSOR = _Kind(
+        409, "The account at the processor cannot do this: a part, another part, or a later capture. Ask for the whole."
+    )
+    MODIFICATION_CONFLICT = _Kind(
+        409, "This request key was used for a different capture, void or refund. A new one needs a new key."
+    )
+    MODIFICATION_NOT_POSSIBLE = _Kind(
+        409,
+        "The charge is not in a state in which this can be done, or something else is under way. Ask for its state.",
+    )
+    AMOUNT_NOT_AVAILABLE = _Kind(
+        409, "The amount is more than what is left to capture or to refund. Ask for the charge's amounts."
+    )
     FRAME_ORIGIN_UNKNOWN = _Kind(
         409, "This origin is not one whose pages may frame the merchant's card fields. An operator adds it first."
     )

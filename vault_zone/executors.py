@@ -8,6 +8,7 @@ from sqlalchemy import Column, ColumnElement, select, update
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from vault_zone import key_life
+from vault_zone.attention import carry_out_decision
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.key_rows import ORIGIN
 from vault_zone.ledger import posting
@@ -138,4 +139,6 @@ EXECUTORS: Final[Mapping[Act, Executor]] = {
     Act.DESTROY_KEY: destroy_key,
     Act.DESTROY_KEYS: destroy_keys,
     Act.REVERSE_ENTRY: reverse_entry,
+    Act.RESOLVE_AS_SUCCEEDED: carry_out_decision,
+    Act.RESOLVE_AS_FAILED: carry_out_decision,
 }

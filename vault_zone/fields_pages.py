@@ -83,13 +83,13 @@ async def get_fields(secret: str, zone: ZoneIn) -> Response:
 
     row = await zone.database.read(look)
     if row is None:
-        notice = NoticeView(kind=NoticeKind.NOT_FOUND, sandbox=zone.processor.is_sandbox)
+        notice = NoticeView(kind=NoticeKind.NOT_FOUND, sandbox=zone.processors.is_sandbox)
         return HTMLResponse(render_notice(notice), 404, security_headers(None, https=zone.settings.is_https))
     view = FieldsView(
         merchant_name=row.merchant_name,
         frame_origin=row.frame_origin,
         path=f"/fields/{secret}",
-        sandbox=zone.processor.is_sandbox,
+        sandbox=zone.processors.is_sandbox,
     )
     return HTMLResponse(render_fields(view), headers=frame_headers(row.frame_origin, https=zone.settings.is_https))
 

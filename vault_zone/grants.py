@@ -9,8 +9,8 @@ A grant is usable when all of these hold, checked and counted by the one stateme
  6. Where it names a processor, it goes to that one.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.engine import Connection, Row
@@ -98,7 +98,7 @@ class Asked(NamedTuple):
     merchant: str
     checkout: str
     amount: Money
-    processor: str
+    processors: Collection[str]  # it may go to one of these
 
 
 def binding(asked: Asked, now_ms: int) -> dict[str, ColumnElement[bool]]:
@@ -112,23 +112,23 @@ def binding(asked: Asked, now_ms: int) -> dict[str, ColumnElement[bool]]:
         "expiry": card_grant.c.expires_ms > now_ms,  # (4)
         "revoked": card_grant.c.revoked_ms.is_(None),  # (4)
         "uses": card_grant.c.uses_left > 0,  # (5)
-        "processor": or_(card_grant.c.processor.is_(None), card_grant.c.processor == asked.processor),  # (6)
+        "processor": or_(card_grant.c.processor.is_(None), card_grant.c.processor.in_(asked.processors)),  # (6)
     }
 
 
 def consume_grant(
-    tx: Transaction, *, grant: str, merchant: str, checkout: str, amount: Money, actor: str, processor: str
-) -> "Row[tuple[str, bool]]":
-    """Uses the grant once in this transaction; returns its row (``token``, ``needs_code``).
+    tx: Transaction, *, grant: str, merchant: str, checkout: str, amount: Money, actor: str, processors: Collection[str]
+) -> "Row[Any]":
+    """Uses the grant once in this transaction; returns its row (``token``, ``needs_code``, ``processor``).
 
     Raises ZoneRefusal(GRANT_NOT_USABLE) for every broken binding alike, so that a refusal teaches nothing about the grant.
     """
-    asked = Asked(grant, merchant, checkout, amount, processor)
+    asked = Asked(grant, merchant, checkout, amount, processors)
     row = tx.execute(
         update(card_grant)
         .where(*binding(asked, tx.now_ms).values())
         .values(uses_left=card_grant.c.uses_left - 1, used_minor=card_grant.c.used_minor + amount.amount_minor)  # (5)
-        .returning(card_grant.c.token, card_grant.c.needs_code)
+        .returning(card_grant.c.token, card_grant.c.needs_code, card_grant.c.processor)
     ).first()
     if row is None:
         raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE)

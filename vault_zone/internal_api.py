@@ -6,14 +6,27 @@ from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
 
 from audit.event import looks_like_card
-from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
-from vault_zone.access import Permitted
+from tokenization.wire import (
+    CaptureSession,
+    Charge,
+    ChargeRequest,
+    Modification,
+    ModificationKind,
+    ModificationRequest,
+    OpenCaptureSession,
+)
+from vault_zone.access import Permitted, require
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.capture import FIELDS, is_return_address, open_session, read_session
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")
+VERB_OF = {
+    ModificationKind.CAPTURE: Verb.CAPTURE,
+    ModificationKind.VOID: Verb.VOID,
+    ModificationKind.REFUND: Verb.REFUND,
+}
 description = APIRouter(include_in_schema=False)
 
 
@@ -74,6 +87,26 @@ async def get_charge(
     return found
 
 
+@router.post("/modifications")
+async def post_modification(
+    asked: ModificationRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.MODIFY_CHARGE)]
+) -> Modification:
+    """Captures, voids or refunds, at most once for its request key. ``pending`` and ``accepted``: ask again for its state."""
+    actor = require(caller.caller, VERB_OF[asked.kind], asked.merchant)
+    return await zone.modifications.modify(asked, actor)
+
+
+@router.get("/merchants/{merchant}/modifications/{request}")
+async def get_modification(
+    merchant: str, request: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_CHARGE)]
+) -> Modification:
+    """Where the capture, void or refund of a request key stands."""
+    found = await zone.modifications.find(merchant, request)
+    if found is None:
+        raise ZoneRefusal(ZoneError.NOT_FOUND)
+    return found
+
+
 @router.get("/health")
 async def get_health(zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_HEALTH)]) -> Health:
     """Whether charges would be taken now."""
@@ -85,8 +118,8 @@ async def get_health(zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_H
         shares_given=progress.given,
         shares_needed=progress.needed,
         log_writable=zone.sequencer.is_writable(),
-        processor=zone.processor.name,
-        sandbox=zone.processor.is_sandbox,
+        processor=zone.processors.default.name,
+        sandbox=zone.processors.is_sandbox,
         certificate_seconds=zone.access.certificate_seconds(zone.clock()),
     )
 

@@ -354,6 +354,7 @@ operation = Table(
     Column("expires_ms", BigInteger, nullable=False),
     Column("decided_ms", BigInteger, nullable=True),
     Column("ended_ms", BigInteger, nullable=True),
+    Column("grounds", String(40), nullable=True),  # why who asked says it should be done
     CheckConstraint(
         "decided_by IS NULL OR state = 'refused' OR decided_by <> requested_by", name="ck_operation_second"
     ),

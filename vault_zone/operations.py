@@ -53,6 +53,8 @@ class Act(StrEnum):
     DELETE_CARDS = "delete_cards"
     REVOKE_GRANTS = "revoke_grants"
     REVERSE_ENTRY = "reverse_entry"
+    RESOLVE_AS_SUCCEEDED = "resolve_as_succeeded"
+    RESOLVE_AS_FAILED = "resolve_as_failed"
 
 
 # The verb that both operators need beside asking and approving.
@@ -62,6 +64,8 @@ VERBS: Final[Mapping[Act, Verb]] = {
     Act.DELETE_CARDS: Verb.DELETE_CARD,
     Act.REVOKE_GRANTS: Verb.REVOKE_GRANT,
     Act.REVERSE_ENTRY: Verb.REVERSE_ENTRY,
+    Act.RESOLVE_AS_SUCCEEDED: Verb.RESOLVE_CHARGE,
+    Act.RESOLVE_AS_FAILED: Verb.RESOLVE_CHARGE,
 }
 
 
@@ -113,6 +117,7 @@ class Operation:
     expires_ms: int
     decided_ms: int | None
     ended_ms: int | None
+    grounds: str | None = None  # why who asked says it should be done, as a code
 
 
 class AlreadyMoved(Exception):
@@ -124,7 +129,9 @@ class AlreadyMoved(Exception):
 Executor = Callable[["Zone", Operation], Awaitable[None]]
 
 
-def request(tx: Transaction, act: Act, merchant: str | None, subject: str | None, actor: str) -> Operation:
+def request(
+    tx: Transaction, act: Act, merchant: str | None, subject: str | None, actor: str, grounds: str | None = None
+) -> Operation:
     """Writes down what an operator asks for."""
     wanted = Operation(
         id=new_id("opr"),
@@ -139,6 +146,7 @@ def request(tx: Transaction, act: Act, merchant: str | None, subject: str | None
         expires_ms=tx.now_ms + DECIDE_SECONDS * 1000,  # (2)
         decided_ms=None,
         ended_ms=None,
+        grounds=grounds,
     )
     tx.execute(operation.insert().values(**{name: getattr(wanted, name) for name in operation.c.keys()}))  # noqa: SIM118
     _record(tx, wanted, actor)
@@ -297,8 +305,8 @@ def _move(
 
 def _record(tx: Transaction, one: Operation, actor: str) -> None:
     data: dict[str, str | int | bool] = {"operation": one.id, "act": one.act, "expires_at": as_text(one.expires_ms)}
-    if one.reason:
-        data["reason"] = one.reason
+    if one.reason or one.grounds:
+        data["reason"] = one.reason or one.grounds or ""
     if one.subject:
         data["key"] = one.subject
     if one.decided_by:

@@ -25,6 +25,7 @@ class RequestOperation(Wire):
     act: Act
     merchant: Identifier | None = None
     subject: Subject | None = None
+    grounds: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,39}$")] | None = None
 
 
 class OperationView(BaseModel):
@@ -42,6 +43,7 @@ class OperationView(BaseModel):
     expires_ms: int
     decided_ms: int | None
     ended_ms: int | None
+    grounds: str | None
 
 
 class OperationList(BaseModel):
@@ -59,7 +61,7 @@ async def post_operation(
     if asked.act not in zone.executors:
         raise ZoneRefusal(ZoneError.ACT_NOT_AVAILABLE)
     made = await zone.database.change(
-        lambda tx: operations.request(tx, asked.act, asked.merchant, asked.subject, actor)
+        lambda tx: operations.request(tx, asked.act, asked.merchant, asked.subject, actor, asked.grounds)
     )
     return _view(made)
 

@@ -136,17 +136,18 @@ async def get_asset(name: str) -> Response:
 @router.post("/webhooks/{processor}")
 async def post_webhook(processor: str, request: Request, zone: ZoneIn, body: BodyIn) -> Response:
     """A processor's webhook: verified, applied once, acknowledged. One that does not verify changes nothing."""
-    if processor != zone.processor.name:
+    connector = zone.processors.get(processor)
+    if connector is None:
         return JSONResponse(error_body("not_found", "There is nothing here for this request."), 404)
     try:
-        events = zone.processor.read_webhook(dict(request.headers), body, zone.clock())
+        events = connector.read_webhook(dict(request.headers), body, zone.clock())
     except WebhookRefused:
         # Anybody can send these: were each of them an entry of the log, they could fill it.
         if count := zone.refused_webhooks.count():
-            await zone.database.change(lambda tx: tx.record(_webhook_refused(zone, count)))
+            await zone.database.change(lambda tx: tx.record(_webhook_refused(connector.name, count)))
         return JSONResponse(error_body("webhook_refused", "The signature or its time is not valid."), 400)
     for event in events:
-        await zone.engine.apply_webhook(event)
+        await zone.engine.apply_webhook(event, connector.name)
     return JSONResponse({"received": True})
 
 
@@ -173,7 +174,7 @@ async def _card_page(
         action_url=f"/capture/{secret}",
         cancel_url=link.cancel_url,
         expires_text=f"This link works until {as_datetime(link.expires_ms):%H:%M} UTC.",
-        sandbox=zone.processor.is_sandbox,
+        sandbox=zone.processors.is_sandbox,
         errors=back.errors if isinstance(back, CardRefused) else None,
         safe_values=back.safe_values if isinstance(back, CardRefused) else SafeValues(),
         puzzle=defence.puzzle,
@@ -215,7 +216,7 @@ def sealed_page(zone: Zone, path: str) -> Response:
 
 
 def _notice_page(zone: Zone, kind: NoticeKind, continue_url: str | None, status: int) -> HTMLResponse:
-    view = NoticeView(kind=kind, continue_url=continue_url, sandbox=zone.processor.is_sandbox)
+    view = NoticeView(kind=kind, continue_url=continue_url, sandbox=zone.processors.is_sandbox)
     return HTMLResponse(render_notice(view), status, _headers(zone, None))
 
 
@@ -225,12 +226,12 @@ def _headers(zone: Zone, return_url: str | None) -> dict[str, str]:
     return security_headers(origin, https=zone.settings.is_https)
 
 
-def _webhook_refused(zone: Zone, count: int) -> Event:
+def _webhook_refused(processor: str, count: int) -> Event:
     return Event(
         type=EventType.WEBHOOK_REFUSED,
         outcome="failure",
         actor="processor:unverified",
         origin=ORIGIN,
-        resource=f"processor:{zone.processor.name}",
+        resource=f"processor:{processor}",
         data={"count": count},
     )

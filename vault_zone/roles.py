@@ -24,6 +24,12 @@ class Verb(StrEnum):
     READ_CAPTURE = "read_capture"
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
+    MODIFY_CHARGE = "modify_charge"  # in one of the three ways that follow, each of which has to be had as well
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+    LIST_CHARGES = "list_charges"  # with where they were sent, and what needs attention
+    RESOLVE_CHARGE = "resolve_charge"
     FORWARD = "forward"
     READ_FORWARD = "read_forward"
     LIST_GRANTS = "list_grants"
@@ -71,6 +77,7 @@ ROLES: Final[Mapping[str, Role]] = {
         _FOR_ALL
         | {
             *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD, Verb.READ_FORWARD),
+            *(Verb.MODIFY_CHARGE, Verb.CAPTURE, Verb.VOID, Verb.REFUND),
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
         },
     ),
@@ -91,11 +98,13 @@ ROLES: Final[Mapping[str, Role]] = {
         _FOR_OPERATORS
         | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.REVERSE_ENTRY, Verb.RECONCILE, Verb.READ_BREAKS},
     ),
+    # Decides what the processor's record does not, always in twos. Charges nothing and refunds nothing itself.
+    "payment_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.LIST_CHARGES, Verb.RESOLVE_CHARGE}),
     "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS}),
     "auditor": Role(
         Kind.OPERATOR,
         _FOR_ALL
-        | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS}
+        | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.LIST_CHARGES, Verb.READ_RETENTION, Verb.LIST_OPERATIONS}
         | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.READ_BREAKS},
     ),
     "custodian": Role(Kind.CUSTODIAN, frozenset({Verb.READ_HEALTH, Verb.UNSEAL})),

@@ -24,12 +24,17 @@ from vault_zone.hazmat.opening import open_provider
 from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
+from vault_zone.lapsing import Lapses
 from vault_zone.ledger.chain import seal
+from vault_zone.ledger.posting import post
 from vault_zone.migrations import upgrade
+from vault_zone.modifications import Modifications
 from vault_zone.operations import Act, Executor, keep_sweeping
-from vault_zone.processors.port import Processor
+from vault_zone.processors.registry import Processors
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
+from vault_zone.routing_policy import FILE_NAME as ROUTING_FILE_NAME
+from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
@@ -53,9 +58,10 @@ class Zone:
     database: Database
     keys: KeyRing
     codes: SecurityCodes
-    processor: Processor
+    processors: Processors
     sequencer: Sequencer
     engine: ChargeEngine
+    modifications: Modifications
     forwards: ForwardEngine
     refused_webhooks: Tally
     sweeper: Sweeper
@@ -93,13 +99,21 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             timeout_seconds=settings.charge_timeout_seconds,
             request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
         )
-        stack.push_async_callback(processor.close)
+        processors = Processors(processor)
+        stack.push_async_callback(processors.close)
         keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
-        engine = ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=sequencer.is_writable)
+        writable = sequencer.is_writable
+        policy = RoutingPolicy.read(settings.data / ROUTING_FILE_NAME, processors.names)
+        engine = ChargeEngine(
+            database, keys, codes, processors, clock=clock, log_is_writable=writable, policy=policy, books=post
+        )
+        modifications = Modifications(database, processors, clock=clock, log_is_writable=writable, books=post)
+        lapses = Lapses(database, processors, engine, modifications, clock=clock, patience=policy.patience)
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
         await access.record(database)
         await sequencer.sequence()
         await engine.recover()
+        await modifications.recover()
         forwards = ForwardEngine(
             database,
             keys,
@@ -117,9 +131,10 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             database,
             keys,
             codes,
-            processor,
+            processors,
             sequencer,
             engine,
+            modifications,
             forwards,
             Tally(clock),
             sweeper,
@@ -129,7 +144,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, forwards, codes, keys, sweeper)),
+                tasks.create_task(_housekeep(database, engine, modifications, lapses, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
@@ -145,6 +160,8 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
 async def _housekeep(
     database: Database,
     engine: ChargeEngine,
+    modifications: Modifications,
+    lapses: Lapses,
     forwards: ForwardEngine,
     codes: SecurityCodes,
     keys: KeyRing,
@@ -156,6 +173,9 @@ async def _housekeep(
         try:
             await engine.recover(idle_seconds=RECOVER_SECONDS)
             await engine.resolve_unknown()
+            await modifications.recover(idle_seconds=RECOVER_SECONDS)
+            await modifications.resolve_unknown()
+            await lapses.sweep()
             await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
             await sweeper.sweep()
             await finish_destructions(keys, database)

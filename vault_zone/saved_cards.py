@@ -118,6 +118,13 @@ def grant_saved(
     )
 
 
+def has_consent(connection: Connection, token: str) -> bool:
+    """Whether the card is a saved one whose shopper's consent stands."""
+    stands = (consent.c.token == token, consent.c.withdrawn_ms.is_(None), card_record.c.shopper.is_not(None))
+    found = select(consent.c.id).join(card_record, card_record.c.token == consent.c.token).where(*stands)
+    return connection.execute(found.limit(1)).first() is not None
+
+
 def delete_card(tx: Transaction, *, merchant: str, shopper: str, token: str, actor: str, reason: str) -> Deleted:
     """Withdraws the consent and deletes the card with all that hangs on it (3). Repeating it changes nothing.
 

@@ -24,6 +24,11 @@ MOVES: Mapping[S, frozenset[S]] = {
     S.EXPIRED: frozenset(),
 }
 
+# What two operators may decide of a charge that counts as ended and whose money came late (attention.py), and nobody else.
+BY_HAND: Mapping[S, frozenset[S]] = dict.fromkeys(
+    (S.DECLINED, S.FAILED, S.VOIDED, S.EXPIRED), frozenset({S.SUCCEEDED, S.AUTHORIZED})
+)
+
 MODIFICATION_MOVES: Mapping[M, frozenset[M]] = {
     M.PENDING: frozenset({M.SUCCEEDED, M.DECLINED, M.FAILED, M.UNKNOWN, M.ACCEPTED}),
     M.UNKNOWN: frozenset({M.SUCCEEDED, M.DECLINED, M.FAILED, M.ACCEPTED}),
@@ -44,6 +49,11 @@ DISPUTE_MOVES: Mapping[D, frozenset[D]] = {
 def move(source: S, target: S) -> bool:
     """Whether a charge may go from one state to the other. The database checks the old state again when it writes."""
     return target in MOVES[source]
+
+
+def by_hand(source: S, target: S) -> bool:
+    """Whether two operators may decide this move."""
+    return target in BY_HAND.get(source, frozenset())
 
 
 def modification_move(source: M, target: M) -> bool:

@@ -328,6 +328,7 @@ REQUIREMENTS: Final = (
         shown_by=(
             *tests("tests/audit/test_tiles_crash.py", "test_a_power_cut_at_any_step_loses_nothing_signed"),
             *tests("tests/vault_zone/test_charge.py"),
+            *tests("tests/vault_zone/test_modifications.py"),
         ),
         code=("vault_zone/charge.py::ChargeEngine.recover", "audit/tiles.py::TileLog"),
         deferral="The form in which people record the incident is not part of the software.",

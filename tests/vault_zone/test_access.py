@@ -34,6 +34,12 @@ UNKNOWN = "never-seen"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/capture-sessions"): capture_request(merchant="MERCHANT".lower()).model_dump(mode="json"),
     ("POST", "/v1/charges"): charge_request("grt_x", merchant="merchant").model_dump(mode="json"),
+    ("POST", "/v1/modifications"): {
+        "request": "req_x",
+        "merchant": "merchant",
+        "payment": "pay_x",
+        "kind": "refund",
+    },
     ("POST", "/v1/forwards"): forward_request("grt_x").model_dump(mode="json"),
     ("POST", "/v1/operations"): {"act": "revoke_grants", "merchant": "merchant"},
 }

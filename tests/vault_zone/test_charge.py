@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
-from tests.vault_zone.world import LIFETIME_SECONDS, Crash, World, charge_request, zone_world
+from tests.vault_zone.fake_processor import LIFETIME_SECONDS
+from tests.vault_zone.world import Crash, World, charge_request, zone_world
 from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeState
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorEvent
@@ -211,15 +212,15 @@ async def test_money_taken_for_a_charge_that_counts_as_failed_is_on_record(datab
         world.clock.advance(LIFETIME_SECONDS + 1)
         await world.engine.resolve_unknown()
         late = ProcessorEvent("evt_late", charge.charge, ProcessorAnswer(Outcome.SUCCEEDED, "ch_late"))
-        await world.engine.apply_webhook(late)
+        await world.engine.apply_webhook(late, "fake")
         kinds = await world.database.read(lambda c: c.execute(select(audit_event.c.type)).scalars().all())
-        assert "charge.resolved" in kinds
+        assert "charge.needs_attention" in kinds
 
 
 async def test_shoppers_who_never_come_back_keep_no_unknown_charge_waiting(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vault_zone.charge.RESOLVE_LIMIT", 2)
+    monkeypatch.setattr("vault_zone.charge_rows.BATCH", 2)
     async with zone_world(database_url) as world:
         world.processor.outcome = Outcome.ACTION_REQUIRED
         charges = [
@@ -241,6 +242,25 @@ async def test_shoppers_who_never_come_back_keep_no_unknown_charge_waiting(
         assert world.processor.money_taken() == 6
         states = [await world.engine.find(charge.merchant, charge.payment) for charge in charges]
         assert {charge.state for charge in states if charge} == {ChargeState.SUCCEEDED}
+
+
+async def test_charges_without_an_end_keep_no_other_unknown_charge_waiting(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vault_zone.charge_rows.BATCH", 2)
+    async with zone_world(database_url) as world:
+        world.processor.features = frozenset()  # no record to ask: absence ends nothing
+        world.processor.lose_request = True
+        for number in range(5):
+            await charged(world, await world.captured_grant(checkout=f"chk_{number}"), checkout=f"chk_{number}")
+        world.processor.lose_request, world.processor.lose_reply, world.processor.unreachable_find = False, True, True
+        last = await charged(world, await world.captured_grant(checkout="chk_last"), checkout="chk_last")
+        world.processor.unreachable_find = False
+        for _ in range(3):
+            await world.engine.resolve_unknown()
+        found = await world.engine.find(last.merchant, last.payment)
+        assert found is not None
+        assert found.state is ChargeState.SUCCEEDED
 
 
 async def test_a_processor_that_cannot_be_asked_leaves_the_charge_unknown(database_url: str) -> None:
@@ -298,8 +318,8 @@ async def test_a_webhook_is_applied_once_and_a_late_one_changes_nothing(database
         charge = await charged(world, await world.captured_grant())
         won = ProcessorEvent("evt_1", charge.charge, ProcessorAnswer(Outcome.SUCCEEDED, "ch_1"))
         lost = ProcessorEvent("evt_0", charge.charge, ProcessorAnswer(Outcome.DECLINED, "ch_1", "card_declined"))
-        await asyncio.gather(*(world.engine.apply_webhook(won) for _ in range(4)))
-        await world.engine.apply_webhook(lost)
+        await asyncio.gather(*(world.engine.apply_webhook(won, "fake") for _ in range(4)))
+        await world.engine.apply_webhook(lost, "fake")
         found = await world.engine.find(charge.merchant, charge.payment)
         assert found is not None
         assert (found.state, found.decline_code) == (ChargeState.SUCCEEDED, None)
@@ -319,7 +339,9 @@ async def test_whatever_a_processor_calls_its_reason_the_outcome_is_recorded(dat
 
 async def test_a_webhook_about_nothing_of_ours_changes_nothing(database_url: str) -> None:
     async with zone_world(database_url) as world:
-        await world.engine.apply_webhook(ProcessorEvent("evt_1", "chg_nobody", ProcessorAnswer(Outcome.SUCCEEDED)))
+        await world.engine.apply_webhook(
+            ProcessorEvent("evt_1", "chg_nobody", ProcessorAnswer(Outcome.SUCCEEDED)), "fake"
+        )
         assert await world.engine.resolve_unknown() == 0
 
 

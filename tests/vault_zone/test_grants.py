@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from audit.store import audit_event
 from audit.transaction import Transaction
 from tests.requirement import requirement
+from tests.vault_zone.fake_processor import FakeProcessor
 from tests.vault_zone.saving import SHOPPER, grant_row, granted, saved_card
 from tests.vault_zone.world import ACTOR, MERCHANT, World, charge_request, usd, zone_world
 from tokenization.money import Money
@@ -59,7 +60,7 @@ async def for_a_cent_more_in_parts(world: World, grant: str) -> tuple[str, Field
 
 
 async def through_another_processor(world: World, grant: str) -> tuple[str, Fields]:
-    world.processor.name = "somewhere-else"
+    world.connect(FakeProcessor("somewhere-else"))
     return grant, {}
 
 
@@ -177,7 +178,7 @@ async def test_a_planted_gap_in_the_binding_lets_its_attack_through(
                 checkout=asked.checkout,
                 amount=Money(asked.amount_minor, asked.currency),
                 actor=ACTOR,
-                processor=world.processor.name,
+                processors=world.processors.names,
             )
 
         if field in ("ceiling", "uses"):  # the database's own check is what is left
@@ -241,7 +242,7 @@ async def test_one_use_taken_by_many_at_once_is_taken_once(database_url: str) ->
 
         def use(tx: Transaction) -> bool:
             consume_grant(
-                tx, grant=grant, merchant=MERCHANT, checkout="chk_a", amount=usd(1), actor=ACTOR, processor="fake"
+                tx, grant=grant, merchant=MERCHANT, checkout="chk_a", amount=usd(1), actor=ACTOR, processors=("fake",)
             )
             return True
 
@@ -256,7 +257,13 @@ async def test_parts_taken_by_many_at_once_stay_under_the_ceiling(database_url: 
 
         def use(tx: Transaction) -> bool:
             consume_grant(
-                tx, grant=grant, merchant=MERCHANT, checkout="chk_a", amount=usd(3_000), actor=ACTOR, processor="fake"
+                tx,
+                grant=grant,
+                merchant=MERCHANT,
+                checkout="chk_a",
+                amount=usd(3_000),
+                actor=ACTOR,
+                processors=("fake",),
             )
             return True
 

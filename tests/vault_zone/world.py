@@ -1,32 +1,28 @@
 """A zone in a test: a real database, a processor whose record can be read, faults where a test wants them, a settable clock."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from audit.transaction import Database, Transaction
+from tests.vault_zone.fake_processor import FakeProcessor
 from tokenization.ids import new_id
 from tokenization.money import Money
-from tokenization.wire import ChargeRequest, OpenCaptureSession
+from tokenization.wire import Charge, ChargeRequest, ModificationKind, ModificationRequest, OpenCaptureSession
+from vault_zone.breaker import Breakers
 from vault_zone.capture import capture_card, claim_link, open_session
 from vault_zone.card import Card, CardholderName, Cvc, Expiry, Pan, PostalCode
 from vault_zone.charge import ChargeEngine
-from vault_zone.device import Device
 from vault_zone.hazmat.local import LocalKeys
 from vault_zone.keyring import KeyRing
+from vault_zone.lapsing import Lapses
+from vault_zone.ledger.events import BooksEvent
 from vault_zone.models import metadata
-from vault_zone.processors.port import (
-    Feature,
-    ModificationAnswer,
-    ModificationOutcome,
-    Outcome,
-    ProcessorAnswer,
-    ProcessorCharge,
-    ProcessorEvent,
-    ProcessorModification,
-)
+from vault_zone.modifications import Modifications
+from vault_zone.processors.registry import Processors
+from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 
 T = TypeVar("T")
@@ -34,7 +30,6 @@ START_MS = 1_795_000_000_000
 MERCHANT = "harbour-pine"
 VISA, AMEX = "4242424242424242", "378282246310005"
 ACTOR = "service:commerce"
-LIFETIME_SECONDS = 15.0
 
 
 class Crash(BaseException):
@@ -58,86 +53,6 @@ class TestClock:
     def seconds(self) -> float:
         """The same clock, as a monotonic one."""
         return self.now_ms / 1000
-
-
-@dataclass
-class FakeProcessor:
-    """Keeps a record as a processor does: at most one charge for a reference; and loses what a test tells it to lose."""
-
-    name: str = "fake"
-    is_sandbox: bool = True
-    features: frozenset[Feature] = frozenset({Feature.QUERY})
-    request_lifetime_seconds: float = LIFETIME_SECONDS
-    authorization_lifetime_seconds: float = 7 * 86_400.0
-    outcome: Outcome = Outcome.SUCCEEDED
-    lose_request: bool = False
-    lose_reply: bool = False
-    unreachable: bool = False
-    unreachable_find: bool = False
-    during: Callable[[], None] | None = None
-    while_charging: Callable[[], Awaitable[int]] | None = None
-    taken: list[int] | None = None
-    before_answering_find: Callable[[], None] | None = None
-    record: dict[str, ProcessorAnswer] = field(default_factory=dict)
-    seen: list[tuple[str, int, str, str | None]] = field(default_factory=list)
-    cryptograms: list[tuple[str, str | None]] = field(default_factory=list)
-    devices: list[Device | None] = field(default_factory=list)
-    calls: int = 0
-
-    async def charge(self, request: ProcessorCharge) -> ProcessorAnswer:
-        """As Processor.charge."""
-        from vault_zone.card import Exposure
-
-        self.calls += 1
-        if self.unreachable:
-            return ProcessorAnswer(Outcome.NEVER_SENT)
-        if self.lose_request:
-            return ProcessorAnswer(Outcome.UNKNOWN)
-        number = request.card.pan.expose(Exposure.PROCESSOR)
-        code = request.cvc.expose(Exposure.PROCESSOR) if request.cvc else None
-        self.seen.append((request.reference, request.amount.amount_minor, number, code))
-        self.devices.append(request.device)
-        if request.cryptogram:
-            self.cryptograms.append(request.cryptogram.expose(Exposure.PROCESSOR))
-        self.record.setdefault(request.reference, self._answer(request.reference))
-        if self.during:
-            self.during()
-        if self.while_charging and self.taken is not None:
-            self.taken.append(await self.while_charging())
-        return ProcessorAnswer(Outcome.UNKNOWN) if self.lose_reply else self.record[request.reference]
-
-    async def find(
-        self, reference: str, processor_charge: str | None = None, begun_ms: int | None = None
-    ) -> ProcessorAnswer | None:
-        """As Processor.find."""
-        found = self.record.get(reference)
-        if self.before_answering_find:
-            self.before_answering_find()
-        return ProcessorAnswer(Outcome.UNKNOWN) if self.unreachable or self.unreachable_find else found
-
-    async def modify(self, request: ProcessorModification) -> ModificationAnswer:
-        """As Processor.modify."""
-        return ModificationAnswer(ModificationOutcome.NEVER_SENT)
-
-    async def find_modification(self, request: ProcessorModification) -> ModificationAnswer | None:
-        """As Processor.find_modification."""
-        return None
-
-    def read_webhook(self, headers: dict[str, str], body: bytes, now_ms: int) -> Sequence[ProcessorEvent]:
-        """Not spoken by this processor."""
-        return ()
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-    def money_taken(self) -> int:
-        """How many charges took money."""
-        return sum(answer.outcome is Outcome.SUCCEEDED for answer in self.record.values())
-
-    def _answer(self, reference: str) -> ProcessorAnswer:
-        action = "https://bank.example/acs" if self.outcome is Outcome.ACTION_REQUIRED else None
-        reason = "card_declined" if self.outcome is Outcome.DECLINED else None
-        return ProcessorAnswer(self.outcome, f"ch_{reference}", reason, action)
 
 
 class FaultyDatabase(Database):
@@ -169,7 +84,12 @@ class World:
     keys: KeyRing
     codes: SecurityCodes
     engine: ChargeEngine
+    modifications: Modifications
     log_writable: list[bool]
+    processors: Processors
+    booked: list[BooksEvent]
+    lapses: Lapses
+    policy: RoutingPolicy | None = None
 
     async def captured_grant(
         self, *, checkout: str = "chk_a", amount_minor: int = 10_905, number: str = VISA, merchant: str = MERCHANT
@@ -187,29 +107,34 @@ class World:
         """The process dies and another starts over the same database: memory is gone, the processor's record is not."""
         self.database.crash_at = None
         self.database.changes = 0
-        codes = SecurityCodes(self.clock.seconds)
-        return World(
-            self.database,
-            self.processor,
-            self.clock,
-            self.keys,
-            codes,
-            _engine(self.database, self.keys, codes, self.processor, self.clock, self.log_writable),
-            self.log_writable,
+        return self._over(self.processors)
+
+    def connect(self, *processors: FakeProcessor) -> None:
+        """The zone is served with these processors instead, the first of them the default."""
+        other = self._over(Processors(*processors))
+        self.processors, self.processor = other.processors, other.processor
+        self.codes, self.engine, self.modifications, self.lapses = (
+            other.codes,
+            other.engine,
+            other.modifications,
+            other.lapses,
         )
+
+    def _over(self, processors: Processors) -> "World":
+        return _world(self.database, processors, self.clock, self.keys, self.log_writable, self.booked, self.policy)
 
 
 @asynccontextmanager
-async def zone_world(database_url: str) -> AsyncIterator[World]:
-    """A zone over this database, migrated."""
-    clock, processor, log_writable = TestClock(), FakeProcessor(), [True]
+async def zone_world(
+    database_url: str, *others: FakeProcessor, policy: RoutingPolicy | None = None
+) -> AsyncIterator[World]:
+    """A zone over this database, migrated; with other processors beside ``world.processor``, which is the default one."""
+    clock = TestClock()
     database = FaultyDatabase.open(database_url, clock)
     await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
     keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
-    codes = SecurityCodes(clock.seconds)
     try:
-        engine = _engine(database, keys, codes, processor, clock, log_writable)
-        yield World(database, processor, clock, keys, codes, engine, log_writable)
+        yield _world(database, Processors(FakeProcessor(), *others), clock, keys, [True], [], policy)
     finally:
         await database.close()
 
@@ -266,12 +191,65 @@ def usd(amount_minor: int) -> Money:
     return Money(amount_minor, "USD")
 
 
-def _engine(
-    database: Database,
-    keys: KeyRing,
-    codes: SecurityCodes,
-    processor: FakeProcessor,
+def modification_request(charge: Charge, kind: ModificationKind, **other: object) -> ModificationRequest:
+    """A capture, void or refund of a charge."""
+    fields: dict[str, object] = {
+        "request": new_id("req"),
+        "merchant": charge.merchant,
+        "payment": charge.payment,
+        "kind": kind,
+    }
+    return ModificationRequest.model_validate({**fields, **other})
+
+
+def _world(
+    database: FaultyDatabase,
+    processors: Processors,
     clock: TestClock,
+    keys: KeyRing,
     log_writable: list[bool],
-) -> ChargeEngine:
-    return ChargeEngine(database, keys, codes, processor, clock=clock, log_is_writable=lambda: log_writable[0])
+    booked: list[BooksEvent],
+    policy: RoutingPolicy | None = None,
+) -> World:
+    codes = SecurityCodes(clock.seconds)
+
+    def writable() -> bool:
+        return log_writable[0]
+
+    def book(_: Transaction, event: BooksEvent) -> None:
+        booked.append(event)
+
+    async def no_pause(_: float) -> None:
+        return
+
+    engine = ChargeEngine(
+        database,
+        keys,
+        codes,
+        processors,
+        clock=clock,
+        log_is_writable=writable,
+        policy=policy,
+        breakers=Breakers(clock.seconds),
+        books=book,
+        pause=no_pause,
+    )
+    modifications = Modifications(database, processors, clock=clock, log_is_writable=writable, books=book)
+    lapses = Lapses(
+        database, processors, engine, modifications, clock=clock, patience=policy.patience if policy else None
+    )
+    default = cast(FakeProcessor, processors.default)
+    return World(
+        database,
+        default,
+        clock,
+        keys,
+        codes,
+        engine,
+        modifications,
+        log_writable,
+        processors,
+        booked,
+        lapses,
+        policy,
+    )

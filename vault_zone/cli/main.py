@@ -14,6 +14,7 @@ from vault_zone.admission import AdmissionRefused
 from vault_zone.cli import (
     access,
     ceremony,
+    charges,
     forward,
     harden,
     identity,
@@ -45,6 +46,7 @@ class Group(Protocol):
 GROUPS: tuple[Group, ...] = (
     access,
     ceremony,
+    charges,
     forward,
     harden,
     identity,

@@ -238,7 +238,7 @@ class ForwardEngine:
             checkout=asked.checkout,
             amount=amount,
             actor=actor,
-            processor=checked.destination.bound_to,
+            processors=(checked.destination.bound_to,),
         )
         if row.needs_code and checked.destination.moves_money and not checked.prepared.template.needs_code:
             raise ZoneRefusal(ZoneError.PLACEHOLDER_REFUSED)

@@ -43,6 +43,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_charge_live", "charge", ["merchant", "checkout"], unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE
     )
+    op.add_column("operation", sa.Column("grounds", sa.String(40), nullable=True))
     _legs()
     _modifications()
 

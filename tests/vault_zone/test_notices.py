@@ -1,0 +1,216 @@
+"""A processor's notices: applied once, in any order, also of what was done at the processor and not through Cordon."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.vault_zone.saving import count, recorded
+from tests.vault_zone.world import ACTOR, World, charge_request, modification_request, zone_world
+from tokenization.money import Money
+from tokenization.wire import Charge, ChargeState, DisputeState, Modification, ModificationKind, ModificationState
+from vault_zone import attention, notices
+from vault_zone.models import modification, webhook_inbox
+from vault_zone.processors.port import (
+    DisputeNews,
+    Feature,
+    ModificationAnswer,
+    ModificationNews,
+    ModificationOutcome,
+    Outcome,
+    ProcessorAnswer,
+    ProcessorEvent,
+)
+
+pytestmark = pytest.mark.anyio
+AMOUNT = 10_905
+REFUND, CAPTURE = ModificationKind.REFUND, ModificationKind.CAPTURE
+
+
+async def charged(world: World, **other: object) -> Charge:
+    return await world.engine.charge(charge_request(await world.captured_grant(), **other), ACTOR)
+
+
+async def now(world: World, charge: Charge) -> Charge:
+    found = await world.engine.find(charge.merchant, charge.payment)
+    assert found is not None
+    return found
+
+
+async def tell(world: World, charge: Charge | None, news: Any, event_id: str = "evt_a", **other: Any) -> None:
+    await world.engine.apply_webhook(ProcessorEvent(event_id, charge.charge if charge else None, news, **other), "fake")
+
+
+def outside_refund(amount_minor: int, reference: str = "re_outside") -> ModificationNews:
+    answer = ModificationAnswer(ModificationOutcome.SUCCEEDED, reference)
+    return ModificationNews(REFUND, None, answer, Money(amount_minor, "USD"))
+
+
+async def accepted(world: World, charge: Charge) -> Modification:
+    """A refund that the processor has taken on."""
+    world.processor.modification_outcome = ModificationOutcome.ACCEPTED
+    return await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+
+
+async def test_a_notice_ends_a_modification_that_was_accepted(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        refund = await accepted(world, charge)
+        assert (refund.state, refund.charge.refunded_minor) == (ModificationState.ACCEPTED, 0)
+        done = ModificationNews(REFUND, refund.modification, ModificationAnswer(ModificationOutcome.SUCCEEDED, "re_x"))
+        await asyncio.gather(*(tell(world, charge, done) for _ in range(4)))
+        assert (await now(world, charge)).refunded_minor == AMOUNT
+        assert await recorded(world, "modification.settled", refund.modification) == 2, "accepted, then succeeded"
+        assert await count(world, webhook_inbox) == 1
+
+
+async def test_in_whatever_order_notices_come_the_end_is_the_same(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        for number, outcomes in enumerate(
+            itertools.permutations(
+                (ModificationOutcome.ACCEPTED, ModificationOutcome.SUCCEEDED, ModificationOutcome.UNKNOWN)
+            )
+        ):
+            world.processor.lose_request = True
+            asked = modification_request(charge, REFUND, amount_minor=100)
+            refund = await world.modifications.modify(asked, ACTOR)
+            assert refund.state is ModificationState.UNKNOWN
+            for step, outcome in enumerate(outcomes):
+                news = ModificationNews(REFUND, refund.modification, ModificationAnswer(outcome, f"re_{number}"))
+                await tell(world, charge, news, f"evt_{number}_{step}")
+            assert (await now(world, charge)).refunded_minor == 100 * (number + 1)
+
+
+async def test_a_refund_at_the_processor_is_written_down_once_and_counts(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        await tell(world, charge, outside_refund(4_000), "evt_a")
+        await tell(world, charge, outside_refund(4_000), "evt_a")
+        await tell(world, charge, outside_refund(4_000), "evt_b")  # another notice of the same refund
+        assert (await now(world, charge)).refunded_minor == 4_000
+        row = await world.database.read(lambda c: c.execute(select(modification)).one())
+        assert (row.is_ours, row.state, row.processor_reference) == (False, "succeeded", "re_outside")
+        rest = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        assert rest.amount_minor == AMOUNT - 4_000
+
+
+async def test_our_own_refund_told_without_our_reference_is_not_counted_twice(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        refund = await world.modifications.modify(modification_request(charge, REFUND, amount_minor=4_000), ACTOR)
+        await tell(world, charge, outside_refund(4_000, f"re_{refund.modification}"))
+        assert (await now(world, charge)).refunded_minor == 4_000
+
+
+async def test_a_refund_beyond_what_was_captured_is_for_a_person(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        await tell(world, charge, outside_refund(AMOUNT + 1))
+        assert (await now(world, charge)).refunded_minor == 0
+        [waiting] = await world.database.read(attention.waiting)
+        assert (waiting.subject, waiting.reason) == (charge.charge, "amount_does_not_fit")
+
+
+async def test_a_capture_at_the_processor_is_written_down(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.features = frozenset(Feature) - {Feature.MULTIPLE_CAPTURES}
+        charge = await charged(world, capture="manual")
+        captured = ProcessorAnswer(Outcome.SUCCEEDED, "ch_a", captured_minor=4_000)
+        await tell(world, charge, captured)
+        found = await now(world, charge)
+        assert (found.state, found.captured_minor) == (ChargeState.SUCCEEDED, 4_000)
+        assert [event.amount.amount_minor for event in world.booked] == [AMOUNT, 4_000, AMOUNT - 4_000]
+
+
+async def test_word_of_the_charge_waits_for_our_own_capture(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world, capture="manual")
+        world.processor.modification_outcome = ModificationOutcome.ACCEPTED
+        capture = await world.modifications.modify(modification_request(charge, CAPTURE), ACTOR)
+        await tell(world, charge, ProcessorAnswer(Outcome.SUCCEEDED, "ch_a", captured_minor=AMOUNT))
+        assert (await now(world, charge)).captured_minor == 0
+        world.processor.settle(capture.modification, ModificationOutcome.SUCCEEDED)
+        await world.modifications.resolve_unknown()
+        assert (await now(world, charge)).captured_minor == AMOUNT
+        rows = await world.database.read(
+            lambda c: c.execute(select(func.count()).select_from(modification)).scalar_one()
+        )
+        assert rows == 1
+
+
+async def test_a_charge_is_found_by_the_processors_own_id(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        await tell(world, None, outside_refund(500), processor_charge=f"ch_{charge.charge}")
+        assert (await now(world, charge)).refunded_minor == 500
+
+
+@pytest.mark.parametrize("reference", [None, "chg_nobody", "<script>", "4242 4242 4242 4242"])
+async def test_a_notice_of_nothing_of_ours_stays_in_the_inbox(database_url: str, reference: str | None) -> None:
+    async with zone_world(database_url) as world:
+        event = ProcessorEvent("evt_a", reference, ProcessorAnswer(Outcome.SUCCEEDED))
+        await world.engine.apply_webhook(event, "fake")
+        assert await count(world, webhook_inbox) == 1
+        assert await count(world, modification) == 0
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_decline_told_while_the_call_is_under_way_is_left_to_the_call(
+    database_url: str, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call's own answer ends the charge, and knows whether another may be asked. The plant believes the notice."""
+    if planted:
+        monkeypatch.setattr(notices.Notices, "_call_will_tell", lambda *_: False)
+    async with zone_world(database_url) as world:
+
+        async def notice() -> int:
+            [reference] = world.processor.record
+            news = ProcessorEvent("evt_a", reference, ProcessorAnswer(Outcome.DECLINED, "ch_a", "card_declined"))
+            await world.engine.apply_webhook(news, "fake")
+            return 0
+
+        world.processor.while_charging, world.processor.taken = notice, []
+        charge = await charged(world)
+        assert charge.state is (ChargeState.DECLINED if planted else ChargeState.SUCCEEDED)
+
+
+async def test_a_success_told_while_the_call_is_under_way_and_a_lost_answer_are_one_success(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+
+        async def notice() -> int:
+            [reference] = world.processor.record
+            await world.engine.apply_webhook(
+                ProcessorEvent("evt_a", reference, ProcessorAnswer(Outcome.SUCCEEDED, "ch_a")), "fake"
+            )
+            return 0
+
+        world.processor.while_charging, world.processor.taken = notice, []
+        world.processor.lose_reply = world.processor.unreachable_find = True
+        charge = await charged(world)
+        assert (charge.state, charge.captured_minor) == (ChargeState.SUCCEEDED, AMOUNT)
+        assert len(world.booked) == 2, "authorized and captured, once"
+
+
+async def test_a_refund_that_came_back_is_for_a_person(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        refund = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        failed = ModificationNews(REFUND, refund.modification, ModificationAnswer(ModificationOutcome.DECLINED, "re_x"))
+        await tell(world, charge, failed)
+        [waiting] = await world.database.read(attention.waiting)
+        assert (waiting.subject, waiting.reason) == (refund.modification, "came_back")
+
+
+async def test_a_dispute_is_handed_on_with_its_charge(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        seen: list[tuple[str, DisputeNews]] = []
+        settler = world.engine.settler
+        hook = notices.Notices(world.processors, settler, lambda _, row, news: seen.append((row.id, news)))
+        news = DisputeNews("dp_a", DisputeState.NEEDS_RESPONSE, Money(AMOUNT, "USD"), "fraudulent")
+        event = ProcessorEvent("evt_a", charge.charge, news)
+        await world.database.change(lambda tx: hook.apply(tx, event, "fake"))
+        assert seen == [(charge.charge, news)]

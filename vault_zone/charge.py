@@ -30,7 +30,7 @@ from tokenization.money import Money
 from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeRequest, ChargeState, Initiator
 from vault_zone import charge_rows
 from vault_zone.breaker import Breakers
-from vault_zone.card import Card, Cryptogram, Cvc, Exposure
+from vault_zone.card import Card, Cryptogram, Cvc
 from vault_zone.device import Device, take_device
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
@@ -41,8 +41,8 @@ from vault_zone.models import charge
 from vault_zone.notices import Disputes, Notices, not_disputed
 from vault_zone.processors.port import Feature, Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
 from vault_zone.processors.registry import Processors
-from vault_zone.routing import Candidate, candidates
-from vault_zone.routing_policy import Question, RoutingPolicy
+from vault_zone.routing import Candidate, candidates, question_of
+from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.saved_cards import has_consent
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settling import MAYBE_HELD, STATE_OF, Data, Settler, charge_event
@@ -240,7 +240,7 @@ class ChargeEngine:
         found = candidates(
             self._policy,
             self._processors,
-            _question(asked, card),
+            question_of(asked, card),
             bound_to=used.processor,
             needs=_needs(asked, code),
             unwell=unwell,
@@ -323,11 +323,6 @@ def _is_same(row: "Row[Any]", asked: ChargeRequest) -> bool:
     """(2) Whether a request asks for the charge that its payment id stands for."""
     named = (row.checkout, row.amount_minor, row.currency, row.capture, row.initiator)
     return named == (asked.checkout, asked.amount_minor, asked.currency, asked.capture, asked.initiator)
-
-
-def _question(asked: ChargeRequest, card: Card) -> Question:
-    bin8 = card.pan.expose(Exposure.PROCESSOR)[:8]  # read to choose the processor, and kept nowhere
-    return Question(asked.merchant, card.pan.brand, bin8, asked.amount_minor, asked.currency)
 
 
 def _needs(asked: ChargeRequest, code: Cvc | Cryptogram | None) -> set[Feature]:

@@ -1,4 +1,4 @@
-"""Which processors a charge may be sent to, in which order, and why each: a pure function of the rules and their health.
+"""Which processors a charge may be sent to, in which order, and why each: a pure function of rules and health.
 
 What holds for the candidates:
  1. A grant that names a processor leaves only that one.
@@ -11,6 +11,8 @@ What holds for the candidates:
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from tokenization.wire import ChargeRequest
+from vault_zone.card import Card, Exposure
 from vault_zone.processors.port import Feature
 from vault_zone.processors.registry import Processors
 from vault_zone.routing_policy import Question, RoutingPolicy
@@ -30,6 +32,12 @@ class Candidate:
     processor: str
     reason: str
     rule: str | None = None
+
+
+def question_of(asked: ChargeRequest, card: Card) -> Question:
+    """What a charge is routed by. Of the number the first eight digits are read, for the rules, and kept nowhere."""
+    bin8 = card.pan.expose(Exposure.PROCESSOR)[:8]
+    return Question(asked.merchant, card.pan.brand, bin8, asked.amount_minor, asked.currency)
 
 
 def candidates(

@@ -35,7 +35,7 @@ class Question:
 
     merchant: str
     brand: str
-    bin8: str
+    bin8: str = field(repr=False)
     amount_minor: int
     currency: str
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tokenization.clock import monotonic_seconds
 from tokenization.logs import cause_of
-from tokenization.wire import CaptureSession, Charge, ChargeRequest, ErrorBody, OpenCaptureSession
+from tokenization.wire import CaptureSession, Charge, ChargeRequest, ErrorBody, NoticeSecret, OpenCaptureSession
 
 CALL_TIMEOUT_SECONDS = 5.0
 CHARGE_TIMEOUT_SECONDS = 25.0  # the zone waits up to 10 s for the processor, and looks once more before it answers
@@ -79,6 +79,10 @@ class VaultClient:
             if refused.code == "not_found":
                 return None
             raise
+
+    async def notice_secret(self, merchant: str) -> str:
+        """What the zone signs the merchant's notices with now. Raises VaultUnavailable, VaultRefused."""
+        return (await self._call("GET", f"/v1/merchants/{merchant}/notice-secret", NoticeSecret)).secret
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -18,6 +18,7 @@ from vault_zone import (
     internal_api,
     keys_api,
     operations_api,
+    payments_api,
     public_pages,
     retention_api,
     unseal_api,
@@ -53,6 +54,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(operations_api.router)
     app.include_router(cards_api.router)
     app.include_router(retention_api.router)
+    app.include_router(payments_api.router)
     app.include_router(unseal_api.router)
     app.include_router(internal_api.description)
     install_error_handlers(app)

@@ -24,6 +24,10 @@ class Verb(StrEnum):
     READ_CAPTURE = "read_capture"
     CHARGE = "charge"
     READ_CHARGE = "read_charge"
+    READ_DISPUTES = "read_disputes"
+    READ_NOTICE_SECRET = "read_notice_secret"  # nosec B105  # a name, not a secret
+    LIST_NOTICES = "list_notices"
+    REPLAY_NOTICES = "replay_notices"
     FORWARD = "forward"
     READ_FORWARD = "read_forward"
     LIST_GRANTS = "list_grants"
@@ -66,6 +70,7 @@ ROLES: Final[Mapping[str, Role]] = {
         | {
             *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD, Verb.READ_FORWARD),
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
+            *(Verb.READ_DISPUTES, Verb.READ_NOTICE_SECRET),
         },
     ),
     "monitor": Role(Kind.SERVICE, frozenset({Verb.READ_HEALTH})),
@@ -78,10 +83,18 @@ ROLES: Final[Mapping[str, Role]] = {
         Kind.OPERATOR,
         _FOR_OPERATORS | {Verb.LIST_CARDS, Verb.DELETE_CARD, Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.READ_RETENTION},
     ),
+    "payment_manager": Role(
+        Kind.OPERATOR,
+        _FOR_OPERATORS | {Verb.READ_CHARGE, Verb.READ_DISPUTES, Verb.LIST_NOTICES, Verb.REPLAY_NOTICES},
+    ),
     "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS, Verb.MANAGE_FORWARD}),
     "auditor": Role(
         Kind.OPERATOR,
-        _FOR_ALL | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS},
+        _FOR_ALL
+        | {
+            *(Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.READ_RETENTION, Verb.LIST_OPERATIONS),
+            *(Verb.READ_CHARGE, Verb.READ_DISPUTES, Verb.LIST_NOTICES),
+        },
     ),
     "custodian": Role(Kind.CUSTODIAN, frozenset({Verb.READ_HEALTH, Verb.UNSEAL})),
 }

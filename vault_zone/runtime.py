@@ -25,6 +25,7 @@ from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
+from vault_zone.notice_courier import NoticeCourier
 from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
@@ -125,6 +126,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             limits,
             access,
         )
+        courier = None
+        if settings.notices_url is not None:
+            courier = NoticeCourier(
+                database, keys, settings.notices_url, clock, authority=settings.notices_authority_file
+            )
+            stack.push_async_callback(courier.close)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
@@ -133,6 +140,10 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
             ]
+            if courier is not None:
+                background.append(
+                    tasks.create_task(courier.run(lambda failure: log.error("notices_wait", cause=cause_of(failure))))
+                )
             try:
                 yield zone
             finally:

@@ -134,6 +134,7 @@ def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     assert own - commands == {
         "vault_zone/processors/sandbox.py",
         "vault_zone/forward/sending.py",
+        "vault_zone/notice_courier.py",
         "vault_zone/serve.py",
         "vault_zone/listeners.py",
     }
@@ -185,6 +186,9 @@ def test_of_a_card_five_fields_are_taken_and_no_others() -> None:
         "cvc",
         "cryptogram",
         "return_url",
+        "capture",
+        "initiator",
+        "initial_network_reference",
     }
 
 

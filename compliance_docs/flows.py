@@ -222,7 +222,7 @@ FLOWS: Final = (
         channel="HTTPS, JSON",
         protection=f"https demanded in production, certificate verified, no redirect, no proxy ({_LOOPBACK}); signed over id, "
         "time and body by a key of the merchant",
-        code=("vault_zone/notice_courier.py", "vault_zone/notices.py", "commerce_api/zone_notices.py"),
+        code=("vault_zone/outbox_courier.py", "vault_zone/outbox.py", "commerce_api/zone_notices.py"),
     ),
     Flow(
         source="processor",

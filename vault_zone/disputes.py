@@ -20,7 +20,7 @@ from tokenization.ids import new_id
 from tokenization.wire import Dispute, DisputeState
 from vault_zone.key_rows import ORIGIN
 from vault_zone.models import charge, dispute
-from vault_zone.notices import announce
+from vault_zone.outbox import announce
 from vault_zone.processors.port import DisputeNews
 from vault_zone.states import dispute_move
 

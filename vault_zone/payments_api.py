@@ -9,8 +9,8 @@ from tokenization.wire import Dispute, Identifier, NoticeSecret, Wire
 from vault_zone.access import EVERY_MERCHANT, Permitted
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.disputes import list_disputes
-from vault_zone.notice_signing import as_text, secret_of
-from vault_zone.notices import NoticeState, list_notices, replay
+from vault_zone.outbox import NoticeState, list_notices, replay
+from vault_zone.outbox_signing import as_text, secret_of
 from vault_zone.roles import Verb
 
 router = APIRouter(prefix="/v1")

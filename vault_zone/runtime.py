@@ -25,8 +25,8 @@ from vault_zone.key_life import finish_destructions
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.migrations import upgrade
-from vault_zone.notice_courier import NoticeCourier
 from vault_zone.operations import Act, Executor, keep_sweeping
+from vault_zone.outbox_courier import NoticeCourier
 from vault_zone.processors.port import Processor
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer

@@ -134,7 +134,7 @@ def test_the_zone_connects_to_its_database_and_its_processor_alone() -> None:
     assert own - commands == {
         "vault_zone/processors/sandbox.py",
         "vault_zone/forward/sending.py",
-        "vault_zone/notice_courier.py",
+        "vault_zone/outbox_courier.py",
         "vault_zone/serve.py",
         "vault_zone/listeners.py",
     }

@@ -9,7 +9,7 @@ from typing import Any
 from tokenization.clock import as_text, now_milliseconds
 from vault_zone.cli import zone_client
 from vault_zone.cli.refused import CommandRefused
-from vault_zone.notices import REPLAY_ROWS, NoticeState
+from vault_zone.outbox import REPLAY_ROWS, NoticeState
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -16,13 +16,13 @@ from audit.store import audit_event
 from audit.transaction import Transaction
 from tests.vault_zone.world import MERCHANT, World, charge_request, zone_world
 from tokenization.wire import Notice
-from vault_zone import notices
+from vault_zone import outbox as notices
 from vault_zone.key_life import rotate
 from vault_zone.key_rows import Purpose
 from vault_zone.models import notice
-from vault_zone.notice_courier import NoticeCourier
-from vault_zone.notice_signing import as_text, headers, secret_of
-from vault_zone.notices import ATTEMPTS_MAXIMUM, LEASE_SECONDS, NoticeState, announce, claim_due, list_notices, replay
+from vault_zone.outbox import ATTEMPTS_MAXIMUM, LEASE_SECONDS, NoticeState, announce, claim_due, list_notices, replay
+from vault_zone.outbox_courier import NoticeCourier
+from vault_zone.outbox_signing import as_text, headers, secret_of
 
 pytestmark = pytest.mark.anyio
 URL = "https://commerce.example/zone/notices"

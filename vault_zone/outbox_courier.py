@@ -13,8 +13,8 @@ from tokenization.clock import Clock
 from tokenization.logs import cause_of
 from vault_zone.hazmat.provider import KeyDestroyed, KeyUnavailable
 from vault_zone.keyring import KeyRing
-from vault_zone.notice_signing import headers, secret_of
-from vault_zone.notices import Claimed, claim_due, settle_delivered, settle_failed
+from vault_zone.outbox import Claimed, claim_due, settle_delivered, settle_failed
+from vault_zone.outbox_signing import headers, secret_of
 
 INTERVAL_SECONDS = 0.5
 TIMEOUT_SECONDS = 10.0  # a receiver stores the notice and answers; work comes later

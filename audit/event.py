@@ -102,6 +102,7 @@ class EventType(StrEnum):
     PAYMENT_SETTLED = "payment.settled"
     PAYMENT_UNKNOWN = "payment.unknown"
     ORDER_CREATED = "order.created"
+    ORDER_MONEY_CHANGED = "order.money_changed"
     CAPTURE_SESSION_OPENED = "capture_session.opened"
     CAPTURE_SESSION_CLAIMED = "capture_session.claimed"
     CAPTURE_SESSION_REFUSED = "capture_session.refused"
@@ -136,6 +137,10 @@ class EventType(StrEnum):
     SETTLEMENT_MATCHED = "settlement.matched"
     SETTLEMENT_FINISHED = "settlement.finished"
     SETTLEMENT_BREAK_RESOLVED = "settlement.break_resolved"
+    DISPUTE_OPENED = "dispute.opened"
+    DISPUTE_CHANGED = "dispute.changed"
+    NOTICE_ABANDONED = "notice.abandoned"
+    NOTICES_REPLAYED = "notices.replayed"
     WEBHOOK_RECEIVED = "webhook.received"
     WEBHOOK_REFUSED = "webhook.refused"
     KEY_CREATED = "key.created"
@@ -195,6 +200,7 @@ _MONEY = "amount_minor currency"
 _CHECKOUT = f"protocol channel state from to lines items reason discount_minor order payment offer {_MONEY}"
 _CHARGE = f"payment checkout grant token order processor from to reason attempt source brand last4 {_MONEY}"
 _MODIFICATION = f"payment charge kind from to state reason processor {_MONEY}"
+_DISPUTE = f"payment charge checkout from to state reason processor expires_at {_MONEY}"
 _SESSION = "checkout token grant reason tries channel state from to expires_at"
 _KEY = "key purpose epoch algorithm provider previous uses expires_at count reason"
 _REKEYING = "rekeying key purpose cards total count reason"
@@ -243,6 +249,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.ORDER_CREATED: _means(
         "An order was placed", f"order checkout payment charge lines items discount_minor {_MONEY}"
     ),
+    EventType.ORDER_MONEY_CHANGED: _means("What the order brought in has changed", f"payment charge reason {_MONEY}"),
     EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
     EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),
     EventType.CAPTURE_SESSION_REFUSED: _means("The secure page was refused", _SESSION),
@@ -294,6 +301,12 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.SETTLEMENT_BREAK_RESOLVED: _means(
         "Somebody explained where a report and the books did not agree", "settlement reason processor"
     ),
+    EventType.DISPUTE_OPENED: _means("A cardholder disputed the charge", _DISPUTE),
+    EventType.DISPUTE_CHANGED: _means("A dispute of the charge moved on", _DISPUTE),
+    EventType.NOTICE_ABANDONED: _means(
+        "Commerce could not be told in the time there is for it", "charge kind attempt status"
+    ),
+    EventType.NOTICES_REPLAYED: _means("What had been told to commerce is told again", "count reason"),
     EventType.WEBHOOK_RECEIVED: _means(
         "A notice from the processor was received", "processor delivery kind charge payment state"
     ),

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
-from commerce_api import agents_api, checkout_pages
+from commerce_api import agents_api, checkout_pages, zone_notices
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
@@ -29,6 +29,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.state.commerce = commerce
     app.include_router(agents_api.router)
     app.include_router(checkout_pages.router)
+    app.include_router(zone_notices.router)
     install_error_handlers(app)
     guarded = CardGuard(
         app,
@@ -42,6 +43,8 @@ def commerce_app(commerce: Commerce) -> App:
 
 def conversation_of(scope: Scope) -> str | None:
     """Who is speaking: the conversation an agent names, or else the client's address and credential."""
+    if scope.get("path") == zone_notices.PATH:
+        return None  # not a conversation: each notice is read by itself
     named = header(scope, b"conversation-id") or header(scope, b"mcp-session-id")
     client = scope.get("client") or ("", 0)
     credential = header(scope, b"authorization") or ""

@@ -129,6 +129,10 @@ order = Table(
     Column("principal", String(100), nullable=False),
     Column("state", String(20), nullable=False),
     Column("document", Text, nullable=False),
+    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
+    Column("disputed_minor", BigInteger, nullable=False, server_default="0"),
+    Column("money_changed_ms", BigInteger, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
 )
 

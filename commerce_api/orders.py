@@ -12,6 +12,7 @@ from commerce_api.brands import ORIGIN, Brand
 from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
+from commerce_api.order_money import money_of
 from tokenization.ids import is_id, new_id
 from tokenization.wire import Charge
 
@@ -34,6 +35,7 @@ def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
             principal=paid.principal,
             state="confirmed",
             document=json.dumps(document),
+            **money_of(charge)._asdict(),
             created_ms=tx.now_ms,
         )
     )
@@ -63,4 +65,12 @@ def find_order(connection: Connection, brand: Brand, identifier: str, caller: Ca
         row = connection.execute(select(order).where(order.c.id == identifier, order.c.brand == brand.id)).first()
     if row is None or (caller is not None and not caller.may_see(brand.id, row.principal)):
         raise CommerceRefusal(CommerceError.ORDER_UNKNOWN)
-    return {**json.loads(row.document), "id": row.id, "checkout": row.checkout, "created_ms": row.created_ms}
+    return {
+        **json.loads(row.document),
+        "id": row.id,
+        "checkout": row.checkout,
+        "created_ms": row.created_ms,
+        "captured_minor": row.captured_minor,
+        "refunded_minor": row.refunded_minor,
+        "disputed_minor": row.disputed_minor,
+    }

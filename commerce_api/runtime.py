@@ -20,6 +20,7 @@ from commerce_api.migrations import upgrade
 from commerce_api.payment import Payments
 from commerce_api.settings import CommerceSettings
 from commerce_api.vault_client import VaultClient
+from commerce_api.zone_notices import NoticeDesk
 from offer_engine.rank import PriorityRanker
 from tokenization.clock import Clock, now_milliseconds
 from tokenization.logs import cause_of
@@ -38,6 +39,7 @@ class Commerce:
     payments: Payments
     links: Links
     agent_secret: bytes
+    notices: NoticeDesk
 
 
 @asynccontextmanager
@@ -54,7 +56,8 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         payments = Payments(database, vault, links, offer_key, clock)
         desk = AgentDesk(database, payments, links, PriorityRanker(), offer_key, clock)
         agent_secret = settings.agent_key_file.read_bytes().strip()
-        yield Commerce(settings, clock, database, desk, payments, links, agent_secret)
+        notices = NoticeDesk(database, vault, payments, clock)
+        yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices)
 
 
 @asynccontextmanager

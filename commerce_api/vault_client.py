@@ -20,6 +20,7 @@ from tokenization.wire import (
     ErrorBody,
     Modification,
     ModificationRequest,
+    NoticeSecret,
     OpenCaptureSession,
 )
 
@@ -100,6 +101,10 @@ class VaultClient:
             if refused.code == "not_found":
                 return None
             raise
+
+    async def notice_secret(self, merchant: str) -> str:
+        """What the zone signs the merchant's notices with now. Raises VaultUnavailable, VaultRefused."""
+        return (await self._call("GET", f"/v1/merchants/{merchant}/notice-secret", NoticeSecret)).secret
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -257,6 +257,16 @@ FLOWS: Final = (
         ),
     ),
     Flow(
+        source="zone",
+        target="commerce",
+        what="that a charge, a refund or a dispute moved: ids and a word, no card data; commerce asks for the rest",
+        data=Data.REFERENCE,
+        channel="HTTPS, JSON",
+        protection=f"https demanded in production, certificate verified, no redirect, no proxy ({_LOOPBACK}); signed over id, "
+        "time and body by a key of the merchant",
+        code=("vault_zone/outbox_courier.py", "vault_zone/outbox.py", "commerce_api/zone_notices.py"),
+    ),
+    Flow(
         source="processor",
         target="processor",
         what="the sandbox that stands in for a processor in development: its store and its webhooks; test numbers only",
@@ -472,6 +482,8 @@ STORES: Final = (
             "zone.charge",
             "zone.charge_leg",
             "zone.modification",
+            "zone.dispute",
+            "zone.notice",
             "zone.merchant",
             "zone.webhook_inbox",
             "zone.agent_platform",

@@ -230,6 +230,46 @@ class Modification(Wire):
     charge: Charge
 
 
+class Dispute(Wire):
+    """A charge that its cardholder disputes. ``amount_minor`` is withheld until it is won; evidence is due by its day."""
+
+    dispute: Identifier
+    payment: Identifier
+    charge: Identifier
+    state: DisputeState
+    amount_minor: int
+    currency: Currency
+    fee_minor: int
+    reason: str
+    evidence_due_ms: int | None
+    opened_ms: int
+    changed_ms: int
+
+
+class Notice(Wire):
+    """What the zone tells commerce by itself: that something moved. Commerce asks for where it stands.
+
+    Delivered at least once, in no order, as a Standard Webhooks message (``webhook-id`` is ``notice``). ``happened_at`` is
+    RFC 3339, UTC.
+    """
+
+    notice: Identifier
+    kind: Annotated[str, Field(pattern=r"^[a-z_]{1,20}\.[a-z_]{1,20}$")]
+    happened_at: Annotated[str, Field(pattern=r"^[0-9T:.Z-]{20,30}$")]
+    merchant: Identifier
+    checkout: Identifier
+    payment: Identifier
+    charge: Identifier
+    modification: Identifier | None = None
+    dispute: Identifier | None = None
+
+
+class NoticeSecret(Wire):
+    """The secret that a merchant's notices are signed with: ``whsec_`` and base64, as Standard Webhooks writes it."""
+
+    secret: Annotated[str, Field(pattern=r"^whsec_[A-Za-z0-9+/]{43}=$")]
+
+
 class ErrorDetail(Wire):
     """A refusal: a code from a closed set and what the caller can do. Never a value."""
 

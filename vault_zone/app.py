@@ -19,6 +19,7 @@ from vault_zone import (
     internal_api,
     keys_api,
     operations_api,
+    payments_api,
     public_pages,
     retention_api,
     unseal_api,
@@ -72,6 +73,7 @@ def internal_http(zone: Zone) -> FastAPI:
     app.include_router(retention_api.router)
     app.include_router(ledger_api.router)
     app.include_router(reconciliation_api.router)
+    app.include_router(payments_api.router)
     app.include_router(unseal_api.router)
     app.include_router(wallets_api.router)
     app.include_router(internal_api.description)

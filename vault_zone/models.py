@@ -257,6 +257,47 @@ modification = Table(
     Index("ix_modification_attention", "attention_ms"),
 )
 
+dispute = Table(
+    "dispute",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("charge_id", String(40), ForeignKey("charge.id"), nullable=False),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("processor", String(20), nullable=False),
+    Column("processor_dispute", String(80), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("fee_minor", BigInteger, nullable=False, server_default="0"),
+    Column("reason", String(40), nullable=False),
+    Column("evidence_due_ms", BigInteger, nullable=True),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    CheckConstraint("amount_minor > 0 AND fee_minor >= 0", name="ck_dispute_amount"),
+    Index("uq_dispute_processor", "processor", "processor_dispute", unique=True),
+    Index("ix_dispute_merchant", "merchant", "state"),
+    Index("ix_dispute_charge", "charge_id"),
+)
+
+notice = Table(
+    "notice",  # what is told to commerce; written in the transaction of what it tells
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("merchant", String(64), ForeignKey("merchant.id"), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("charge_id", String(40), ForeignKey("charge.id"), nullable=False),
+    Column("modification_id", String(40), ForeignKey("modification.id"), nullable=True),
+    Column("dispute_id", String(40), ForeignKey("dispute.id"), nullable=True),
+    Column("state", String(10), nullable=False),  # pending, delivered, abandoned
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_ms", BigInteger, nullable=False),  # no attempt before; while one is under way, when it counts as lost
+    Column("last_status", Integer, nullable=True),  # of HTTP; null when there was no answer
+    Column("happened_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Index("ix_notice_due", "state", "due_ms"),
+    Index("ix_notice_happened", "happened_ms"),
+)
+
 webhook_inbox = Table(
     "webhook_inbox",
     metadata,

@@ -27,6 +27,7 @@ LATENESS_SECONDS = (
 OPEN_CHARGE_HOLD_MS = 7 * DAY_MS
 SESSION_KEPT_MS = DAY_MS  # past its end, so that a shopper who comes back by an old link is told what happened
 WEBHOOK_KEPT_MS = 30 * DAY_MS  # longer than a processor repeats one, and far longer than its signature is good
+NOTICE_KEPT_MS = 30 * DAY_MS  # so that commerce can have a month told again
 CONSENT_KEPT_MS = 540 * DAY_MS  # past its end: the longest time in which a charge can be disputed
 SETTLEMENT_LINE_KEPT_MS = 540 * DAY_MS
 KEY_KEPT_MS = 30 * DAY_MS  # a retired key that nothing is sealed or marked under
@@ -147,6 +148,20 @@ RULES: Sequence[Rule] = (
         models.webhook_inbox.c.received_ms,
         lag_ms=WEBHOOK_KEPT_MS,
         every_seconds=SLOW_SWEEP_SECONDS,
+    ),
+    Rule(
+        models.notice,
+        "30 days, so that what was told can be told again",
+        "3.2.1",
+        models.notice.c.happened_ms,
+        models.notice.c.happened_ms,
+        lag_ms=NOTICE_KEPT_MS,
+    ),
+    Rule(
+        models.dispute,
+        "kept with its charge: what was disputed, and how it ended",
+        "3.2.1",
+        models.dispute.c.opened_ms,
     ),
     Rule(
         models.consent,

@@ -30,6 +30,10 @@ class Verb(StrEnum):
     REFUND = "refund"
     LIST_CHARGES = "list_charges"  # with where they were sent, and what needs attention
     RESOLVE_CHARGE = "resolve_charge"
+    READ_DISPUTES = "read_disputes"
+    READ_NOTICE_SECRET = "read_notice_secret"  # nosec B105  # a name, not a secret
+    LIST_NOTICES = "list_notices"
+    REPLAY_NOTICES = "replay_notices"
     FORWARD = "forward"
     READ_FORWARD = "read_forward"
     LIST_GRANTS = "list_grants"
@@ -79,6 +83,7 @@ ROLES: Final[Mapping[str, Role]] = {
             *(Verb.OPEN_CAPTURE, Verb.READ_CAPTURE, Verb.CHARGE, Verb.READ_CHARGE, Verb.FORWARD, Verb.READ_FORWARD),
             *(Verb.MODIFY_CHARGE, Verb.CAPTURE, Verb.VOID, Verb.REFUND),
             *(Verb.LIST_GRANTS, Verb.REVOKE_GRANT, Verb.SAVE_CARD, Verb.LIST_CARDS, Verb.DELETE_CARD),
+            *(Verb.READ_DISPUTES, Verb.READ_NOTICE_SECRET),
         },
     ),
     # Who decrypts wallets' tokens holds card data and does nothing else here; commerce holds none and may not hand any over.
@@ -99,13 +104,18 @@ ROLES: Final[Mapping[str, Role]] = {
         | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.REVERSE_ENTRY, Verb.RECONCILE, Verb.READ_BREAKS},
     ),
     # Decides what the processor's record does not, always in twos. Charges nothing and refunds nothing itself.
-    "payment_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.LIST_CHARGES, Verb.RESOLVE_CHARGE}),
+    "payment_manager": Role(
+        Kind.OPERATOR,
+        _FOR_OPERATORS
+        | {Verb.LIST_CHARGES, Verb.RESOLVE_CHARGE}
+        | {Verb.READ_DISPUTES, Verb.LIST_NOTICES, Verb.REPLAY_NOTICES},
+    ),
     "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS}),
     "auditor": Role(
         Kind.OPERATOR,
         _FOR_ALL
         | {Verb.LIST_KEYS, Verb.LIST_GRANTS, Verb.LIST_CHARGES, Verb.READ_RETENTION, Verb.LIST_OPERATIONS}
-        | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.READ_BREAKS},
+        | {Verb.READ_LEDGER, Verb.READ_VERIFICATION, Verb.READ_BREAKS, Verb.READ_DISPUTES, Verb.LIST_NOTICES},
     ),
     "custodian": Role(Kind.CUSTODIAN, frozenset({Verb.READ_HEALTH, Verb.UNSEAL})),
 }

@@ -30,6 +30,7 @@ from vault_zone.ledger.posting import post
 from vault_zone.migrations import upgrade
 from vault_zone.modifications import Modifications
 from vault_zone.operations import Act, Executor, keep_sweeping
+from vault_zone.outbox_courier import NoticeCourier
 from vault_zone.processors.registry import Processors
 from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
@@ -141,6 +142,12 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             limits,
             access,
         )
+        courier = None
+        if settings.notices_url is not None:
+            courier = NoticeCourier(
+                database, keys, settings.notices_url, clock, authority=settings.notices_authority_file
+            )
+            stack.push_async_callback(courier.close)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
@@ -149,6 +156,10 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
             ]
+            if courier is not None:
+                background.append(
+                    tasks.create_task(courier.run(lambda failure: log.error("notices_wait", cause=cause_of(failure))))
+                )
             try:
                 yield zone
             finally:

@@ -32,6 +32,7 @@ class ZoneSettings:
     internal_port: int
     processor_url: str
     charge_timeout_seconds: float
+    notices_url: str | None = None
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @property
@@ -65,6 +66,12 @@ class ZoneSettings:
         return self.data / "tls"
 
     @property
+    def notices_authority_file(self) -> Path | None:
+        """Whose certificate commerce shows, where it is not one that everybody trusts."""
+        path = self.tls / "notices-ca.crt"
+        return path if path.is_file() else None
+
+    @property
     def processor_api_key_file(self) -> Path:
         """The bearer key for the processor."""
         return self.keys / "processor-api.key"
@@ -87,6 +94,7 @@ class ZoneSettings:
         internal_port: int,
         processor_url: str,
         charge_timeout_seconds: float,
+        notices_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> "ZoneSettings":
@@ -102,6 +110,10 @@ class ZoneSettings:
             problems.append("--processor-url must start with https:// in production")
         if environment == PRODUCTION and not (database_url or "").startswith("postgresql"):
             problems.append("--database-url must name a PostgreSQL database in production")
+        if notices_url is not None and not notices_url.startswith(
+            "https://" if environment == PRODUCTION else ("https://", "http://")
+        ):
+            problems.append("--notices-url must be commerce's https:// address, with its path /zone/notices")
         settings = cls(
             data=data,
             environment=environment,
@@ -113,6 +125,7 @@ class ZoneSettings:
             internal_port=internal_port,
             processor_url=processor_url,
             charge_timeout_seconds=charge_timeout_seconds,
+            notices_url=notices_url,
             trusted_proxies=_networks(trusted_proxies, problems),
         )
         needed = (

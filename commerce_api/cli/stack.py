@@ -183,6 +183,7 @@ class Stack:
                 [
                     *("vault_zone", "serve", "--data", str(zone), "--processor-url", self.processor_url_for_zone),
                     *("--capture-port", str(self.ports["capture"]), "--internal-port", str(self.ports["internal"])),
+                    *("--notices-url", f"{public}/zone/notices"),
                 ],
                 f"{self.url('capture')}/health",
                 self._database_environment("zone"),

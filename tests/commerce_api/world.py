@@ -5,6 +5,7 @@ often it is asked for; a grant for one payment, up to its amount; a new link clo
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from commerce_api.policy import load_policy
 from commerce_api.runtime import Commerce
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
+from commerce_api.zone_notices import NoticeDesk
 from offer_engine.rank import PriorityRanker
 from tokenization.ids import new_id
 from tokenization.token import new_grant, new_token
@@ -87,6 +89,8 @@ class FakeVault:
     decline_code: str = "insufficient_funds"
     down: bool = False
     lose_reply: bool = False
+    secret: bytes = b"n" * 32  # what notices are signed with
+    secrets_given: int = 0
     calls: list[str] = field(default_factory=list)
     _used_by: dict[str, str] = field(default_factory=dict)
 
@@ -155,6 +159,18 @@ class FakeVault:
         self._called("find_charge")
         found = self.charges.get(payment)
         return found if found is not None and found.merchant == merchant else None
+
+    async def notice_secret(self, merchant: str) -> str:
+        """As VaultClient.notice_secret."""
+        self._called("notice_secret")
+        self.secrets_given += 1
+        if merchant != BRAND:
+            raise VaultRefused("caller_unknown")
+        return "whsec_" + base64.b64encode(self.secret).decode()
+
+    def amend(self, payment: str, **amounts: int) -> None:
+        """The processor's record says what became of a charge's money."""
+        self.charges[payment] = self.charges[payment].model_copy(update=amounts)
 
     async def close(self) -> None:
         """As VaultClient.close."""
@@ -275,7 +291,8 @@ async def commerce_world(directory: Path, database_url: str | None = None) -> As
         await _import_store(database, BRAND_NAME)
         payments = Payments(database, cast(VaultClient, vault), links, OFFER_KEY, clock)
         desk = AgentDesk(database, payments, links, PriorityRanker(), OFFER_KEY, clock)
-        commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET)
+        notices = NoticeDesk(database, cast(VaultClient, vault), payments, clock)
+        commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET, notices)
         yield World(commerce, vault, clock, directory)
     finally:
         await database.close()

@@ -171,6 +171,7 @@ def test_the_zone_connects_to_its_database_its_processor_and_its_key_provider_al
         "vault_zone/forward/sending.py",
         "vault_zone/hazmat/vault_session.py",
         "vault_zone/hazmat/pkcs11_token.py",
+        "vault_zone/outbox_courier.py",
         "vault_zone/serve.py",
         "vault_zone/listeners.py",
     }

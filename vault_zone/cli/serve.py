@@ -24,6 +24,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     serve.add_argument("--internal-host", default="127.0.0.1")
     serve.add_argument("--internal-port", type=int, default=8702)
     serve.add_argument("--processor-url", required=True)
+    serve.add_argument(
+        "--notices-url", metavar="URL", help="where commerce is told of what moved: its address and /zone/notices"
+    )
     serve.add_argument("--charge-timeout-seconds", type=float, default=10.0)
     serve.add_argument(
         "--trusted-proxy",
@@ -46,6 +49,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         internal_port=arguments.internal_port,
         processor_url=arguments.processor_url,
         charge_timeout_seconds=arguments.charge_timeout_seconds,
+        notices_url=arguments.notices_url,
         trusted_proxies=arguments.trusted_proxy,
     )
     measures, _ = harden(settings.environment)

@@ -1,0 +1,176 @@
+"""Disputes, as the processor tells of them: opened, evidence due, under review, won, lost.
+
+What holds:
+ 1. One row for each dispute of a processor; it moves by the table of moves only, whatever order the notices come in.
+ 2. What is withheld is counted on the charge in the same transaction: added when opened, let go when won, kept when lost.
+ 3. Each move has its event, its entry in the books and its notice to commerce, in that transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import NoResultFound
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from tokenization.clock import as_datetime
+from tokenization.ids import new_id
+from tokenization.wire import Dispute, DisputeState
+from vault_zone.key_rows import ORIGIN
+from vault_zone.models import charge, dispute
+from vault_zone.outbox import announce
+from vault_zone.processors.port import DisputeNews
+from vault_zone.states import dispute_move
+
+LIST_ROWS = 200
+OPEN = (DisputeState.NEEDS_RESPONSE, DisputeState.UNDER_REVIEW)
+
+
+def apply_dispute(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str) -> str | None:
+    """Takes the processor's word on a dispute of a charge; returns the dispute's id when it moved, else None."""
+    known = tx.execute(
+        select(dispute).where(dispute.c.processor == processor, dispute.c.processor_dispute == news.processor_dispute)
+    ).first()
+    if known is None:
+        return _open(tx, charge_row, news, processor)
+    source = DisputeState(known.state)
+    if source is news.state:
+        return known.id if _note_due_day(tx, charge_row, known, news, processor) else None
+    if not dispute_move(source, news.state):  # (1) late, or of an older state
+        return None
+    moved = tx.execute(
+        update(dispute)
+        .where(dispute.c.id == known.id, dispute.c.state == source)
+        .values(
+            state=news.state,
+            evidence_due_ms=news.evidence_due_ms if news.evidence_due_ms is not None else known.evidence_due_ms,
+            changed_ms=tx.now_ms,
+        )
+    )
+    if moved.rowcount != 1:
+        return None
+    if news.state is DisputeState.WON:
+        _withhold(tx, known.charge_id, -known.amount_minor)  # (2)
+    _record(tx, EventType.DISPUTE_CHANGED, known.id, charge_row, news, processor, source)
+    announce(tx, EventType.DISPUTE_CHANGED, merchant=known.merchant, charge_id=known.charge_id, dispute_id=known.id)
+    return str(known.id)
+
+
+def list_disputes(
+    connection: Connection, merchant: str, *, payment: str | None = None, only_open: bool = False
+) -> Sequence[Dispute]:
+    """The merchant's disputes, those with the nearest day for evidence first; at most LIST_ROWS."""
+    found = select(dispute, charge.c.payment).join(charge, charge.c.id == dispute.c.charge_id)
+    found = found.where(dispute.c.merchant == merchant)
+    if payment is not None:
+        found = found.where(charge.c.payment == payment)
+    if only_open:
+        found = found.where(dispute.c.state.in_(OPEN))
+    ordered = found.order_by(dispute.c.evidence_due_ms.is_(None), dispute.c.evidence_due_ms, dispute.c.id)
+    return [_view(row) for row in connection.execute(ordered.limit(LIST_ROWS))]
+
+
+def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str) -> str | None:
+    if news.amount.currency != charge_row.currency:
+        return None  # reconciliation lists it as a break; two currencies are never mixed (I7)
+    identifier = new_id("dsp")
+    tx.execute(
+        dispute.insert().values(
+            id=identifier,
+            charge_id=charge_row.id,
+            merchant=charge_row.merchant,
+            processor=processor,
+            processor_dispute=news.processor_dispute,
+            state=news.state,
+            amount_minor=news.amount.amount_minor,
+            currency=news.amount.currency,
+            fee_minor=news.fee.amount_minor if news.fee is not None else 0,
+            reason=news.reason,
+            evidence_due_ms=news.evidence_due_ms,
+            opened_ms=tx.now_ms,
+            changed_ms=tx.now_ms,
+        )
+    )
+    if news.state is not DisputeState.WON:  # a notice of its end may be the first that comes
+        _withhold(tx, charge_row.id, news.amount.amount_minor)  # (2)
+    _record(tx, EventType.DISPUTE_OPENED, identifier, charge_row, news, processor, None)
+    announce(tx, EventType.DISPUTE_OPENED, merchant=charge_row.merchant, charge_id=charge_row.id, dispute_id=identifier)
+    return identifier
+
+
+def _note_due_day(
+    tx: Transaction, charge_row: "Row[Any]", known: "Row[Any]", news: DisputeNews, processor: str
+) -> bool:
+    if news.evidence_due_ms is None or news.evidence_due_ms == known.evidence_due_ms:
+        return False
+    tx.execute(
+        update(dispute)
+        .where(dispute.c.id == known.id)
+        .values(evidence_due_ms=news.evidence_due_ms, changed_ms=tx.now_ms)
+    )
+    _record(tx, EventType.DISPUTE_CHANGED, known.id, charge_row, news, processor, news.state)
+    announce(tx, EventType.DISPUTE_CHANGED, merchant=known.merchant, charge_id=known.charge_id, dispute_id=known.id)
+    return True
+
+
+def _withhold(tx: Transaction, charge_id: str, amount_minor: int) -> None:
+    changed = tx.execute(
+        update(charge)
+        .where(charge.c.id == charge_id)
+        .values(disputed_minor=charge.c.disputed_minor + amount_minor, changed_ms=tx.now_ms)
+    )
+    if changed.rowcount != 1:
+        raise NoResultFound
+
+
+def _view(row: "Row[Any]") -> Dispute:
+    return Dispute(
+        dispute=row.id,
+        payment=row.payment,
+        charge=row.charge_id,
+        state=DisputeState(row.state),
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        fee_minor=row.fee_minor,
+        reason=row.reason,
+        evidence_due_ms=row.evidence_due_ms,
+        opened_ms=row.opened_ms,
+        changed_ms=row.changed_ms,
+    )
+
+
+def _record(
+    tx: Transaction,
+    kind: EventType,
+    identifier: str,
+    charge_row: "Row[Any]",
+    news: DisputeNews,
+    processor: str,
+    source: DisputeState | None,
+) -> None:
+    data: dict[str, str | int | bool] = {
+        "charge": charge_row.id,
+        "payment": charge_row.payment,
+        "checkout": charge_row.checkout,
+        "amount_minor": news.amount.amount_minor,
+        "currency": news.amount.currency,
+        "reason": news.reason,
+        "to": news.state.value,
+    }
+    if source is not None:
+        data["from"] = source.value
+    if news.evidence_due_ms is not None:
+        data["expires_at"] = f"{as_datetime(news.evidence_due_ms):%Y-%m-%d}"
+    tx.record(
+        Event(
+            type=kind,
+            outcome="success",
+            actor=f"processor:{processor}",
+            origin=ORIGIN,
+            resource=identifier,
+            merchant=charge_row.merchant,
+            data=data,
+        )
+    )

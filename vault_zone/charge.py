@@ -186,6 +186,12 @@ class ChargeEngine:
         await self._settle(charge_id, answer, processor.name)
         return STATE_OF[answer.outcome] in FINAL_CHARGE_STATES
 
+    def settle_from_report(self, tx: Transaction, charge_id: str, answer: ProcessorAnswer) -> None:
+        """Takes the word of the processor's settlement report on a charge, in the caller's transaction."""
+        row = charge_rows.charge_row(tx.connection, charge_id)
+        if row is not None:
+            self.settler.charge(tx, charge_id, answer, row.processor)
+
     async def apply_webhook(self, event: ProcessorEvent, processor: str) -> None:
         """Applies a processor's verified notice, once for its event id (notices.py)."""
         try:

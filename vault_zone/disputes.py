@@ -17,9 +17,12 @@ from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.clock import as_datetime
 from tokenization.ids import new_id
+from tokenization.money import Money
 from tokenization.wire import Dispute, DisputeState
 from vault_zone.key_rows import ORIGIN
+from vault_zone.ledger.events import Books, DisputeLost, DisputeOpened, DisputeWon, unbooked
 from vault_zone.models import charge, dispute
+from vault_zone.notices import Disputes
 from vault_zone.outbox import announce
 from vault_zone.processors.port import DisputeNews
 from vault_zone.states import dispute_move
@@ -28,13 +31,27 @@ LIST_ROWS = 200
 OPEN = (DisputeState.NEEDS_RESPONSE, DisputeState.UNDER_REVIEW)
 
 
-def apply_dispute(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str) -> str | None:
-    """Takes the processor's word on a dispute of a charge; returns the dispute's id when it moved, else None."""
+def disputes_in(books: Books) -> Disputes:
+    """What the charge engine does with a notice of a dispute, with these books."""
+
+    def take(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews) -> None:
+        apply_dispute(tx, charge_row, news, charge_row.processor, books)
+
+    return take
+
+
+def apply_dispute(
+    tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str, books: Books = unbooked
+) -> str | None:
+    """Takes the processor's word on a dispute of a charge; returns the dispute's id when it moved, else None.
+
+    Its fee is booked from the settlement report, where it has a line of its own.
+    """
     known = tx.execute(
         select(dispute).where(dispute.c.processor == processor, dispute.c.processor_dispute == news.processor_dispute)
     ).first()
     if known is None:
-        return _open(tx, charge_row, news, processor)
+        return _open(tx, charge_row, news, processor, books)
     source = DisputeState(known.state)
     if source is news.state:
         return known.id if _note_due_day(tx, charge_row, known, news, processor) else None
@@ -51,8 +68,12 @@ def apply_dispute(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, pr
     )
     if moved.rowcount != 1:
         return None
+    amount = Money(known.amount_minor, known.currency)
     if news.state is DisputeState.WON:
         _withhold(tx, known.charge_id, -known.amount_minor)  # (2)
+        books(tx, DisputeWon(known.merchant, known.charge_id, known.id, amount, processor))  # (3)
+    elif news.state is DisputeState.LOST:
+        books(tx, DisputeLost(known.merchant, known.charge_id, known.id, amount, processor))
     _record(tx, EventType.DISPUTE_CHANGED, known.id, charge_row, news, processor, source)
     announce(tx, EventType.DISPUTE_CHANGED, merchant=known.merchant, charge_id=known.charge_id, dispute_id=known.id)
     return str(known.id)
@@ -72,7 +93,7 @@ def list_disputes(
     return [_view(row) for row in connection.execute(ordered.limit(LIST_ROWS))]
 
 
-def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str) -> str | None:
+def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor: str, books: Books) -> str | None:
     if news.amount.currency != charge_row.currency:
         return None  # reconciliation lists it as a break; two currencies are never mixed (I7)
     identifier = new_id("dsp")
@@ -95,6 +116,9 @@ def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor:
     )
     if news.state is not DisputeState.WON:  # a notice of its end may be the first that comes
         _withhold(tx, charge_row.id, news.amount.amount_minor)  # (2)
+        books(tx, DisputeOpened(charge_row.merchant, charge_row.id, identifier, news.amount, processor))  # (3)
+    if news.state is DisputeState.LOST:
+        books(tx, DisputeLost(charge_row.merchant, charge_row.id, identifier, news.amount, processor))
     _record(tx, EventType.DISPUTE_OPENED, identifier, charge_row, news, processor, None)
     announce(tx, EventType.DISPUTE_OPENED, merchant=charge_row.merchant, charge_id=charge_row.id, dispute_id=identifier)
     return identifier

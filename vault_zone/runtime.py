@@ -16,6 +16,7 @@ from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
+from vault_zone.disputes import disputes_in
 from vault_zone.executors import EXECUTORS
 from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
@@ -106,7 +107,15 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         writable = sequencer.is_writable
         policy = RoutingPolicy.read(settings.data / ROUTING_FILE_NAME, processors.names)
         engine = ChargeEngine(
-            database, keys, codes, processors, clock=clock, log_is_writable=writable, policy=policy, books=post
+            database,
+            keys,
+            codes,
+            processors,
+            clock=clock,
+            log_is_writable=writable,
+            policy=policy,
+            books=post,
+            disputes=disputes_in(post),
         )
         modifications = Modifications(database, processors, clock=clock, log_is_writable=writable, books=post)
         lapses = Lapses(database, processors, engine, modifications, clock=clock, patience=policy.patience)

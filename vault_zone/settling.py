@@ -9,6 +9,7 @@ What holds, in one transaction each:
  5. Money that moved for what counts as ended without it is never lost: its amounts stand on the row, from where they can be
     given back, and a person is told. The state that commerce was told stays.
  6. Word of the charge waits for a capture or release that is under way: its own outcome says the same, and which it was.
+ 7. Commerce is told of each move in the transaction that makes it (outbox.py).
 """
 
 import re
@@ -21,11 +22,12 @@ from audit.event import Event, EventType
 from audit.transaction import Transaction
 from tokenization.ids import new_id
 from tokenization.money import Money
-from tokenization.wire import ChargeState, ModificationKind, ModificationState
+from tokenization.wire import FINAL_MODIFICATION_STATES, ChargeState, ModificationKind, ModificationState
 from vault_zone.charge_rows import charge_row, modification_row, open_kinds
 from vault_zone.key_rows import ORIGIN
 from vault_zone.ledger.events import AuthorizationReleased, Authorized, Books, BooksEvent, Captured, Refunded, unbooked
 from vault_zone.models import charge, charge_leg, modification
+from vault_zone.outbox import announce
 from vault_zone.processors.port import Feature, ModificationAnswer, ModificationOutcome, Outcome, ProcessorAnswer
 from vault_zone.processors.registry import Processors
 from vault_zone.states import modification_move, move
@@ -377,6 +379,8 @@ class Settler:
         if reason:
             data["reason"] = reason
         tx.record(charge_event(_EVENT_OF[target], row.id, row.merchant, f"processor:{row.processor}", data))
+        if target is not ChargeState.UNKNOWN:  # commerce asks about that by itself
+            announce(tx, _EVENT_OF[target], merchant=row.merchant, charge_id=row.id)  # (7)
 
     @staticmethod
     def _record_modification(
@@ -391,6 +395,8 @@ class Settler:
         kind = EventType.MODIFICATION_UNKNOWN if unknown else EventType.MODIFICATION_SETTLED
         failed = target in (ModificationState.DECLINED, ModificationState.FAILED)
         tx.record(charge_event(kind, row.id, row.merchant, f"processor:{row.processor}", data, failed=failed))
+        if target in FINAL_MODIFICATION_STATES:
+            announce(tx, kind, merchant=row.merchant, charge_id=row.charge_id, modification_id=row.id)  # (7)
 
 
 def hold(tx: Transaction, charge_id: str, kind: ModificationKind, amount_minor: int) -> None:

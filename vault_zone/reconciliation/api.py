@@ -12,11 +12,10 @@ from vault_zone.access import Permitted
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.reconciliation.breaks import open_breaks, resolve
-from vault_zone.reconciliation.importing import BATCH_LIMIT, FINISHED, begin, finish, judge, leave_unknown, read_lines
+from vault_zone.reconciliation.importing import BATCH_LIMIT, FINISHED, begin, finish, judge, read_lines
 from vault_zone.reconciliation.line import Line
 from vault_zone.reconciliation.matching import Code
 from vault_zone.roles import Verb
-from vault_zone.runtime import Zone
 
 router = APIRouter(prefix="/v1/merchants/{merchant}")
 ProcessorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,19}$")]
@@ -117,7 +116,7 @@ async def post_lines(
         codes = tuple(verdict.code for verdict in verdicts if verdict.code is not None)
         return LinesRead(lines=len(verdicts), matched=len(verdicts) - len(codes), breaks=len(codes), codes=codes)
     done = await zone.database.change(
-        lambda tx: read_lines(tx, merchant, settlement, asked.lines, caller.actor, _settler(zone))
+        lambda tx: read_lines(tx, merchant, settlement, asked.lines, caller.actor, zone.engine.settle_from_report)
     )
     return LinesRead(lines=done.lines, matched=done.matched, breaks=len(done.breaks))
 
@@ -157,11 +156,6 @@ async def post_resolution(
         raise ZoneRefusal(ZoneError.INVALID_REQUEST)
     row = await zone.database.change(lambda tx: resolve(tx, merchant, broken, asked.reason, caller.actor))
     return _view(row)
-
-
-def _settler(zone: Zone) -> Any:
-    """The charge engine's way to take a report's word (importing.SettleFromReport), where it has one."""
-    return getattr(zone.engine, "settle_from_report", leave_unknown)
 
 
 def _view(row: "Row[Any]") -> BreakView:

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := vault_zone commerce_api mcp_server offer_engine tokenization audit compliance_docs
 CODE := $(PACKAGES) examples benchmarks tests deploy deployables.py
 
-.PHONY: demo test check install needs format lint types contracts security docs clean lock bench sbom wheels fuzz
+.PHONY: demo test check install needs format lint types contracts security docs clean lock bench sbom wheels fuzz simulate
 
 demo: install ## one purchase through everything, then the search for the card
 	@$(BIN)/python -m examples.demo $(DEMO)
@@ -66,6 +66,9 @@ wheels: install ## each deployable's wheel in dist/, with its SHA-256: the same 
 
 fuzz: install ## SECONDS=60 for each parser that meets card data, guided by coverage
 	$(BIN)/python -m tests.vault_zone.fuzz.run --seconds $(or $(SECONDS),60)
+
+simulate: install ## SEEDS=0:100000 histories of the charge engine, on every core
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),0:10000)
 
 clean:
 	rm -rf .venv .cordon .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -213,7 +213,7 @@ FLOWS: Final = (
         "reference; later the reference alone",
         data=Data.SECURITY_CODE,
         channel="HTTPS, JSON, one request",
-        protection=f"https demanded in production, certificate verified, no redirect, no proxy ({_LOOPBACK}); bearer key",
+        protection=f"on this machine alone, refused in production; no redirect, no proxy ({_LOOPBACK}); bearer key",
         code=("vault_zone/processors/sandbox.py", "vault_zone/processors/port.py"),
     ),
     Flow(

@@ -1,12 +1,16 @@
 # The cardholder-data environment: vault_zone, tokenization, audit, their locked dependencies, nothing else.
 # Build the wheel first (deploy/README.md), then: docker build -f deploy/zone.Dockerfile -t cordon-zone .
+# --build-arg ZONE_EXTRAS="stripe adyen" adds what those processors need, vault or pkcs11 what those key providers need.
 # Give PYTHON_IMAGE with its digest to make the image from known bytes.
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
-COPY deploy/locks/zone.txt /build/lock.txt
+ARG ZONE_EXTRAS=""
+COPY deploy/locks/zone*.txt /build/
 RUN python -m venv --without-pip /opt/cordon \
- && python -m pip --python /opt/cordon install --no-cache-dir --require-hashes --only-binary :all: -r /build/lock.txt
+ && for extra in "" ${ZONE_EXTRAS}; do \
+      python -m pip --python /opt/cordon install --no-cache-dir --require-hashes --only-binary :all: -r "/build/zone${extra:+-$extra}.txt" || exit 1; \
+    done
 COPY dist/cordon-*+zone-*.whl /build/
 RUN python -m pip --python /opt/cordon install --no-cache-dir --no-index --no-deps /build/*.whl
 

@@ -32,8 +32,8 @@ from vault_zone.migrations import upgrade
 from vault_zone.modifications import Modifications
 from vault_zone.operations import Act, Executor, keep_sweeping
 from vault_zone.outbox_courier import NoticeCourier
+from vault_zone.processors.opening import open_processors
 from vault_zone.processors.registry import Processors
-from vault_zone.processors.sandbox import SandboxProcessor
 from vault_zone.rekeying import Rekeyer
 from vault_zone.routing_policy import FILE_NAME as ROUTING_FILE_NAME
 from vault_zone.routing_policy import RoutingPolicy
@@ -78,15 +78,18 @@ class Zone:
 
 @asynccontextmanager
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
-    """Opens keys, database, log and processor; recovers; runs the background tasks; closes in the reverse order.
+    """Opens processors, keys, database and log; recovers; runs the background tasks; closes in the reverse order.
 
     Raises SettingsRefused, KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it
     cannot be reached.
     """
     limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
-    provider = open_provider(settings.keys, settings.environment)
     access = Admission.open(settings.tls, clock())
     async with AsyncExitStack() as stack:
+        processors = open_processors(settings)
+        stack.push_async_callback(processors.close)
+        policy = RoutingPolicy.read(settings.data / ROUTING_FILE_NAME, processors.names)
+        provider = open_provider(settings.keys, settings.environment)
         stack.callback(provider.close)
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
@@ -94,18 +97,8 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         log_files = TileLog(settings.log_directory, Signer.open(settings.log_key_file))
         sequencer = Sequencer(database, log_files, settings.log_directory, clock)
         stack.push_async_callback(sequencer.close)
-        processor = SandboxProcessor(
-            settings.processor_url,
-            settings.processor_api_key_file.read_text(encoding="utf-8").strip(),
-            settings.processor_webhook_file.read_bytes().strip(),
-            timeout_seconds=settings.charge_timeout_seconds,
-            request_lifetime_seconds=settings.charge_timeout_seconds * 1.5,
-        )
-        processors = Processors(processor)
-        stack.push_async_callback(processors.close)
         keys, codes = KeyRing(provider, database, clock), SecurityCodes(monotonic_seconds)
         writable = sequencer.is_writable
-        policy = RoutingPolicy.read(settings.data / ROUTING_FILE_NAME, processors.names)
         engine = ChargeEngine(
             database,
             keys,

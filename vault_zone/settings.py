@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEVELOPMENT = "development"
 PRODUCTION = "production"
+PROCESSORS_FILE = "processors.json"
 
 
 class SettingsRefused(Exception):
@@ -30,7 +31,7 @@ class ZoneSettings:
     capture_url: str
     internal_host: str
     internal_port: int
-    processor_url: str
+    processor_url: str | None  # the sandbox's, in development
     charge_timeout_seconds: float
     notices_url: str | None = None
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
@@ -71,16 +72,6 @@ class ZoneSettings:
         path = self.tls / "notices-ca.crt"
         return path if path.is_file() else None
 
-    @property
-    def processor_api_key_file(self) -> Path:
-        """The bearer key for the processor."""
-        return self.keys / "processor-api.key"
-
-    @property
-    def processor_webhook_file(self) -> Path:
-        """The secret with which the processor signs its webhooks."""
-        return self.keys / "processor-webhook.key"
-
     @classmethod
     def read(
         cls,
@@ -92,7 +83,7 @@ class ZoneSettings:
         capture_url: str | None,
         internal_host: str,
         internal_port: int,
-        processor_url: str,
+        processor_url: str | None,
         charge_timeout_seconds: float,
         notices_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
@@ -106,8 +97,7 @@ class ZoneSettings:
         shown_url = capture_url or f"http://{capture_host}:{capture_port}"
         if environment == PRODUCTION and not shown_url.startswith("https://"):
             problems.append("--capture-url must be the https:// address under which shoppers reach the card page")
-        if environment == PRODUCTION and not processor_url.startswith("https://"):
-            problems.append("--processor-url must start with https:// in production")
+        problems += _processor_problems(data, environment, processor_url)
         if environment == PRODUCTION and not (database_url or "").startswith("postgresql"):
             problems.append("--database-url must name a PostgreSQL database in production")
         if notices_url is not None and not notices_url.startswith(
@@ -130,7 +120,6 @@ class ZoneSettings:
         )
         needed = (
             settings.log_key_file,
-            settings.processor_api_key_file,
             settings.tls / "zone.crt",
             settings.tls / "access.json",
         )
@@ -139,6 +128,17 @@ class ZoneSettings:
         if problems:
             raise SettingsRefused(problems)
         return settings
+
+
+def _processor_problems(data: Path, environment: str, processor_url: str | None) -> list[str]:
+    """Whom the zone charges through: processors.json, which production needs, or the sandbox at an address."""
+    path = data / PROCESSORS_FILE
+    if environment == PRODUCTION and processor_url is not None:
+        return [f"--processor-url is the sandbox's address: leave it out, production charges through {path}"]
+    if not path.exists() and (environment == PRODUCTION or processor_url is None):
+        sandbox = "" if environment == PRODUCTION else ", or give the sandbox's address as --processor-url"
+        return [f"{path} is missing: name the processors in it (docs/connectors.md){sandbox}"]
+    return []
 
 
 def _networks(texts: Sequence[str], problems: list[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

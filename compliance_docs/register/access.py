@@ -272,6 +272,10 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/processors/sandbox_server/test_serve.py",
                 "test_no_option_takes_a_secret_itself",
             ),
+            *tests(
+                "tests/vault_zone/processors/test_opening.py",
+                "test_what_cannot_be_charged_through_is_refused_with_what_to_mend_and_no_secret",
+            ),
             "tests/architecture/test_secrets.py",
             "tests/vault_zone/hazmat/test_opening.py",
             "tests/vault_zone/test_access.py",

@@ -224,14 +224,22 @@ REQUIREMENTS: Final = (
         number="6.5.3",
         ours="Test and production are separated, and the separation is enforced.",
         control="The environment is named at start; keys made for one are refused in the other, production demands https and "
-        "PostgreSQL, and the sandbox processor does not start there.",
+        "PostgreSQL, the sandbox processor is not charged and does not start there, and live accounts are charged there alone.",
         owner=Owner.ZONE,
         status=Status.PARTLY,
         shown_by=(
             *tests("tests/vault_zone/processors/sandbox_server/test_serve.py", "test_it_does_not_start_in_production"),
+            *tests(
+                "tests/vault_zone/processors/test_opening.py",
+                "test_what_cannot_be_charged_through_is_refused_with_what_to_mend_and_no_secret",
+            ),
             "tests/vault_zone/hazmat/test_local.py",
         ),
-        code=("vault_zone/settings.py::ZoneSettings.read", "vault_zone/hazmat/local.py::LocalKeys.open"),
+        code=(
+            "vault_zone/settings.py::ZoneSettings.read",
+            "vault_zone/hazmat/local.py::LocalKeys.open",
+            "vault_zone/processors/opening.py::open_processors",
+        ),
         deferral="Separate networks, accounts and people are the installation's.",
         duties=(operator("runs test and production on separate networks with separate access"),),
     ),
@@ -264,11 +272,16 @@ REQUIREMENTS: Final = (
         number="6.5.6",
         ours="Test data and test accounts are gone before a system goes into production.",
         control="Production starts from keys and databases of its own, refuses development's keys, and the "
-        "sandbox does not start there; what a sandbox charges says so everywhere it is shown.",
+        "sandbox does not start and is not charged there, nor a test account beside a live one; what a sandbox "
+        "charges says so everywhere it is shown.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
             *tests("tests/vault_zone/processors/sandbox_server/test_serve.py", "test_it_does_not_start_in_production"),
+            *tests(
+                "tests/vault_zone/processors/test_opening.py",
+                "test_what_cannot_be_charged_through_is_refused_with_what_to_mend_and_no_secret",
+            ),
             *tests(
                 "tests/vault_zone/processors/sandbox_server/test_faults.py",
                 "test_everything_the_sandbox_says_is_labelled",

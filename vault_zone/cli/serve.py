@@ -23,7 +23,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     serve.add_argument("--capture-url", help="the address under which shoppers reach the card page")
     serve.add_argument("--internal-host", default="127.0.0.1")
     serve.add_argument("--internal-port", type=int, default=8702)
-    serve.add_argument("--processor-url", required=True)
+    serve.add_argument(
+        "--processor-url", metavar="URL", help="the sandbox's address, in development (default: processors.json alone)"
+    )
     serve.add_argument(
         "--notices-url", metavar="URL", help="where commerce is told of what moved: its address and /zone/notices"
     )

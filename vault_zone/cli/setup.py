@@ -33,9 +33,9 @@ def _init(arguments: argparse.Namespace) -> int:
         raise CommandRefused(f"{data} holds a zone already; nothing was changed")
     if environment == DEVELOPMENT:
         LocalKeys.for_development(keys, environment, new_id("root")).close()
+        _write_secret(keys / "processor-api.key", new_secret("sbk"))
+        _write_secret(keys / "processor-webhook.key", secrets.token_hex(32))
     Signer.create(keys / "log.key", f"cordon/vault_zone/{new_id('log')}", data / "log")
-    _write_secret(keys / "processor-api.key", new_secret("sbk"))
-    _write_secret(keys / "processor-webhook.key", secrets.token_hex(32))
     create_authority(data / "authority", now)
     hosts = ("127.0.0.1", "::1", "localhost")
     issue(data, data / "tls", Identity(Kind.SERVICE, ZONE), authority=data / "authority", hosts=hosts)
@@ -44,6 +44,7 @@ def _init(arguments: argparse.Namespace) -> int:
         sys.stdout.write(
             f"no root key was made: hold the key ceremony next, `vault-zone ceremony --data {data}`, or name a key service or "
             f"hardware module in {keys / 'provider.json'} (docs/keys.md)\n"
+            f"no processor is set up: name those the zone charges through in {data / 'processors.json'} (docs/connectors.md)\n"
         )
     return 0
 

@@ -59,7 +59,6 @@ class AdyenProcessor:
     another address in tests alone, on this machine. Raises ValueError for an address that a card must not be sent to.
     """
 
-    name = "adyen"
     # Nothing is concluded from absence where there is no record to ask, so this is never waited for.
     request_lifetime_seconds = 600.0
     # https://docs.adyen.com/online-payments/capture: most schemes' authorizations expire in 7 days.
@@ -80,12 +79,14 @@ class AdyenProcessor:
         merchant_account: str,
         hmac_key: str,
         *,
+        name: str = "adyen",
         live_endpoint_prefix: str | None = None,
         api_base: str | None = None,
         timeout_seconds: float = 30.0,
     ) -> None:
         if api_base is not None and urlsplit(api_base).hostname not in ("127.0.0.1", "::1"):
             raise ValueError("another address than Adyen's is this machine, in a test")
+        self.name = name
         self.is_sandbox = live_endpoint_prefix is None
         self._merchant_account = merchant_account
         self._hmac_key = hmac_key

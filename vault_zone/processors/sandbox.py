@@ -57,7 +57,6 @@ _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)  
 class SandboxProcessor:
     """Speaks the sandbox's HTTP interface. See docs/sandbox.md."""
 
-    name = "sandbox"
     is_sandbox = True
     features = frozenset(Feature)
     authorization_lifetime_seconds = 7 * 86_400.0  # docs/sandbox.md: --authorization-seconds, unless it is given
@@ -68,9 +67,11 @@ class SandboxProcessor:
         api_key: str,
         webhook_secret: bytes,
         *,
+        name: str = "sandbox",
         timeout_seconds: float = 10.0,
         request_lifetime_seconds: float = 15.0,
     ) -> None:
+        self.name = name
         self.request_lifetime_seconds = request_lifetime_seconds
         self._webhook_secret = webhook_secret
         self._client = httpx.AsyncClient(

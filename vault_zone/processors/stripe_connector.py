@@ -91,7 +91,6 @@ class StripeProcessor:
     multicapture for the account. Raises ValueError for an address that a card must not be sent to.
     """
 
-    name = "stripe"
     # No figure is published for how late a request may take effect; Stripe's own clients give up after 80 seconds.
     request_lifetime_seconds = 600.0
     # The shortest that Stripe names: Visa, merchant-initiated (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method).
@@ -102,6 +101,7 @@ class StripeProcessor:
         api_key: str,
         webhook_secret: str,
         *,
+        name: str = "stripe",
         api_base: str = API_BASE,
         timeout_seconds: float = 30.0,
         has_multiple_captures: bool = False,
@@ -110,6 +110,7 @@ class StripeProcessor:
         address = urlsplit(api_base)
         if address.scheme != "https" and address.hostname not in ("127.0.0.1", "::1"):
             raise ValueError("cards are sent over https, or to this machine in a test")
+        self.name = name
         self.is_sandbox = "_test_" in api_key[:8]
         self.features = frozenset(
             {

@@ -49,6 +49,7 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.no_oracle
 	$(BIN)/python -m benchmarks.lost_replies
+	$(BIN)/python -m benchmarks.charge
 	$(BIN)/python -m benchmarks.tokenise
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials

@@ -8,6 +8,8 @@ What holds for ``Database.change``:
  2. A unit of work that writes a row and records no event is rolled back and raises Unrecorded.
  3. A unit of work that raises leaves nothing behind, and does not disturb the others in its group.
  4. Units of work behave as if run one after the other (one SQLite writer; PostgreSQL SERIALIZABLE with retry).
+ 5. Those that PostgreSQL would not serialize are run again one at a time, so that they do not fail each other anew and each
+    comes to its end.
 """
 
 import asyncio
@@ -302,6 +304,10 @@ def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engin
     return engine
 
 
+class _NotSerialized(Exception):  # a signal inside _Postgres, never seen by callers
+    """PostgreSQL rolled the transaction back and asks for it to be run again."""
+
+
 class _Postgres:
     """Serializable transactions on a pool of connections, retried while PostgreSQL asks for it."""
 
@@ -318,18 +324,31 @@ class _Postgres:
             connect_args={"command_timeout": STATEMENT_TIMEOUT_SECONDS, "timeout": BUSY_TIMEOUT_SECONDS},
             isolation_level="SERIALIZABLE",  # (4)
         )
+        self._retries = asyncio.Lock()
 
     async def write(self, work: Work[T]) -> T:
-        for attempt in range(RETRY_LIMIT):
-            try:
-                async with self._engine.begin() as connection:
-                    return await connection.run_sync(lambda sync: work(Transaction(sync, self._clock())))
-            except DBAPIError as failure:
-                if getattr(failure.orig, "sqlstate", None) not in _RETRYABLE:
-                    raise
-            # Spread the retries, or the same transactions meet again. Not a secret, so the plain generator will do.
-            await asyncio.sleep(random.random() * 0.002 * min(2**attempt, 64))  # nosec B311
+        try:
+            return await self._attempt(work)
+        except _NotSerialized:
+            pass
+        async with self._retries:  # (5)
+            for attempt in range(RETRY_LIMIT):
+                try:
+                    return await self._attempt(work)
+                except _NotSerialized:
+                    # Other processes retry too: spread these, or the same transactions meet again. Not a secret, so the
+                    # plain generator will do.
+                    await asyncio.sleep(random.random() * 0.002 * min(2**attempt, 64))  # nosec B311
         raise DatabaseBusy
+
+    async def _attempt(self, work: Work[T]) -> T:
+        try:
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(lambda sync: work(Transaction(sync, self._clock())))
+        except DBAPIError as failure:
+            if getattr(failure.orig, "sqlstate", None) not in _RETRYABLE:
+                raise
+        raise _NotSerialized
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         async with self._engine.connect() as connection:

@@ -254,8 +254,10 @@ class ChargeEngine:
         if not found:
             raise ZoneRefusal(ZoneError.NOT_OFFERED_BY_PROCESSOR)
         self._write_intent(tx, asked, actor, charge_id, used.token, card, found[0])
-        first = charge_rows.first_network_reference(tx.connection, asked.merchant, used.token)
-        return _Intent(charge_id, card, device, found, first if asked.initiator is not Initiator.SHOPPER else None)
+        agreed = None
+        if asked.initiator is not Initiator.SHOPPER:
+            agreed = charge_rows.first_network_reference(tx.connection, asked.merchant, used.token)
+        return _Intent(charge_id, card, device, found, agreed)
 
     @staticmethod
     def _write_intent(

@@ -212,6 +212,14 @@ charge = Table(
     Index("ix_charge_state", "state"),
     Index("ix_charge_attention", "attention_ms"),
     Index("ix_charge_processor_charge", "processor", "processor_charge"),
+    Index("ix_charge_token", "merchant", "token"),
+    Index(
+        "ix_charge_authorized_until",
+        "is_closed",
+        "authorized_until_ms",
+        sqlite_where=text("authorized_until_ms IS NOT NULL"),
+        postgresql_where=text("authorized_until_ms IS NOT NULL"),
+    ),
 )
 
 charge_leg = Table(

@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, insert, select, update
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from audit.event import Event, EventRefused, EventType
 from audit.store import audit_event, metadata
@@ -16,6 +18,12 @@ pytestmark = pytest.mark.anyio
 TABLES = MetaData()
 counter = Table("counter", TABLES, Column("id", Integer, primary_key=True), Column("value", Integer, nullable=False))
 EVENT = Event(type=EventType.LOG_STARTED, outcome="success", actor="service:test", origin="test", resource="log:test")
+
+
+class _NotSerialized(Exception):
+    """What asyncpg raises for it, as far as it is looked at."""
+
+    sqlstate = "40001"
 
 
 async def opened(url: str) -> Database:
@@ -46,6 +54,28 @@ async def test_concurrent_changes_behave_as_one_after_the_other(database_url: st
     values = await asyncio.gather(*(database.change(add_one) for _ in range(40)))
     assert sorted(values) == list(range(1, 41)), "a lost update"
     assert (await value_of(database), await events(database)) == (40, 40)
+    await database.close()
+
+
+async def test_those_that_were_not_serialized_are_run_again_one_at_a_time_and_each_ends(postgres_url: str) -> None:
+    database = await opened(postgres_url)
+    tried: set[int] = set()
+    running: set[int] = set()
+    met: list[set[int]] = []
+
+    def work(number: int, tx: Transaction) -> int:
+        if number not in tried:
+            tried.add(number)
+            raise DBAPIError("update", {}, _NotSerialized())
+        met.append(set(running))
+        running.add(number)
+        tx.connection.execute(text("SELECT pg_sleep(0.001)"))  # the loop goes on meanwhile, and so would another one
+        running.discard(number)
+        return number
+
+    done = await asyncio.gather(*(database.maintain(partial(work, number)) for number in range(12)))
+    assert done == list(range(12))
+    assert met == [set()] * 12
     await database.close()
 
 

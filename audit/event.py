@@ -103,6 +103,8 @@ class EventType(StrEnum):
     PAYMENT_UNKNOWN = "payment.unknown"
     ORDER_CREATED = "order.created"
     ORDER_MONEY_CHANGED = "order.money_changed"
+    ORDER_REFUND_ASKED = "order.refund_asked"
+    ORDER_REFUND_SETTLED = "order.refund_settled"
     CAPTURE_SESSION_OPENED = "capture_session.opened"
     CAPTURE_SESSION_CLAIMED = "capture_session.claimed"
     CAPTURE_SESSION_REFUSED = "capture_session.refused"
@@ -250,6 +252,12 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
         "An order was placed", f"order checkout payment charge lines items discount_minor {_MONEY}"
     ),
     EventType.ORDER_MONEY_CHANGED: _means("What the order brought in has changed", f"payment charge reason {_MONEY}"),
+    EventType.ORDER_REFUND_ASKED: _means(
+        "An operator asked for money of the order to be given back", "payment reason state amount_minor"
+    ),
+    EventType.ORDER_REFUND_SETTLED: _means(
+        "What became of a refund that an operator asked for", "payment reason state amount_minor"
+    ),
     EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
     EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),
     EventType.CAPTURE_SESSION_REFUSED: _means("The secure page was refused", _SESSION),

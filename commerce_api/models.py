@@ -136,6 +136,24 @@ order = Table(
     Column("created_ms", BigInteger, nullable=False),
 )
 
+_LIVE_REFUND = text("state = 'asked'")
+order_refund = Table(
+    "order_refund",
+    metadata,
+    Column("id", String(40), primary_key=True),  # the idempotency key at the zone (I3)
+    Column("order_id", String(40), ForeignKey("customer_order.id"), nullable=False),
+    Column("payment", String(40), nullable=False),
+    Column("amount_minor", BigInteger, nullable=True),  # null: all that was left
+    Column("reason", String(40), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("code", String(40), nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Index("ix_order_refund_order", "order_id"),
+    # One order has at most one refund of which nobody knows how it ended.
+    Index("uq_order_refund_live", "order_id", unique=True, sqlite_where=_LIVE_REFUND, postgresql_where=_LIVE_REFUND),
+)
+
 offer_decision = Table(
     "offer_decision",
     metadata,

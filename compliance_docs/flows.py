@@ -554,7 +554,13 @@ STORES: Final = (
         data=Data.PERSONAL,
         protection="no field for a card; card-like text refused at the edge",
         retention="kept",
-        tables=("commerce.checkout", "commerce.payment", "commerce.customer_order", "commerce.offer_decision"),
+        tables=(
+            "commerce.checkout",
+            "commerce.payment",
+            "commerce.customer_order",
+            "commerce.order_refund",
+            "commerce.offer_decision",
+        ),
         code=("commerce_api/models.py",),
     ),
     Store(

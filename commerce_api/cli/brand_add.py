@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +19,11 @@ from commerce_api.catalogue.feed import Feed, FeedUnreadable, open_feed, read_pr
 from commerce_api.catalogue.feed_rows import ProductRow, RejectedRow
 from commerce_api.catalogue.importing import ImportReport, import_feed
 from commerce_api.cli.init import make_commerce_keys
+from commerce_api.cli.paths import database_url
 from commerce_api.cli.refused import CommandRefused
 from commerce_api.errors import CommerceRefusal
 from commerce_api.migrations import upgrade
 from commerce_api.policy import Policy, PolicyInvalid, default_policy, load_policy
-from commerce_api.settings import sqlite_url
 from tokenization.clock import now_milliseconds
 from tokenization.scanner import contains_card
 
@@ -48,7 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _report_file(arguments.report) as on_rejected:
             brand, report = asyncio.run(
-                _add(_database_url(arguments, commerce_data), arguments.name, currency, policy, feed, on_rejected)
+                _add(
+                    database_url(arguments.database_url, commerce_data),
+                    arguments.name,
+                    currency,
+                    policy,
+                    feed,
+                    on_rejected,
+                )
             )
     except FeedUnreadable as unreadable:
         raise CommandRefused(
@@ -111,15 +117,6 @@ async def _add(
     finally:
         await database.close()
     return brand, report
-
-
-def _database_url(arguments: argparse.Namespace, commerce_data: Path) -> str:
-    """The one that is named, or that `cordon up` made for this data directory, or SQLite."""
-    kept = commerce_data / "database.url"
-    named: str | None = arguments.database_url or os.environ.get("CORDON_DATABASE_URL")
-    if named:
-        return named
-    return kept.read_text(encoding="utf-8").strip() if kept.is_file() else sqlite_url(commerce_data)
 
 
 def _print_report(report: ImportReport) -> None:

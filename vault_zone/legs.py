@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from sqlalchemy.engine import Row
 
 from audit.event import EventType
@@ -111,14 +111,15 @@ class Legs:
 def begin_leg(tx: Transaction, row: "Row[Any]", number: int, candidate: Candidate) -> None:
     """Writes a leg down, and on record why its processor was chosen (1)."""
     tx.execute(
-        insert(charge_leg).values(
-            charge_id=row.id,
-            leg=number,
-            processor=candidate.processor,
-            reason=candidate.reason,
-            rule=candidate.rule,
-            started_ms=tx.now_ms,
-        )
+        charge_leg.insert(),
+        {
+            "charge_id": row.id,
+            "leg": number,
+            "processor": candidate.processor,
+            "reason": candidate.reason,
+            "rule": candidate.rule,
+            "started_ms": tx.now_ms,
+        },
     )
     data: Data = {"payment": row.payment, "checkout": row.checkout, "processor": candidate.processor}
     data |= {"reason": candidate.reason, "attempt": number}

@@ -156,23 +156,19 @@ def _inserted(
     reverses: str | None = None,
 ) -> bool:
     """(1) Whether the entry is new: the database tells, also between two transactions."""
-    statement = (
-        _insert(tx, ledger_entry)
-        .values(
-            id=entry,
-            merchant=place.merchant,
-            kind=kind,
-            source=source,
-            charge_id=charge,
-            processor=place.processor,
-            currency=place.currency,
-            amount_minor=amount_minor,
-            reverses=reverses,
-            recorded_ms=tx.now_ms,
-        )
-        .on_conflict_do_nothing(index_elements=["merchant", "kind", "source"])
-    )
-    return tx.execute(statement).rowcount == 1
+    values = {
+        "id": entry,
+        "merchant": place.merchant,
+        "kind": kind,
+        "source": source,
+        "charge_id": charge,
+        "processor": place.processor,
+        "currency": place.currency,
+        "amount_minor": amount_minor,
+        "reverses": reverses,
+        "recorded_ms": tx.now_ms,
+    }
+    return tx.execute(_entry_insert(tx.connection.dialect.name), values).rowcount == 1
 
 
 def _write(tx: Transaction, entry: str, place: _Place, deltas: Mapping[Account, int]) -> None:
@@ -242,9 +238,11 @@ def _moves_of(place: _Place, moved: Mapping[Account, int]) -> dict[str, str | in
     return values
 
 
-def _insert(tx: Transaction, table: Any) -> Any:
-    """The database's own INSERT: what to do on a conflict is not in the common one."""
-    return (sqlite if tx.connection.dialect.name == "sqlite" else postgresql).insert(table)
+@cache
+def _entry_insert(dialect: str) -> Any:
+    """The database's own INSERT: what to do on a conflict is not in the common one. To build it takes longer than to run it."""
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert
+    return insert(ledger_entry).on_conflict_do_nothing(index_elements=["merchant", "kind", "source"])
 
 
 def _deltas(move: Move, amount_minor: int) -> dict[Account, int]:

@@ -87,7 +87,7 @@ async def post_rotate(
 ) -> Rotated:
     """Begins a new epoch of a purpose, or a new version of the wrapping key."""
     actor = caller.acting_for(merchant)
-    await _require_known(zone, merchant)
+    await require_known(zone, merchant)
     if asked.purpose == "wrapping":
         return Rotated(rewrapped=await key_life.rotate_wrapping(zone.keys, zone.database, merchant, actor))
     return Rotated(key_id=await key_life.rotate(zone.keys, merchant, Purpose(asked.purpose), actor))
@@ -120,7 +120,7 @@ async def post_destroy(
 async def post_rekeying(merchant: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.REKEY)]) -> RekeyingView:
     """Begins to seal the merchant's cards anew under its active key, or tells of the run that is under way."""
     actor = caller.acting_for(merchant)
-    await _require_known(zone, merchant)
+    await require_known(zone, merchant)
     return _view(await zone.database.change(lambda tx: rekeying.start(tx, merchant, actor)))
 
 
@@ -137,7 +137,7 @@ def _view(run: Rekeying) -> RekeyingView:
     return RekeyingView(rekeying=fields.pop("id"), **fields)
 
 
-async def _require_known(zone: Zone, merchant: str) -> None:
+async def require_known(zone: Zone, merchant: str) -> None:
     """Raises ZoneRefusal(NOT_FOUND) for a merchant that the zone does not know: asking again would not help."""
     if not await zone.database.read(lambda connection: is_known(connection, merchant)):
         raise ZoneRefusal(ZoneError.NOT_FOUND)

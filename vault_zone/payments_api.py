@@ -9,6 +9,7 @@ from tokenization.wire import Dispute, Identifier, NoticeSecret, Wire
 from vault_zone.access import EVERY_MERCHANT, Permitted
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.disputes import list_disputes
+from vault_zone.keys_api import require_known
 from vault_zone.outbox import NoticeState, list_notices, replay
 from vault_zone.outbox_signing import as_text, secret_of
 from vault_zone.roles import Verb
@@ -78,6 +79,7 @@ async def get_notice_secret(
     merchant: str, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.READ_NOTICE_SECRET)]
 ) -> NoticeSecret:
     """What the merchant's notices are signed with now. A signature that does not fit is a reason to ask again."""
+    await require_known(zone, merchant)
     return NoticeSecret(secret=as_text(await secret_of(zone.keys, merchant)))
 
 

@@ -72,6 +72,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_a_thousand_operations.py",
+                "test_after_a_thousand_operations_no_card_and_no_code_is_anywhere",
+            ),
             *tests("tests/vault_zone/forward/test_engine.py", "test_a_code_is_used_once_and_not_held_afterwards"),
             *tests(
                 "tests/vault_zone/forward/test_engine.py",
@@ -285,6 +289,10 @@ REQUIREMENTS: Final = (
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
+            *tests(
+                "tests/journeys/test_a_thousand_operations.py",
+                "test_after_a_thousand_operations_no_card_and_no_code_is_anywhere",
+            ),
             *tests(
                 "tests/vault_zone/forward/test_scrubbing.py", "test_a_caller_who_has_guesses_repeated_learns_nothing"
             ),

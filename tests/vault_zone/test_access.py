@@ -42,6 +42,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/v1/forwards"): forward_request("grt_x").model_dump(mode="json"),
     ("POST", "/v1/operations"): {"act": "revoke_grants", "merchant": "merchant"},
+    ("POST", "/v1/notices/replay"): {"since_ms": 0, "until_ms": 1, "merchant": "merchant"},
 }
 CALLERS: tuple[str | Peer | None, ...] = (
     None,

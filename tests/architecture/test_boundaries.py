@@ -18,7 +18,7 @@ MAY_IMPORT_CRYPTOGRAPHY = ("vault_zone/hazmat/", "audit/note.py")
 MAY_IMPORT_THE_ZONE = (
     "vault_zone/",
     "tests/vault_zone/",
-    "benchmarks/charge.py",
+    "benchmarks/charge.py",  # measures the zone's own parts
     "benchmarks/keys.py",
     "benchmarks/ledger.py",  # measures the zone's own parts
     "benchmarks/no_oracle.py",  # as above

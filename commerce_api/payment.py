@@ -46,7 +46,10 @@ _SETTLED = {
     ChargeState.SUCCEEDED: "succeeded",
     ChargeState.DECLINED: "declined",
     ChargeState.FAILED: "failed",
+    ChargeState.VOIDED: "failed",  # the shopper did not come back from the bank, and the charge was let go
+    ChargeState.EXPIRED: "failed",
 }
+_LET_GO = {ChargeState.VOIDED: "authentication_abandoned", ChargeState.EXPIRED: "authorization_expired"}
 _Data = dict[str, str | int | bool]
 log = structlog.get_logger("commerce_api")
 
@@ -287,7 +290,8 @@ class Payments:
 
     async def _apply(self, current: Checkout, charge: Charge) -> None:
         if charge.state in _SETTLED and charge.state is not ChargeState.SUCCEEDED:
-            await self._change_payment(current, charge.payment, _SETTLED[charge.state], charge.decline_code)
+            reason = charge.decline_code or _LET_GO.get(charge.state)
+            await self._change_payment(current, charge.payment, _SETTLED[charge.state], reason)
         elif charge.state is ChargeState.SUCCEEDED:
             await self._complete(current, charge)
         elif charge.state is ChargeState.ACTION_REQUIRED:

@@ -71,6 +71,7 @@ DECLINE_TEXTS = {
     "expired_card": "The card was declined: it has expired. Another card may work.",
     "incorrect_cvc": "The card was declined: the security code does not match. Check it and try again.",
     "authentication_failed": "The bank could not confirm that it is you. Try again or use another card.",
+    "authentication_abandoned": "Your bank's confirmation did not come in time. Nothing was charged; pay again to go on.",
     "security_code_gone": "Too much time passed since the card was entered. Enter it once more; nothing was charged.",
 }
 _DECLINED = "The card was declined. Nothing was charged; another card may work."

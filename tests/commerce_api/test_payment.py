@@ -212,6 +212,21 @@ async def test_authentication_waits_for_the_shopper_and_then_completes(tmp_path:
         assert (await view_of(world, identifier)).status == "completed"
 
 
+@pytest.mark.parametrize("end", [ChargeState.VOIDED, ChargeState.EXPIRED])
+async def test_a_charge_that_was_let_go_gives_the_checkout_back_to_the_shopper(
+    tmp_path: Path, database_url: str, end: ChargeState
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world)
+        world.vault.next_outcome = [ChargeState.ACTION_REQUIRED]
+        await pay(world, identifier)
+        world.vault.settle(world.vault.asked[0].payment, end)
+        assert (await view_of(world, identifier)).status == "requires_escalation"
+        await pay(world, identifier)
+        assert (await view_of(world, identifier)).status == "completed"
+        assert len(await world.rows(order)) == 1
+
+
 async def test_a_lost_security_code_leads_to_entering_the_card_again(tmp_path: Path, database_url: str) -> None:
     async with commerce_world(tmp_path, database_url) as world:
         identifier = await handed_off(world)

@@ -1,12 +1,13 @@
 """The example shop with card fields of a real zone, on two origins, in a real browser that takes no third-party cookies."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, Route, sync_playwright
 from sqlalchemy import func, select
 
 from tests.vault_zone.pages.fields_site import FieldsSite, fields_site
@@ -215,6 +216,42 @@ FORGED = """(message) => {
   const frame = document.querySelector('iframe').contentWindow;
   frame.postMessage(message, '*');
 }"""
+# A window takes its messages in their order: when it has the last one, it had those before.
+TO_ITSELF = """(message) => new Promise((resolve) => {
+  window.addEventListener('message', (event) => event.data === 'last' && resolve());
+  window.postMessage(message, '*');
+  window.postMessage('last', '*');
+})"""
+UNTIL_TAKEN = """() => new Promise((resolve) => {
+  window.addEventListener('message', (event) => event.data === 'last' && resolve());
+  window.parent.postMessage('ask', '*');
+})"""
+SUBMIT = {"protocol": "cordon-fields", "version": 1, "type": "submit"}
+CAPTURED = {"protocol": "cordon-fields", "version": 1, "type": "captured"}
+CHECKS = {
+    "fields": ("event.source !== window.parent || event.origin !== parentOrigin", "false"),
+    "cordon-fields": ("event.source !== frame.contentWindow || event.origin !== origin", "false"),
+}
+
+
+def without_check(visit: Visit, site: FieldsSite, script: str) -> None:
+    """Opens the shop again with a check taken out of a script, and with what would keep a changed script from running."""
+    check, nothing = CHECKS[script]
+    changed = []
+
+    def serve(route: Route) -> None:
+        answer = route.fetch()
+        text, kind = answer.text(), route.request.resource_type
+        if kind == "script" and check in text:
+            changed.append(route.request.url)
+            text = text.replace(check, nothing)
+        headers = {name: value for name, value in answer.headers.items() if name != "content-security-policy"}
+        route.fulfill(response=answer, headers=headers, body=re.sub(r' integrity="[^"]*"', "", text))
+
+    visit.page.route(lambda url: True, serve)
+    visit.page.goto(site.shop_url)
+    visit.page.wait_for_selector("#pay:not([disabled])")
+    assert changed, "the check is not in the script any more"
 
 
 @pytest.mark.parametrize(
@@ -230,8 +267,11 @@ FORGED = """(message) => {
 )
 def test_a_message_out_of_the_protocol_does_nothing(visit: Visit, site: FieldsSite, message: object) -> None:
     visit.fill()
+    visit.page.evaluate(
+        "window.addEventListener('message', (e) => e.data === 'ask' && e.source.postMessage('last', '*'))"
+    )
     visit.page.evaluate(FORGED, message)
-    visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    visit.frame.evaluate(UNTIL_TAKEN)
     assert site.asked == []
     assert visit.complaints == []
 
@@ -239,10 +279,24 @@ def test_a_message_out_of_the_protocol_does_nothing(visit: Visit, site: FieldsSi
 def test_a_message_from_another_window_does_nothing(visit: Visit, site: FieldsSite) -> None:
     """A second frame of the page, of the zone's origin or not, is not the parent."""
     visit.fill()
-    visit.frame.evaluate(
-        "window.postMessage({ protocol: 'cordon-fields', version: 1, type: 'submit' }, '*')"  # from itself, not its parent
-    )
-    visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    visit.frame.evaluate(TO_ITSELF, SUBMIT)  # from itself, not its parent
+    assert site.asked == []
+    visit.page.evaluate(TO_ITSELF, CAPTURED)  # as if it were the frame
+    assert "Thank you" not in visit.page.inner_text("#said")
+
+
+def test_without_its_check_the_frame_would_act_on_another_windows_message(visit: Visit, site: FieldsSite) -> None:
+    without_check(visit, site, "fields")
+    visit.fill()
+    visit.frame.evaluate(TO_ITSELF, SUBMIT)
+    visit.thanked()
+    assert len(site.asked) == 1
+
+
+def test_without_its_check_the_page_would_believe_another_windows_message(visit: Visit, site: FieldsSite) -> None:
+    without_check(visit, site, "cordon-fields")
+    visit.page.evaluate(TO_ITSELF, CAPTURED)
+    assert "Thank you" in visit.page.inner_text("#said")
     assert site.asked == []
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from playwright.sync_api import Browser, Frame, Page, Route, sync_playwright
@@ -14,6 +15,7 @@ from tests.vault_zone.pages.fields_site import FieldsSite, fields_site
 from tests.vault_zone.pages.test_browser import CHROMIUM, FLAGS
 from tests.vault_zone.world import ACTOR, charge_request
 from vault_zone.models import capture_session, card_record
+from vault_zone.puzzle import ANSWER, FREE_TRIES, PUZZLE, read_challenge, zero_bits
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium")
 NUMBER = "4242424242424242"
@@ -159,6 +161,27 @@ def test_what_the_server_refuses_is_shown_by_field_and_mended(visit: Visit, site
     visit.pay()
     visit.thanked()
     assert cards(site) == 1
+
+
+def test_a_further_try_carries_the_answer_to_the_puzzle_that_came_with_the_refusal(
+    visit: Visit, site: FieldsSite
+) -> None:
+    sent: list[dict[str, str]] = []
+    visit.page.on("request", lambda one: sent.append(dict(parse_qsl(one.post_data or "", keep_blank_values=True))))
+    visit.fill(expiry="0120")
+    for _ in range(FREE_TRIES):
+        visit.page.evaluate("window.heard = []")
+        visit.pay()
+        visit.page.evaluate(UNTIL_HEARD, "refused")
+        site.world.clock.advance(60)  # longer than any delay between tries
+    visit.frame.fill("#expiry", "12 / 34")
+    visit.pay()
+    visit.thanked()
+    forms = [form for form in sent if "number" in form]
+    asked = [claimed for claimed in (read_challenge(form[PUZZLE]) for form in forms) if claimed is not None]
+    assert len(asked) == len(forms) == FREE_TRIES + 1, "the frame sends the challenge that it was given"
+    assert [claimed.bits > 0 for claimed in asked] == [False] * FREE_TRIES + [True]
+    assert zero_bits(asked[-1].mac[:32], forms[-1][ANSWER]) >= asked[-1].bits
 
 
 def test_a_lost_reply_is_sent_again_and_one_card_is_kept(visit: Visit, site: FieldsSite) -> None:

@@ -41,7 +41,7 @@ from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, 
 SHOPPER = "shopper"
 SERVICE = "service:commerce"
 # The zone's refusals after which only a new card can help. Any other refusal leaves the payment to be asked again.
-_CARD_AGAIN = {"grant_not_usable", "amount_over_ceiling", "security_code_gone"}
+_CARD_AGAIN = {"grant_not_usable", "amount_over_ceiling", "security_code_gone", "keys_destroyed"}
 _SETTLED = {
     ChargeState.SUCCEEDED: "succeeded",
     ChargeState.DECLINED: "declined",

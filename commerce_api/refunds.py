@@ -7,6 +7,7 @@ What holds:
  4. What came of it is what the zone says; the order's amounts are brought up to the zone's record and never counted here.
 """
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
@@ -95,7 +96,10 @@ class Refunds:
         except VaultRefused as refused:
             said = refused
         await self.database.change(lambda tx: _settle(tx, row.id, said))  # (4)
-        await refresh(self.database, self.vault, brand, row.payment)
+        with contextlib.suppress(
+            CommerceRefusal
+        ):  # it is done: a zone that is away now must not read as a failure of it
+            await refresh(self.database, self.vault, brand, row.payment)
         return await self._read(row.id)
 
     async def shown(self, brand: str, order_id: str) -> OrderShown:
@@ -150,11 +154,14 @@ def _refund(row: "Row[Any]") -> Refund:
 def _intend(tx: Transaction, brand: str, order_id: str, amount_minor: int | None, reason: str) -> "Row[Any]":
     """The refund of this order that has not ended, or a new one."""
     known = _order(tx.connection, brand, order_id)
-    live = select(order_refund).where(order_refund.c.order_id == order_id, order_refund.c.state == ASKED)
-    if (row := tx.execute(live).first()) is not None:
-        if (row.amount_minor, row.reason) != (amount_minor, reason):  # (3)
+    unended = order_refund.c.state.in_((ASKED, ModificationState.ACCEPTED.value))
+    live = tx.execute(select(order_refund).where(order_refund.c.order_id == order_id, unended)).all()
+    for row in live:
+        if (row.amount_minor, row.reason) == (amount_minor, reason):
+            return row  # (2)
+    for row in live:
+        if row.state == ASKED:  # (3)
             raise AnotherRefund(row.amount_minor, row.reason)
-        return row  # (2)
     begun = tx.execute(
         insert(order_refund)
         .values(

@@ -51,6 +51,7 @@ class NoticeDesk:
         self._payments = payments
         self._clock = clock
         self._secrets: dict[str, tuple[bytes, int]] = {}
+        self._asked_ms: dict[str, int] = {}  # when the zone was last asked for a brand's secret
 
     async def take(self, identifier: str, at_seconds: str, signatures: str, body: bytes) -> None:
         """Verifies and acts. Raises NoticeRefused; CommerceRefusal when it should be sent again."""
@@ -88,6 +89,11 @@ class NoticeDesk:
             await self._database.read(lambda connection: find_brand(connection, merchant))
         except CommerceRefusal:
             raise NoticeRefused from None  # not a brand of ours: the zone is not troubled with it
+        if self._clock() - self._asked_ms.get(merchant, 0) < RENEW_SECONDS * 1000:  # (4)
+            if held is None:
+                raise NoticeRefused
+            return held[0]
+        self._asked_ms[merchant] = self._clock()
         try:
             text = await self._vault.notice_secret(merchant)
         except VaultRefused:

@@ -161,15 +161,20 @@ class Contained:
 class BodyLimit:
     """Lets only bounded, timely bodies through (1). For the card page, where a card is what is expected."""
 
-    def __init__(self, app: App, *, maximum_bytes: int) -> None:
+    def __init__(self, app: App, *, maximum_bytes: int, longer: tuple[str, int] | None = None) -> None:
+        """``longer``: a beginning of paths whose bodies may be so many bytes long."""
         self._app = app
         self._maximum_bytes = maximum_bytes
+        self._longer = longer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        limit = self._maximum_bytes
+        if self._longer is not None and scope["path"].startswith(self._longer[0]):
+            limit = self._longer[1]
         try:
-            body = await read_body(receive, self._maximum_bytes)
+            body = await read_body(receive, limit)
         except BodyRefused as refused:
             return await send_json(send, refused.answer)
         return await self._app(scope, replay(body, receive), send)

@@ -39,7 +39,8 @@ from vault_zone.wallets import api as wallets_api
 from vault_zone.wallets.door import CardDoor
 
 INTERNAL_BODY_BYTES = 16 * 1024  # the largest internal request is a capture session with twenty lines
-PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB, a webhook under 4
+PUBLIC_BODY_BYTES = 16 * 1024  # a card form is under 1 KiB
+WEBHOOK_BODY_BYTES = 512 * 1024  # Stripe's dispute may carry 150,000 characters of evidence
 log = structlog.get_logger("vault_zone")
 
 
@@ -90,7 +91,7 @@ def public_app(zone: Zone) -> App:
         open_paths=("/health",),
         answer=lambda path: public_pages.sealed_page(zone, path),
     )
-    return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES)
+    return BodyLimit(gate, maximum_bytes=PUBLIC_BODY_BYTES, longer=("/webhooks/", WEBHOOK_BODY_BYTES))
 
 
 def public_http(zone: Zone) -> FastAPI:

@@ -17,13 +17,22 @@ from sqlalchemy.engine import Row
 
 from audit.event import EventType
 from audit.transaction import Transaction
-from tokenization.wire import ChargeState
+from tokenization.wire import ChargeState, ModificationKind
 from vault_zone.charge_rows import charge_at_processor, charge_row, modification_at_processor, modification_row
 from vault_zone.models import webhook_inbox
-from vault_zone.processors.port import DisputeNews, Feature, ModificationNews, Outcome, ProcessorAnswer, ProcessorEvent
+from vault_zone.processors.port import (
+    DisputeNews,
+    Feature,
+    ModificationNews,
+    ModificationOutcome,
+    Outcome,
+    ProcessorAnswer,
+    ProcessorEvent,
+)
 from vault_zone.processors.registry import Processors
-from vault_zone.settling import Settler, charge_event
+from vault_zone.settling import Settler, charge_event, needs_attention
 
+CAPTURE_FAILED = "capture_failed"
 Disputes = Callable[[Transaction, "Row[Any]", DisputeNews], None]  # the charge it is about, and what is said
 
 
@@ -71,14 +80,14 @@ class Notices:
         return ended and row.state == ChargeState.PENDING and self._processors.has(row.processor, Feature.QUERY)
 
     def _modified(self, tx: Transaction, row: "Row[Any]", news: ModificationNews, event_id: str) -> None:
-        if news.reference is not None:
-            known = modification_row(tx.connection, news.reference)
-            if known is not None and known.charge_id == row.id:
-                self._settler.modification(tx, known.id, news.answer)
-            return
         reference = news.answer.processor_reference or event_id
-        known = modification_at_processor(tx.connection, row.id, news.kind, reference)
+        known = modification_row(tx.connection, news.reference) if news.reference is not None else None
+        if known is None or known.charge_id != row.id:  # not ours, or told by the charge's own reference
+            known = modification_at_processor(tx.connection, row.id, news.kind, reference)
         if known is not None:
             self._settler.modification(tx, known.id, news.answer)
+        elif news.kind is ModificationKind.CAPTURE and row.is_closed:  # the processor's own, with the authorization
+            if news.answer.outcome is ModificationOutcome.DECLINED:
+                needs_attention(tx, row, CAPTURE_FAILED, f"processor:{row.processor}")
         else:  # (4)
             self._settler.outside(tx, row, news.kind, news.amount, reference, news.answer)

@@ -64,7 +64,10 @@ def _refund(arguments: argparse.Namespace) -> int:
     if not _REASON.fullmatch(arguments.reason):
         raise CommandRefused("--reason is up to 40 small letters and underscores, such as damaged_on_the_way")
     made = _asked(arguments, lambda refunds: _begin(refunds, arguments))
-    _show_order(arguments)
+    try:
+        _show_order(arguments)
+    except CommandRefused:  # what was asked for is done or not, whatever can be shown of it now
+        sys.stdout.write(f"{made.id} {made.state}; the order's amounts cannot be had now: `cordon order show` later\n")
     if made.state == "asked":
         sys.stdout.write("how it ended is not known yet: give the same command again, it never refunds twice\n")
     return 0 if made.state in ("succeeded", "accepted") else 1

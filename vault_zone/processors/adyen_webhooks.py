@@ -55,7 +55,8 @@ _DISPUTES: Final = {
     "NOTIFICATION_OF_CHARGEBACK": DisputeState.NEEDS_RESPONSE,
     "CHARGEBACK": DisputeState.NEEDS_RESPONSE,
     "INFORMATION_SUPPLIED": DisputeState.UNDER_REVIEW,
-    "CHARGEBACK_REVERSED": DisputeState.WON,
+    "CHARGEBACK_REVERSED": DisputeState.UNDER_REVIEW,  # given back for now: the bank may still take it a second time
+    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": DisputeState.WON,
     "PREARBITRATION_WON": DisputeState.WON,
     "SECOND_CHARGEBACK": DisputeState.LOST,
     "PREARBITRATION_LOST": DisputeState.LOST,
@@ -123,8 +124,7 @@ def _authorised(item: dict[str, Any], psp: str, reference: str | None, succeeded
 
 
 def _dispute(kind: str, psp: str, money: Money, item: dict[str, Any]) -> DisputeNews:
-    held = text(child(item, "additionalData", "disputePspReference")) or psp
-    return DisputeNews(held, _DISPUTES[kind], money, refusal_reason(item.get("reason")) or "general")
+    return DisputeNews(psp, _DISPUTES[kind], money, refusal_reason(item.get("reason")) or "general")
 
 
 def _without_hold(reference: str | None) -> str | None:

@@ -61,7 +61,8 @@ def _stripe(row: Mapping[str, str]) -> Line:
         kind = LineType.UNKNOWN
     is_refund = kind is LineType.REFUND
     reference = row.get(_OUR_REFUND if is_refund else _OUR_CHARGE)
-    ids = (row.get("source_id"), *(() if is_refund else (row.get("payment_intent_id"), row.get("charge_id"))))
+    # The connector knows a charge by its PaymentIntent, so that comes first.
+    ids = (*(() if is_refund else (row.get("payment_intent_id"), row.get("charge_id"))), row.get("source_id"))
     return Line(
         reported_id=row["balance_transaction_id"],
         type=kind,

@@ -38,7 +38,7 @@ from vault_zone.processors.port import Outcome, ProcessorAnswer
 from vault_zone.reconciliation.line import Line, LineType
 from vault_zone.reconciliation.matching import AWAITED, Code, Known, Verdict
 
-BATCH_LIMIT: Final = 50  # lines in one call and one transaction
+BATCH_LIMIT: Final = 25  # lines in one call and one transaction; a call is 16 KiB at most
 MISSING_LIMIT: Final = 1_000  # breaks that the end of one report brings at most
 GRACE_MS: Final = 86_400_000  # a processor's day may end later than ours: the edges of a report prove nothing
 READING, FINISHED = "reading", "finished"
@@ -172,8 +172,9 @@ def _settle_awaited(tx: Transaction, known: Known, lines: Sequence[Line], settle
     settled = False
     for line in lines:
         found = known.charge_of(line) if line.type is LineType.CHARGE else None
-        if found is not None and found.state in AWAITED and found.currency == line.currency:
-            theirs = line.processor_ids[0] if line.processor_ids else None
+        is_awaited = found is not None and found.state in AWAITED and found.currency == line.currency
+        if found is not None and is_awaited and line.gross_minor > 0:
+            theirs = found.processor_charge or next(iter(line.processor_ids), None)
             settle(tx, found.id, ProcessorAnswer(Outcome.SUCCEEDED, theirs, captured_minor=line.gross_minor))
             settled = True
     return settled

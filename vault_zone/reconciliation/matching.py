@@ -30,7 +30,8 @@ class Code(StrEnum):
 
 
 # States that the processor's word is awaited for: its report is that word.
-AWAITED = frozenset({ChargeState.PENDING, ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED})
+# A report ends these. One that waits for the shopper's bank is a break for a person: a report is one operator's word.
+AWAITED = frozenset({ChargeState.PENDING, ChargeState.UNKNOWN})
 _OF_ACCOUNT = (LineType.FEE, LineType.PAYOUT)
 _BOOKED_AS = {LineType.DISPUTE: EntryKind.DISPUTE_OPENED, LineType.DISPUTE_REVERSAL: EntryKind.DISPUTE_WON}
 

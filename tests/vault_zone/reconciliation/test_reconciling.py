@@ -254,7 +254,9 @@ async def test_a_charge_whose_outcome_was_not_known_is_settled_by_the_report(wor
 
     done = await handed_in(world, line("t", LineType.CHARGE, 1_000, "chg_a", processor_ids=("sb_x",)), settle=settle)
     assert done == Read(1, 1, ())
-    assert [(one.outcome, one.processor_charge, one.captured_minor) for one in told] == [("succeeded", "sb_x", 1_000)]
+    assert [(one.outcome, one.processor_charge, one.captured_minor) for one in told] == [
+        ("succeeded", "sb_chg_a", 1_000)
+    ]
     assert await held(world) == 1_000
 
 
@@ -373,7 +375,7 @@ def test_lines_of_stripe_are_read_in_major_units_with_their_sign(tmp_path: Path)
         ("unknown", -300, "USD"),
     ]
     assert [(one.reference, one.processor_ids) for one in made[:2]] == [
-        ("chg_a", ("ch_a", "pi_a")),
+        ("chg_a", ("pi_a", "ch_a")),
         ("mod_b", ("re_a",)),
     ]
 

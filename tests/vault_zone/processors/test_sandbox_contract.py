@@ -21,6 +21,7 @@ class SandboxCounterpart(Counterpart):
     cards: ClassVar[dict[Meant, str]] = {
         Meant.SUCCEED: "4242424242424242",
         Meant.DECLINE: "4000000000009995",
+        Meant.DECLINE_ELSEWHERE: "4000000000000119",
         Meant.CHALLENGE: "4000002760003184",
     }
 
@@ -35,11 +36,11 @@ class SandboxCounterpart(Counterpart):
         return SandboxProcessor(url, API_KEY, WEBHOOK_SECRET, timeout_seconds=5.0)
 
     async def charges(self, reference: str) -> int:
-        return sum(charge["status"] == "succeeded" for charge in await self.under(reference))
+        return sum(charge["status"] in ("authorized", "succeeded") for charge in await self.under(reference))
 
     async def moved(self, reference: str) -> tuple[int, int]:
-        taken = [c["amount_minor"] for c in await self.under(reference) if c["status"] == "succeeded"]
-        return sum(taken), 0
+        charges = await self.under(reference)
+        return sum(one["captured_minor"] for one in charges), sum(one["refunded_minor"] for one in charges)
 
     async def notices(self, at_ms: int | None = None) -> Sequence[Notice]:
         for _ in itertools.takewhile(lambda _: self.world.store.event_states(), range(3)):

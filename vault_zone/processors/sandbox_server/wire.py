@@ -284,7 +284,7 @@ def read_charge(body: bytes, fingerprint_key: bytes) -> ChargeOrder:
         raise Refusal(ErrorCode.INVALID_REQUEST, ("network_reference",))
     content = asked.model_dump(mode="json", exclude={"card": {"number", "cvc", "cryptogram"}})
     # What version 1 of the store did not know stands in the fingerprint only when it says something: old ones still compare.
-    for field in ("initiator", "network_reference"):
+    for field in ("browser", "initiator", "network_reference"):
         if content[field] == ChargeInput.model_fields[field].default:
             del content[field]
     canonical = json.dumps([number, content], sort_keys=True, separators=(",", ":")).encode()

@@ -110,11 +110,11 @@ class LiveZone:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def verifies(self) -> bool:
-        """Whether the record verifies."""
+        """Whether the record verifies; says why where it does not."""
         command = [sys.executable, "-m", "audit.cli", "verify", str(self.data / "log")]
-        return (
-            subprocess.run(command, capture_output=True, check=False, timeout=START_SECONDS, cwd=ROOT).returncode == 0
-        )
+        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=START_SECONDS, cwd=ROOT)
+        sys.stdout.write(done.stdout + done.stderr)
+        return done.returncode == 0
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ CARDS = (
     Card("378282246310005", AMEX_CODE),
     Card("4000000000000002", CODE),  # declined
 )
+TOLD_TO_COMMERCE = "6011111111111117"
 AT_ONCE = 8
 SEED = 20_261_127
 SHOPPER = "shp_robin"
@@ -237,8 +238,11 @@ class Outside:
         return (await self.chance.choice(ways)()).status_code
 
     async def told_commerce(self) -> int:
-        """An assistant asks commerce for products, and sometimes with a card in its words."""
-        number = self.card().number
+        """An assistant asks commerce for products, and sometimes with a card in its words, which is refused.
+
+        That card is none of those that are looked for afterwards: Python's freed memory holds what was refused for a while.
+        """
+        number = TOLD_TO_COMMERCE
         ways: list[Callable[[], Awaitable[httpx.Response]]] = [
             lambda: self.agent.get("/products", params={"query": "kettle"}),
             lambda: self.agent.get("/products", params={"query": f"pay with {number}"}),

@@ -34,7 +34,8 @@ def test_every_table_has_one_rule_with_its_requirement() -> None:
 
 
 async def filled(world: World) -> None:
-    """A row in every table that has an end."""
+    """A row in every table that has an end. The charge leaves a notice."""
+    await world.engine.charge(charge_request(await world.captured_grant()), ACTOR)
     await saved_card(world)
     await saved_card(world, checkout="chk_once", ticked=False)
     now_ms = world.clock.now_ms

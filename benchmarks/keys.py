@@ -104,7 +104,7 @@ async def _stored(kind: str, url: str, size: int) -> None:
     while len(tokens) < size:
         fresh = [new_token() for _ in range(min(INSERT_ROWS, size - len(tokens)))]
         rows = [_row(token, merchant, key_id, key, mark_key) for token in fresh]
-        await database.maintain(lambda tx, rows=rows: _insert(tx, rows))  # type: ignore[misc]
+        await database.maintain(lambda tx, rows=rows: _insert(tx, rows))  # type: ignore[misc]  # a default in a lambda, bound at once
         tokens += fresh
     took = [await _time_open(keys, token, merchant) for token in tokens[:: max(1, size // OPENED)]]
     rate = await _rekey(database, keys, merchant)

@@ -96,7 +96,7 @@ async def sdk(url: str, order: str, *, retries: int, tries: int, own_key: bool) 
                 continue
         return False
     finally:
-        await transport.close_async()  # type: ignore[no-untyped-call]
+        await transport.close_async()  # type: ignore[no-untyped-call]  # the SDK gives it no types
 
 
 async def measure(url: str, name: str, keeps_keys: bool, orders: int, run: Callable[..., Awaitable[Any]]) -> Result:

@@ -52,7 +52,7 @@ class Profile:
         groups: Counter[str] = Counter()
         places: Counter[str] = Counter()
         for profile in profiles:
-            for (file, line, name), (_, calls, seconds, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+            for (file, line, name), (_, calls, seconds, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # not in its stub
                 if not any(wait in name for wait in _WAITS):
                     groups[group_of(file, name)] += seconds
                     places[f"{file.rsplit('/', 1)[-1]}:{line} {name} ({calls})"] += seconds

@@ -76,17 +76,20 @@ class Wiretap:
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
+        ends = [writer]
         try:
             there_reader, there_writer = await asyncio.open_connection(HOST, self.target_port, ssl=self.target_context)
-        except OSError:
-            writer.close()
-            return
-        try:
+            ends.append(there_writer)
             await asyncio.gather(self._pipe(reader, there_writer), self._pipe(there_reader, writer))
+        except OSError:
+            return  # nobody listens there: the caller sees the connection end
         except asyncio.CancelledError:
-            return  # the recording ends; asyncio's own callback would report a cancelled connection as a failure
+            # The recording ends, and its loop with it: no farewell would be sent, and a socket that waits for one stays open.
+            # Not raised again: asyncio's own callback would report a cancelled connection as a failure.
+            for end in ends:
+                end.transport.abort()
         finally:
-            for end in (writer, there_writer):
+            for end in ends:
                 end.close()
             if task is not None:
                 self._tasks.discard(task)

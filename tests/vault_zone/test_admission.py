@@ -22,7 +22,7 @@ from sqlalchemy import select
 from audit.store import audit_event
 from commerce_api.vault_client import LOOK_SECONDS, VaultClient, VaultRefused, VaultUnavailable
 from tests.requirement import requirement
-from tests.vault_zone.authority import NOW, issue_to, make_zone_files, zone_over
+from tests.vault_zone.authority import issue_to, make_zone_files, now, zone_over
 from tests.vault_zone.listening import listening
 from tests.vault_zone.world import MERCHANT, World, zone_world
 from vault_zone.access_file import read_access, write_access
@@ -49,8 +49,8 @@ def forge(  # every field of a certificate, as a test wants it
     *,
     uris: tuple[str, ...] = ("urn:cordon:service:commerce",),
     common_name: str = "commerce",
-    begins: datetime.datetime = NOW - HOUR,
-    ends: datetime.datetime = NOW + HOUR,
+    begins: datetime.timedelta = -HOUR,
+    ends: datetime.timedelta = HOUR,
     purpose: x509.ObjectIdentifier = CLIENT,
 ) -> Path:
     """A certificate that the authority signs, whatever it says."""
@@ -62,8 +62,8 @@ def forge(  # every field of a certificate, as a test wants it
         .issuer_name(ca.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(ends)
+        .not_valid_before(now() + begins)
+        .not_valid_after(now() + ends)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
@@ -130,13 +130,13 @@ async def events(world: World, kind: str) -> list[dict[str, Any]]:
 async def test_a_certificate_is_taken_only_if_everything_about_it_is_right(data: Path, world: World) -> None:
     issue_to(data, "commerce")
     issue_to(data, "operator:auditor")
-    create_authority(data / "other", NOW)
+    create_authority(data / "other", now())
     ca = data / "authority"
     attacks: dict[str, tuple[Path | None, int | str]] = {
         "none at all": (None, REFUSED),
         "another authority's": (forge(data / "other", data / "a"), REFUSED),
-        "ended": (forge(ca, data / "b", ends=NOW - HOUR / 2), REFUSED),
-        "not yet begun": (forge(ca, data / "c", begins=NOW + HOUR / 2), REFUSED),
+        "ended": (forge(ca, data / "b", ends=-HOUR / 2), REFUSED),
+        "not yet begun": (forge(ca, data / "c", begins=HOUR / 2), REFUSED),
         "a listener's": (forge(ca, data / "d", purpose=SERVER), REFUSED),
         "the zone's own": (data / "tls" / "zone", REFUSED),
         "two URIs": (forge(ca, data / "e", uris=("urn:cordon:service:commerce", "urn:cordon:service:monitor")), 403),
@@ -199,7 +199,7 @@ async def test_a_command_with_a_revoked_certificate_is_told_that_and_not_that_no
 @requirement("8.6.3")
 async def test_the_list_alone_keeps_a_certificate_out_of_the_handshake(data: Path, world: World) -> None:
     issued = issue_to(data, "commerce")
-    write_revocations(data / "authority", data / "tls" / "ca.crl", {issued.serial: NOW}, NOW)
+    write_revocations(data / "authority", data / "tls" / "ca.crl", {issued.serial: now()}, now())
     async with running(data, world) as (_, url):
         assert await health(data, url, data / "commerce" / "commerce") == REFUSED
 
@@ -272,12 +272,12 @@ def _no_list(tls: Path) -> None:
 
 
 def _list_of_another(tls: Path) -> None:
-    create_authority(tls.parent / "other", NOW)
-    write_revocations(tls.parent / "other", tls / "ca.crl", {}, NOW)
+    create_authority(tls.parent / "other", now())
+    write_revocations(tls.parent / "other", tls / "ca.crl", {}, now())
 
 
 def _ended_list(tls: Path) -> None:
-    write_revocations(tls.parent / "authority", tls / "ca.crl", {}, NOW - datetime.timedelta(days=100))
+    write_revocations(tls.parent / "authority", tls / "ca.crl", {}, now() - datetime.timedelta(days=100))
 
 
 def _another_key(tls: Path) -> None:
@@ -290,7 +290,7 @@ def _ended_certificate(tls: Path) -> None:
         tls.parent / "authority",
         tls.parent / "x",
         uris=("urn:cordon:service:zone",),
-        ends=NOW - HOUR / 2,
+        ends=-HOUR / 2,
         purpose=SERVER,
     )
     (tls / "zone.crt").write_bytes(forged.with_suffix(".crt").read_bytes())
@@ -369,18 +369,18 @@ async def test_what_the_files_tell_is_recorded_once_however_often_it_is_read(dat
 
 
 async def test_a_list_says_what_was_written_and_nothing_else(data: Path) -> None:
-    serials = {f"{0xAB00 + number:X}": NOW for number in range(50)}
-    write_revocations(data / "authority", data / "tls" / "ca.crl", serials, NOW)
-    found = read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", NOW)
+    serials = {f"{0xAB00 + number:X}": now() for number in range(50)}
+    write_revocations(data / "authority", data / "tls" / "ca.crl", serials, now())
+    found = read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", now())
     assert found.serials == frozenset(serials)
 
 
 async def test_two_authorities_in_the_bundle_each_need_a_list(data: Path, world: World) -> None:
     """An authority is replaced with both in the bundle for a while."""
-    create_authority(data / "next", NOW)
+    create_authority(data / "next", now())
     tls = data / "tls"
     tls.joinpath("ca.crt").write_bytes(tls.joinpath("ca.crt").read_bytes() + (data / "next" / "ca.crt").read_bytes())
-    world.clock.now_ms = int(NOW.timestamp() * 1000)
+    world.clock.now_ms = int(now().timestamp() * 1000)
     with pytest.raises(AdmissionRefused):
         read_admitted(tls, world.clock())
 

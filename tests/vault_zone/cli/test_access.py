@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.requirement import requirement
-from tests.vault_zone.authority import NOW, issue_to, make_zone_files
+from tests.vault_zone.authority import issue_to, make_zone_files, now
 from vault_zone.access_file import AccessFile, read_access
 from vault_zone.cli import main
 from vault_zone.cli.refused import CommandRefused
@@ -114,12 +114,12 @@ def test_a_revoked_identity_is_in_the_list_has_no_role_and_is_not_renewed(data: 
     assert main(["access", "revoke", "commerce", "--data", str(data)]) == 0
     entry = access(data).entry(Identity.parse("commerce"))
     assert (entry.role, entry.merchants) == (None, ())
-    listed = read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", NOW).serials
+    listed = read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", now()).serials
     assert listed == {one.serial for one in entry.certificates}
     assert len(listed) == 2
     assert issue(data, "renew", "commerce") == 1
     assert issue(data, "commerce") == 0  # issued anew, it has a role again, and the old certificates stay out
-    assert read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", NOW).serials == listed
+    assert read_revocations(data / "tls" / "ca.crl", data / "tls" / "ca.crt", now()).serials == listed
 
 
 def test_nothing_is_issued_without_the_authority(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

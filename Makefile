@@ -11,7 +11,7 @@ demo: install ## one purchase through everything, then the search for the card
 	@$(BIN)/python -m examples.demo $(DEMO)
 
 test: install needs ## every test, on SQLite and PostgreSQL, with a real browser
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(TESTS)
 
 check: install format lint types contracts security docs test ## everything that must hold before a change lands
 

@@ -67,7 +67,18 @@ async def test_a_forwarded_link_and_one_that_is_fetched_ahead_claim_nothing_and_
     assert await cards(world) == 0
 
 
-@pytest.mark.parametrize("guess", ["", "opn_", new_secret("opn"), OPENER[:-1], OPENER.upper(), OPENER + "b", "\x00"])
+GUESSES = {
+    "nothing": "",
+    "a prefix": "opn_",
+    "another": new_secret("opn"),
+    "one letter short": OPENER[:-1],
+    "in capitals": OPENER.upper(),
+    "one letter long": OPENER + "b",
+    "a zero byte": "\x00",
+}
+
+
+@pytest.mark.parametrize("guess", GUESSES.values(), ids=GUESSES)
 async def test_a_wrong_proof_is_refused_and_changes_nothing(world: World, guess: str) -> None:
     link = await link_with_opener(world)
     async with browser(world) as attacker:

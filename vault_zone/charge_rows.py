@@ -24,7 +24,51 @@ _BY_ID = select(charge).where(charge.c.id == bindparam("charge_id"))
 _BY_PAYMENT = select(charge).where(
     charge.c.merchant == bindparam("of_merchant"), charge.c.payment == bindparam("of_payment")
 )
+_AT_PROCESSOR = (
+    select(charge)
+    .where(charge.c.processor == bindparam("of_processor"), charge.c.processor_charge == bindparam("its_charge"))
+    .limit(1)
+)
+_IN_STATE = (
+    select(charge.c.id)
+    .where(charge.c.state == bindparam("in_state"), charge.c.id > bindparam("after"))
+    .order_by(charge.c.id)
+    .limit(BATCH)
+)
+_PENDING = (
+    select(charge.c.id, charge.c.processor)
+    .where(charge.c.state == ChargeState.PENDING, charge.c.intended_ms <= bindparam("before_ms"))
+    .order_by(charge.c.intended_ms)
+)
+_MODIFICATION = select(modification).where(modification.c.id == bindparam("modification_id"))
+_OF_REQUEST = select(modification).where(
+    modification.c.merchant == bindparam("of_merchant"), modification.c.request == bindparam("of_request")
+)
+_MODIFICATION_AT_PROCESSOR = (
+    select(modification)
+    .where(
+        modification.c.charge_id == bindparam("of_charge"),
+        modification.c.kind == bindparam("of_kind"),
+        modification.c.processor_reference == bindparam("its_reference"),
+    )
+    .limit(1)
+)
+_MODIFICATIONS_IN_STATE = (
+    select(modification.c.id)
+    .where(modification.c.state == bindparam("in_state"), modification.c.id > bindparam("after"))
+    .order_by(modification.c.id)
+    .limit(BATCH)
+)
+_MODIFICATIONS_PENDING = (
+    select(modification.c.id)
+    .where(modification.c.state == ModificationState.PENDING, modification.c.intended_ms <= bindparam("before_ms"))
+    .order_by(modification.c.intended_ms)
+)
 OPEN_MODIFICATION = (ModificationState.PENDING, ModificationState.UNKNOWN, ModificationState.ACCEPTED)
+
+_OPEN = select(modification.c.kind, modification.c.is_final).where(
+    modification.c.charge_id == bindparam("of_charge"), modification.c.state.in_(OPEN_MODIFICATION)
+)
 
 
 def charge_row(connection: Connection, charge_id: str) -> "Row[Any] | None":
@@ -39,8 +83,8 @@ def charge_of_payment(connection: Connection, merchant: str, payment: str) -> "R
 
 def charge_at_processor(connection: Connection, processor: str, processor_charge: str) -> "Row[Any] | None":
     """The charge that a processor knows under an id of its own."""
-    found = select(charge).where(charge.c.processor == processor, charge.c.processor_charge == processor_charge)
-    return connection.execute(found.limit(1)).first()
+    named = {"of_processor": processor, "its_charge": processor_charge}
+    return connection.execute(_AT_PROCESSOR, named).first()
 
 
 def first_network_reference(connection: Connection, merchant: str, token: str) -> str | None:
@@ -62,60 +106,45 @@ def first_network_reference(connection: Connection, merchant: str, token: str) -
 
 def charges_in(connection: Connection, state: ChargeState, *, after: str) -> list[str]:
     """At most BATCH charges in a state, by id behind ``after``: what waits long does not keep the others waiting."""
-    found = select(charge.c.id).where(charge.c.state == state, charge.c.id > after).order_by(charge.c.id).limit(BATCH)
-    return list(connection.execute(found).scalars())
+    return list(connection.execute(_IN_STATE, {"in_state": state, "after": after}).scalars())
 
 
 def charges_pending_since(connection: Connection, before_ms: int) -> "Sequence[Row[Any, Any]]":
     """Id and processor of charges that are ``pending`` and were begun by then, the oldest first."""
-    pending = charge.c.state == ChargeState.PENDING
-    found = select(charge.c.id, charge.c.processor).where(pending, charge.c.intended_ms <= before_ms)
-    return connection.execute(found.order_by(charge.c.intended_ms)).all()
+    return connection.execute(_PENDING, {"before_ms": before_ms}).all()
 
 
 def modification_row(connection: Connection, modification_id: str) -> "Row[Any] | None":
     """The modification of an id."""
-    return connection.execute(select(modification).where(modification.c.id == modification_id)).first()
+    return connection.execute(_MODIFICATION, {"modification_id": modification_id}).first()
 
 
 def modification_of_request(connection: Connection, merchant: str, request: str) -> "Row[Any] | None":
     """The modification of a request's key."""
-    found = select(modification).where(modification.c.merchant == merchant, modification.c.request == request)
-    return connection.execute(found).first()
+    return connection.execute(_OF_REQUEST, {"of_merchant": merchant, "of_request": request}).first()
 
 
 def modification_at_processor(
     connection: Connection, charge_id: str, kind: ModificationKind, processor_reference: str
 ) -> "Row[Any] | None":
     """The modification of a charge that its processor knows under an id of its own."""
-    found = select(modification).where(
-        modification.c.charge_id == charge_id,
-        modification.c.kind == kind,
-        modification.c.processor_reference == processor_reference,
-    )
-    return connection.execute(found.limit(1)).first()
+    named = {"of_charge": charge_id, "of_kind": kind, "its_reference": processor_reference}
+    return connection.execute(_MODIFICATION_AT_PROCESSOR, named).first()
 
 
 def modifications_in(connection: Connection, state: ModificationState, *, after: str) -> list[str]:
     """As charges_in()."""
-    found = select(modification.c.id).where(modification.c.state == state, modification.c.id > after)
-    return list(connection.execute(found.order_by(modification.c.id).limit(BATCH)).scalars())
+    return list(connection.execute(_MODIFICATIONS_IN_STATE, {"in_state": state, "after": after}).scalars())
 
 
 def modifications_pending_since(connection: Connection, before_ms: int) -> list[str]:
     """As charges_pending_since()."""
-    pending = modification.c.state == ModificationState.PENDING
-    found = select(modification.c.id).where(pending, modification.c.intended_ms <= before_ms)
-    return list(connection.execute(found.order_by(modification.c.intended_ms)).scalars())
+    return list(connection.execute(_MODIFICATIONS_PENDING, {"before_ms": before_ms}).scalars())
 
 
 def open_kinds(connection: Connection, charge_id: str) -> list[tuple[ModificationKind, bool]]:
     """Kind and finality of each modification of a charge that has not come to its end."""
-    rows = connection.execute(
-        select(modification.c.kind, modification.c.is_final).where(
-            modification.c.charge_id == charge_id, modification.c.state.in_(OPEN_MODIFICATION)
-        )
-    )
+    rows = connection.execute(_OPEN, {"of_charge": charge_id})
     return [(ModificationKind(row.kind), row.is_final) for row in rows]
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Depends, Request
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from audit.transaction import Transaction
 from vault_zone.addresses import UNKNOWN, client_address
@@ -101,20 +101,21 @@ def sealed_columns(tx: Transaction, keys: KeyRing, session: str, merchant: str, 
     return {"device_sealed": seal(key, content, _bound_to(session, merchant, key_id), PADDED), "device_key_id": key_id}
 
 
+_KEPT = select(capture_session.c.id, capture_session.c.device_sealed, capture_session.c.device_key_id).where(
+    capture_session.c.merchant == bindparam("of_merchant"),
+    capture_session.c.checkout == bindparam("of_checkout"),
+    capture_session.c.grant_id == bindparam("of_grant"),
+    capture_session.c.device_sealed.is_not(None),
+)
+
+
 def take_device(tx: Transaction, keys: KeyRing, *, grant: str, merchant: str, checkout: str) -> Device | None:
     """What the browser said from which the grant's card came, once (3); None for a grant that came without a browser.
 
     Raises KeyMissing, KeyDestroyed, SealBroken (an altered row): run by KeyRing.change().
     """
     columns = capture_session.c
-    row = tx.execute(
-        select(columns.id, columns.device_sealed, columns.device_key_id).where(
-            columns.merchant == merchant,
-            columns.checkout == checkout,
-            columns.grant_id == grant,
-            columns.device_sealed.is_not(None),
-        )
-    ).first()
+    row = tx.execute(_KEPT, {"of_merchant": merchant, "of_checkout": checkout, "of_grant": grant}).first()
     if row is None:
         return None
     key = keys.opening_key(tx.connection, row.device_key_id, merchant, Purpose.CAPTURE)

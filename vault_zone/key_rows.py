@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
@@ -21,6 +21,11 @@ from vault_zone.models import data_key, merchant
 
 ORIGIN = "vault_zone"
 NONE_ACTIVE = "none_active"  # why an epoch begins by itself
+_STATE = (  # read in each transaction that seals or opens, so made once: to build a statement takes longer than to run it
+    select(data_key.c.state, merchant.c.keys_destroyed_ms)
+    .join(merchant, merchant.c.id == data_key.c.merchant)
+    .where(data_key.c.id == bindparam("key_id"), data_key.c.merchant == bindparam("merchant_id"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +163,7 @@ def find_key(connection: Connection, key_id: str, merchant_id: str) -> KeyRow | 
 
 def state_of(connection: Connection, key_id: str, merchant_id: str) -> KeyState | None:
     """Where a key stands, or None when this merchant has none of that id. A merchant destroyed in part counts as destroyed."""
-    row = connection.execute(
-        select(data_key.c.state, merchant.c.keys_destroyed_ms)
-        .join(merchant, merchant.c.id == data_key.c.merchant)
-        .where(data_key.c.id == key_id, data_key.c.merchant == merchant_id)
-    ).first()
+    row = connection.execute(_STATE, {"key_id": key_id, "merchant_id": merchant_id}).first()
     if row is None:
         return None
     return KeyState(row.state) if row.keys_destroyed_ms is None else KeyState.DESTROYED

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
@@ -130,8 +130,12 @@ def live_platforms(connection: Connection) -> list[Platform]:
 
 def live_among(connection: Connection, platforms: set[str]) -> set[str]:
     """Which of the platforms are not revoked at this moment (3)."""
-    found = select(agent_platform.c.id).where(agent_platform.c.id.in_(platforms), agent_platform.c.revoked_ms.is_(None))
-    return set(connection.execute(found).scalars())
+    return set(connection.execute(_LIVE_AMONG, {"platforms": platforms}).scalars())
+
+
+_LIVE_AMONG = select(agent_platform.c.id).where(  # read in each handover's transaction, so made once
+    agent_platform.c.id.in_(bindparam("platforms", expanding=True)), agent_platform.c.revoked_ms.is_(None)
+)
 
 
 class Platforms:

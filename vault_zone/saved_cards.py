@@ -12,7 +12,7 @@ What holds:
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
@@ -27,6 +27,14 @@ from vault_zone.models import card_grant, card_record, consent
 PURPOSE = "later_purchases"
 SHOPPER = "shopper"
 LIST_LIMIT = 100  # cards of one shopper in one answer
+_STANDING_CONSENT = (  # read for each charge without the shopper, so made once
+    select(consent.c.id)
+    .join(card_record, card_record.c.token == consent.c.token)
+    .where(
+        consent.c.token == bindparam("of_token"), consent.c.withdrawn_ms.is_(None), card_record.c.shopper.is_not(None)
+    )
+    .limit(1)
+)
 
 
 class SavedCard(NamedTuple):
@@ -120,9 +128,7 @@ def grant_saved(
 
 def has_consent(connection: Connection, token: str) -> bool:
     """Whether the card is a saved one whose shopper's consent stands."""
-    stands = (consent.c.token == token, consent.c.withdrawn_ms.is_(None), card_record.c.shopper.is_not(None))
-    found = select(consent.c.id).join(card_record, card_record.c.token == consent.c.token).where(*stands)
-    return connection.execute(found.limit(1)).first() is not None
+    return connection.execute(_STANDING_CONSENT, {"of_token": token}).first() is not None
 
 
 def delete_card(tx: Transaction, *, merchant: str, shopper: str, token: str, actor: str, reason: str) -> Deleted:

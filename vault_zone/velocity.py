@@ -16,10 +16,10 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from sqlalchemy import select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import TextClause, bindparam, select, text, tuple_, update
 from sqlalchemy.engine import Connection
 
 from audit.transaction import Transaction
@@ -225,27 +225,40 @@ def _rows_of(attempt: Tried, now_ms: int) -> list[_Row]:
 def _raise_counters(tx: Transaction, asked: Mapping[_Row, int]) -> dict[_Row, int]:
     if not asked:
         return {}
-    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(velocity_counter).values(
-        [
-            {
-                "merchant": row.merchant,
-                "kind": row.kind.value,
-                "subject": row.subject,
-                "window_ms": row.window_ms,
-                "count": asked[row],
-                "expires_ms": row.expires_ms,
-            }
-            for row in sorted(asked)  # always in one order, so that two submissions cannot wait for each other
-        ]
-    )
-    columns = velocity_counter.c
-    raised = statement.on_conflict_do_update(
-        index_elements=[column.name for column in velocity_counter.primary_key.columns],
-        set_={"count": columns.count + statement.excluded["count"]},
-    ).returning(columns.merchant, columns.kind, columns.subject, columns.window_ms, columns.count.label("reached"))
-    reached = {tuple(found[:4]): found.reached for found in tx.execute(raised).all()}
+    values: dict[str, str | int] = {}
+    for n, row in enumerate(sorted(asked)):  # always in one order, so that two submissions cannot wait for each other
+        own: tuple[str | int, ...] = (
+            row.merchant,
+            row.kind.value,
+            row.subject,
+            row.window_ms,
+            asked[row],
+            row.expires_ms,
+        )
+        values |= {f"{name}_{n}": value for name, value in zip(_RAISED, own, strict=True)}
+    reached = {tuple(found[:4]): found.reached for found in tx.execute(_raise_statement(len(asked)), values)}
     return {row: reached[row.merchant, row.kind.value, row.subject, row.window_ms] for row in asked}
+
+
+_RAISED: Final = ("merchant", "kind", "subject", "window_ms", "count", "expires_ms")
+
+
+@lru_cache(maxsize=512)
+def _raise_statement(rows: int) -> TextClause:
+    """One statement for so many counters, as both databases understand it, made once: an insert of many rows that is built
+    anew each time costs more than all the rest of a submission's statements.
+    """
+    places = ", ".join(f"({', '.join(f':{name}_{n}' for name in _RAISED)})" for n in range(rows))
+    statement = (
+        f"INSERT INTO velocity_counter ({', '.join(_RAISED)}) VALUES {places} "  # nosec B608  # only names that are made here
+        "ON CONFLICT (merchant, kind, subject, window_ms) "
+        "DO UPDATE SET count = velocity_counter.count + excluded.count "
+        "RETURNING merchant, kind, subject, window_ms, velocity_counter.count AS reached"
+    )
+    types = {name: velocity_counter.c[name].type for name in _RAISED}
+    return text(statement).bindparams(
+        *(bindparam(f"{name}_{n}", type_=types[name]) for name in _RAISED for n in range(rows))
+    )
 
 
 def _set_counter(tx: Transaction, row: _Row, value: int) -> None:

@@ -53,21 +53,16 @@ class SequencedEntry:
     entry: bytes
 
 
-def insert_event(connection: Connection, event: Event, now_ms: int) -> str:
-    """Writes the event into the open transaction and returns its id. Raises EventRefused."""
-    row = _row_of(event, now_ms)
-    connection.execute(audit_event.insert(), row)
-    return str(row["event_id"])
+EventRow = dict[str, str | int | bytes]
 
 
-def insert_events(connection: Connection, events: Sequence[Event], now_ms: int) -> None:
-    """As insert_event() for many, in their order, with one statement. Raises EventRefused; then none is written."""
-    rows = [_row_of(event, now_ms) for event in events]
-    if rows:
-        connection.execute(audit_event.insert(), rows)
+def insert_events(connection: Connection, rows: Sequence[EventRow]) -> None:
+    """Writes events into the open transaction, in their order."""
+    connection.execute(audit_event.insert(), list(rows))
 
 
-def _row_of(event: Event, now_ms: int) -> dict[str, str | int | bytes]:
+def row_of(event: Event, now_ms: int) -> EventRow:
+    """An event as it is stored, under an id of its own. Raises EventRefused."""
     event_id = f"evt_{secrets.token_hex(16).translate(_EVENT_LETTERS)}"
     return {
         "event_id": event_id,

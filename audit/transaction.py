@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from audit.event import Event
-from audit.store import insert_event, insert_events
+from audit.store import EventRow, insert_events, row_of
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Transaction:
     now_ms: int
     wrote: bool = field(default=False, init=False)
     recorded: bool = field(default=False, init=False)
+    _events: list[EventRow] = field(default_factory=list, init=False, repr=False)
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Runs a statement in this transaction."""
@@ -75,14 +76,21 @@ class Transaction:
         return result
 
     def record(self, happened: Event) -> str:
-        """Writes the event into this transaction and returns its id. Raises EventRefused."""
+        """Has the event written with this transaction, and returns its id. Raises EventRefused."""
         self.recorded = True
-        return insert_event(self.connection, happened, self.now_ms)
+        self._events.append(row_of(happened, self.now_ms))
+        return str(self._events[-1]["event_id"])
 
     def record_all(self, happened: Sequence[Event]) -> None:
-        """As record() for many events, with one statement. Raises EventRefused; then none of them is written."""
-        self.recorded = self.recorded or bool(happened)
-        insert_events(self.connection, happened, self.now_ms)
+        """As record() for many events. Raises EventRefused."""
+        for one in happened:
+            self.record(one)
+
+    def write_events(self) -> None:
+        """Writes what was recorded, in its order, with one statement: the last thing that a unit of work does."""
+        if self._events:
+            insert_events(self.connection, self._events)
+            self._events.clear()
 
 
 class Vacuumed(StrEnum):
@@ -125,13 +133,20 @@ class Database:
             result = work(transaction)
             if transaction.wrote and not transaction.recorded:  # (2)
                 raise Unrecorded
+            transaction.write_events()
             return result
 
         return await self._backend.write(recorded_work)
 
     async def maintain(self, work: Work[T]) -> T:
         """Runs housekeeping that is no change of state in the sense of I5 (log indexes, feed rows). Raises DatabaseBusy."""
-        return await self._backend.write(work)
+
+        def and_its_events(transaction: Transaction) -> T:
+            result = work(transaction)
+            transaction.write_events()
+            return result
+
+        return await self._backend.write(and_its_events)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs a function over one consistent snapshot; it cannot write."""

@@ -36,7 +36,7 @@ from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.grants import consume_grant
 from vault_zone.keyring import KeyRing
 from vault_zone.ledger.events import Books, unbooked
-from vault_zone.legs import Legs, Pause, begin_leg
+from vault_zone.legs import Legs, Pause, Routed, begin_leg
 from vault_zone.models import charge
 from vault_zone.notices import Disputes, Notices, not_disputed
 from vault_zone.processors.port import Feature, Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
@@ -299,9 +299,7 @@ class ChargeEngine:
             "processor": first.processor,
         }
         tx.record(charge_event(EventType.CHARGE_INTENDED, charge_id, asked.merchant, actor, data))
-        row = charge_rows.charge_row(tx.connection, charge_id)
-        if row is not None:
-            begin_leg(tx, row, 1, first)
+        begin_leg(tx, Routed(charge_id, asked.merchant, asked.payment, asked.checkout), 1, first)
 
     async def _settle(self, charge_id: str, answer: ProcessorAnswer, processor: str) -> None:
         await self._database.change(lambda tx: self.settler.charge(tx, charge_id, answer, processor))

@@ -11,9 +11,10 @@ What holds:
 
 import contextlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, or_, select, update
+from sqlalchemy import Select, Table, bindparam, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import EventType
@@ -38,6 +39,32 @@ UNKNOWN_TOO_LONG = "unknown_too_long"
 NOT_ENDED = "not_ended"
 RECORD_ABSENT = "record_absent"
 _Due = tuple["Row[Any]", str]
+# Every pass asks these, so they are made once: to build a statement takes longer than to run it.
+_TRIED = select(modification.c.charge_id).where(
+    modification.c.kind == ModificationKind.VOID,
+    or_(modification.c.state.in_(OPEN_MODIFICATION), modification.c.intended_ms > bindparam("tried_since_ms")),
+)
+_ABANDONED = (
+    select(charge.c.id, charge.c.merchant, charge.c.payment)
+    .where(
+        charge.c.state == ChargeState.ACTION_REQUIRED,
+        charge.c.changed_ms <= bindparam("left_by_ms"),
+        charge.c.attention.is_(None),  # a person has it now
+        charge.c.id.not_in(_TRIED),
+    )
+    .order_by(charge.c.changed_ms)
+    .limit(BATCH)
+)
+_EXPIRED = (
+    select(charge)
+    .where(
+        charge.c.is_closed.is_(False),
+        charge.c.authorized_until_ms <= bindparam("now_ms"),
+        charge.c.attention.is_(None),
+    )
+    .order_by(charge.c.authorized_until_ms)
+    .limit(BATCH)
+)
 
 
 class Lapses:
@@ -113,20 +140,11 @@ class Lapses:
         return await self._database.change(self._tell)
 
     def _abandoned(self, connection: Connection, now_ms: int) -> "Sequence[Row[Any, Any, Any]]":
-        tried = select(modification.c.charge_id).where(
-            modification.c.kind == ModificationKind.VOID,
-            or_(
-                modification.c.state.in_(OPEN_MODIFICATION),
-                modification.c.intended_ms > now_ms - RETRY_SECONDS * 1000,
-            ),
-        )
-        found = select(charge.c.id, charge.c.merchant, charge.c.payment).where(
-            charge.c.state == ChargeState.ACTION_REQUIRED,
-            charge.c.changed_ms <= now_ms - self._patience.abandon_seconds * 1000,
-            charge.c.attention.is_(None),  # a person has it now
-            charge.c.id.not_in(tried),
-        )
-        return connection.execute(found.order_by(charge.c.changed_ms).limit(BATCH)).all()
+        moments = {
+            "tried_since_ms": now_ms - RETRY_SECONDS * 1000,
+            "left_by_ms": now_ms - self._patience.abandon_seconds * 1000,
+        }
+        return connection.execute(_ABANDONED, moments).all()
 
     async def _end(self, row: "Row[Any]", answer: ProcessorAnswer | None, *, has_record: bool) -> None:
         await self._database.change(lambda tx: self._end_in(tx, row, answer, has_record))
@@ -180,12 +198,16 @@ class Lapses:
 
 
 def _expired(connection: Connection, now_ms: int) -> "Sequence[Row[Any]]":
-    found = select(charge).where(
-        charge.c.is_closed.is_(False), charge.c.authorized_until_ms <= now_ms, charge.c.attention.is_(None)
-    )
-    return connection.execute(found.order_by(charge.c.authorized_until_ms).limit(BATCH)).all()
+    return connection.execute(_EXPIRED, {"now_ms": now_ms}).all()
 
 
 def _waiting(connection: Connection, table: Table, state: str, before_ms: int, reason: str) -> "list[_Due]":
-    found = select(table).where(table.c.attention.is_(None), table.c.state == state, table.c.changed_ms <= before_ms)
-    return [(row, reason) for row in connection.execute(found.limit(BATCH))]
+    rows = connection.execute(_waiting_in(table), {"in_state": state, "before_ms": before_ms})
+    return [(row, reason) for row in rows]
+
+
+@cache
+def _waiting_in(table: Table) -> "Select[Any]":
+    columns = table.c
+    still = (columns.state == bindparam("in_state"), columns.changed_ms <= bindparam("before_ms"))
+    return select(table).where(columns.attention.is_(None), *still).limit(BATCH)

@@ -13,10 +13,9 @@ What holds:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import update
-from sqlalchemy.engine import Row
 
 from audit.event import EventType
 from audit.transaction import Database, Transaction
@@ -102,18 +101,28 @@ class Legs:
                 return False
             end_leg(tx, charge_id, before, answer)
             reason = AFTER_DECLINE if answer.outcome is Outcome.DECLINED else AFTER_NO_CONNECTION
-            begin_leg(tx, row, number, Candidate(candidate.processor, reason, candidate.rule))
+            routed = Routed(row.id, row.merchant, row.payment, row.checkout)
+            begin_leg(tx, routed, number, Candidate(candidate.processor, reason, candidate.rule))
             return True
 
         return await self._database.change(work)
 
 
-def begin_leg(tx: Transaction, row: "Row[Any]", number: int, candidate: Candidate) -> None:
+class Routed(NamedTuple):
+    """Which charge a leg is of."""
+
+    charge: str
+    merchant: str
+    payment: str
+    checkout: str
+
+
+def begin_leg(tx: Transaction, routed: Routed, number: int, candidate: Candidate) -> None:
     """Writes a leg down, and on record why its processor was chosen (1)."""
     tx.execute(
         charge_leg.insert(),
         {
-            "charge_id": row.id,
+            "charge_id": routed.charge,
             "leg": number,
             "processor": candidate.processor,
             "reason": candidate.reason,
@@ -121,11 +130,11 @@ def begin_leg(tx: Transaction, row: "Row[Any]", number: int, candidate: Candidat
             "started_ms": tx.now_ms,
         },
     )
-    data: Data = {"payment": row.payment, "checkout": row.checkout, "processor": candidate.processor}
+    data: Data = {"payment": routed.payment, "checkout": routed.checkout, "processor": candidate.processor}
     data |= {"reason": candidate.reason, "attempt": number}
     if candidate.rule:
         data["rule"] = candidate.rule
-    tx.record(charge_event(EventType.CHARGE_ROUTED, row.id, row.merchant, "service:vault_zone", data))
+    tx.record(charge_event(EventType.CHARGE_ROUTED, routed.charge, routed.merchant, "service:vault_zone", data))
 
 
 def _may_go_on(answer: ProcessorAnswer) -> bool:

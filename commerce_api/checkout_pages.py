@@ -21,7 +21,7 @@ from commerce_api.pages.render import Notice, page_headers, render_checkout, ren
 from commerce_api.runtime import Commerce
 from tokenization.edge import header
 from tokenization.ids import is_secret, new_secret
-from tokenization.wire import OPENER_PREFIX
+from tokenization.wire import OPENER_PREFIX, QUERY_MAXIMUM
 
 router = APIRouter()
 
@@ -49,13 +49,15 @@ async def post_pay(brand: str, checkout: str, request: Request, commerce: Commer
 
 
 @router.get("/{brand}/checkout/{checkout}/return")
-async def get_return(brand: str, checkout: str, commerce: CommerceIn) -> Response:
+async def get_return(brand: str, checkout: str, request: Request, commerce: CommerceIn) -> Response:
     """Back from the card page or the bank: takes the payment as far as it goes, then shows where it stands.
 
-    The address proves nothing and carries no outcome; what happened is asked of the zone.
+    The address proves nothing and carries no outcome; what happened is asked of the zone, which may have to tell the processor
+    what the bank added to the address.
     """
+    query = request.url.query
     try:
-        await commerce.payments.advance(brand, checkout)
+        await commerce.payments.advance(brand, checkout, query=query if len(query) <= QUERY_MAXIMUM else "")
     except CommerceRefusal as refusal:
         if refusal.kind is not CommerceError.PAYMENT_UNAVAILABLE:
             return await _page(commerce, brand, checkout, refusal.kind)

@@ -36,7 +36,7 @@ from tokenization.clock import Clock
 from tokenization.ids import digest, new_id
 from tokenization.logs import cause_of
 from tokenization.scanner import contains_card_in_json
-from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession
+from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession, ReturnRequest
 
 SHOPPER = "shopper"
 SERVICE = "service:commerce"
@@ -107,8 +107,10 @@ class Payments:
         await self.database.change(remember)
         return session.url
 
-    async def advance(self, brand_id: str, checkout_id: str) -> None:
+    async def advance(self, brand_id: str, checkout_id: str, *, query: str = "") -> None:
         """Takes a checkout as far as it can go now: card captured → charge → order. May be called any number of times.
+
+        ``query``: of the address at which the shopper came back, for a processor that has to be told of it.
 
         Raises CommerceRefusal(PAYMENT_UNAVAILABLE) when the zone cannot be asked; nothing is lost by that.
         """
@@ -117,7 +119,7 @@ class Payments:
             if current.state is CheckoutState.ESCALATED and current.capture_session:
                 current = await self._start(current)
             if current.state in IN_PAYMENT:
-                await self._ask_zone(current)
+                await self._ask_zone(current, query)
         except (VaultUnavailable, VaultRefused):  # (2)
             raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
 
@@ -263,14 +265,12 @@ class Payments:
         await self.database.change(work)
         return await self._read(current.brand.id, current.id)
 
-    async def _ask_zone(self, current: Checkout) -> None:
+    async def _ask_zone(self, current: Checkout, query: str) -> None:
         row = await self.database.read(lambda connection: _live_payment(connection, current.id))
         if row is None:
             return
         if row.state == "action_required":
-            charge = await self.vault.find_charge(current.brand.id, row.id)
-            if charge is not None:
-                await self._apply(current, charge)
+            await self._ask_of_authentication(current, row.id, query)
             return
         asked = ChargeRequest(
             payment=row.id,
@@ -287,6 +287,16 @@ class Payments:
             if refused.code not in _CARD_AGAIN:
                 raise VaultUnavailable from None
             await self._change_payment(current, row.id, "failed", refused.code)
+
+    async def _ask_of_authentication(self, current: Checkout, payment_id: str, query: str) -> None:
+        charge: Charge | None
+        if query:
+            asked = ReturnRequest(merchant=current.brand.id, payment=payment_id, query=query)
+            charge = await self.vault.returned(asked)
+        else:
+            charge = await self.vault.find_charge(current.brand.id, payment_id)
+        if charge is not None:
+            await self._apply(current, charge)
 
     async def _apply(self, current: Checkout, charge: Charge) -> None:
         if charge.state in _SETTLED and charge.state is not ChargeState.SUCCEEDED:

@@ -22,6 +22,7 @@ from tokenization.wire import (
     ModificationRequest,
     NoticeSecret,
     OpenCaptureSession,
+    ReturnRequest,
 )
 
 CALL_TIMEOUT_SECONDS = 5.0
@@ -79,6 +80,10 @@ class VaultClient:
     async def charge(self, asked: ChargeRequest) -> Charge:
         """Charges a grant. After VaultUnavailable, ask again with the same payment id: it is the idempotency key."""
         return await self._call("POST", "/v1/charges", Charge, asked, CHARGE_TIMEOUT_SECONDS)
+
+    async def returned(self, asked: ReturnRequest) -> Charge:
+        """Where a charge stands whose shopper came back from the bank. Raises VaultUnavailable, VaultRefused."""
+        return await self._call("POST", "/v1/charges/returned", Charge, asked, CHARGE_TIMEOUT_SECONDS)
 
     async def find_charge(self, merchant: str, payment: str) -> Charge | None:
         """Where a charge stands, or None when the zone has none under this payment id. Raises VaultUnavailable."""

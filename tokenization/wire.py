@@ -17,6 +17,7 @@ Url = Annotated[str, Field(min_length=8, max_length=2000, pattern=r"^https?://[^
 Origin = Annotated[str, Field(max_length=300, pattern=r"^https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
 Digest = Annotated[str, Field(pattern=r"^[bcdfghjkmnpqrstv]{64}$")]  # SHA-256 in letters: tokenization.ids.digest
 OPENER_PREFIX = "opn"  # of the 256-bit secret that the browser which began holds; its digest alone crosses the wall
+QUERY_MAXIMUM = 24_576  # characters of the address that a shopper comes back to: Adyen adds up to 20,000
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 AmountMinor = Annotated[int, Field(strict=True, gt=0, le=MAXIMUM_AMOUNT_MINOR)]
 
@@ -177,6 +178,16 @@ class ChargeRequest(Wire):
     return_url: Url
     capture: Literal["automatic", "manual"] = "automatic"  # manual: authorized now, captured by a modification
     initiator: Initiator = Initiator.SHOPPER
+
+
+class ReturnRequest(Wire):
+    """The shopper is back from the bank, at the charge's ``return_url``. ``query``: what was added to that address, as it came;
+    some processors end the authentication only by it.
+    """
+
+    merchant: Identifier
+    payment: Identifier
+    query: Annotated[str, Field(max_length=QUERY_MAXIMUM, repr=False)]
 
 
 class Charge(Wire):

@@ -27,7 +27,7 @@ from audit.transaction import Database, Transaction
 from tokenization.clock import Clock, monotonic_seconds
 from tokenization.ids import new_id
 from tokenization.money import Money
-from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeRequest, ChargeState, Initiator
+from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeRequest, ChargeState, Initiator, ReturnRequest
 from vault_zone import charge_rows
 from vault_zone.breaker import Breakers
 from vault_zone.card import Card, Cryptogram, Cvc
@@ -39,7 +39,15 @@ from vault_zone.ledger.events import Books, unbooked
 from vault_zone.legs import Legs, Pause, Routed, begin_leg
 from vault_zone.models import charge
 from vault_zone.notices import Disputes, Notices, not_disputed
-from vault_zone.processors.port import Feature, Outcome, Processor, ProcessorAnswer, ProcessorCharge, ProcessorEvent
+from vault_zone.processors.port import (
+    EndsByReturn,
+    Feature,
+    Outcome,
+    Processor,
+    ProcessorAnswer,
+    ProcessorCharge,
+    ProcessorEvent,
+)
 from vault_zone.processors.registry import Processors
 from vault_zone.routing import Candidate, candidates, question_of
 from vault_zone.routing_policy import RoutingPolicy
@@ -145,6 +153,28 @@ class ChargeEngine:
             return charge_rows.as_charge(row, self._processors) if row is not None else None
 
         return await self._database.read(look)
+
+    async def returned(self, asked: ReturnRequest) -> Charge:
+        """Ends the authentication of a charge whose shopper came back, where its processor can be asked; says where it stands.
+
+        What the shopper brings is no proof of anything: the processor's word is (6). Raises ZoneRefusal(NOT_FOUND).
+        """
+        row = await self._database.read(
+            lambda connection: charge_rows.charge_of_payment(connection, asked.merchant, asked.payment)
+        )
+        if row is None:
+            raise ZoneRefusal(ZoneError.NOT_FOUND)
+        if row.state == ChargeState.ACTION_REQUIRED:
+            processor = self._processors.get(row.processor)
+            if isinstance(processor, EndsByReturn):
+                told = await processor.end_authentication(row.id, asked.query, capture=row.capture == "automatic")
+                await self._settle(row.id, told, row.processor)
+            else:
+                await self.resolve(row.id)
+        found = await self.find(asked.merchant, asked.payment)
+        if found is None:
+            raise ZoneRefusal(ZoneError.NOT_FOUND)
+        return found
 
     async def recover(self, *, idle_seconds: float = 0) -> int:
         """What is ``pending`` and no longer being sent (its process ended, its outcome could not be written) is ``unknown``.

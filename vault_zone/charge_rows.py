@@ -33,7 +33,7 @@ _IN_STATE = (
     select(charge.c.id)
     .where(charge.c.state == bindparam("in_state"), charge.c.id > bindparam("after"))
     .order_by(charge.c.id)
-    .limit(BATCH)
+    .limit(bindparam("rows"))
 )
 _PENDING = (
     select(charge.c.id, charge.c.processor)
@@ -57,7 +57,7 @@ _MODIFICATIONS_IN_STATE = (
     select(modification.c.id)
     .where(modification.c.state == bindparam("in_state"), modification.c.id > bindparam("after"))
     .order_by(modification.c.id)
-    .limit(BATCH)
+    .limit(bindparam("rows"))
 )
 _MODIFICATIONS_PENDING = (
     select(modification.c.id)
@@ -106,7 +106,7 @@ def first_network_reference(connection: Connection, merchant: str, token: str) -
 
 def charges_in(connection: Connection, state: ChargeState, *, after: str) -> list[str]:
     """At most BATCH charges in a state, by id behind ``after``: what waits long does not keep the others waiting."""
-    return list(connection.execute(_IN_STATE, {"in_state": state, "after": after}).scalars())
+    return list(connection.execute(_IN_STATE, {"in_state": state, "after": after, "rows": BATCH}).scalars())
 
 
 def charges_pending_since(connection: Connection, before_ms: int) -> "Sequence[Row[Any, Any]]":
@@ -134,7 +134,9 @@ def modification_at_processor(
 
 def modifications_in(connection: Connection, state: ModificationState, *, after: str) -> list[str]:
     """As charges_in()."""
-    return list(connection.execute(_MODIFICATIONS_IN_STATE, {"in_state": state, "after": after}).scalars())
+    return list(
+        connection.execute(_MODIFICATIONS_IN_STATE, {"in_state": state, "after": after, "rows": BATCH}).scalars()
+    )
 
 
 def modifications_pending_since(connection: Connection, before_ms: int) -> list[str]:

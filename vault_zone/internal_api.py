@@ -14,6 +14,7 @@ from tokenization.wire import (
     ModificationKind,
     ModificationRequest,
     OpenCaptureSession,
+    ReturnRequest,
 )
 from vault_zone.access import Permitted, require
 from vault_zone.callers import ZoneIn, asks
@@ -74,6 +75,13 @@ async def get_capture_session(
 async def post_charge(asked: ChargeRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.CHARGE)]) -> Charge:
     """Charges a grant, at most once for its payment id."""
     return await zone.engine.charge(asked, caller.acting_for(asked.merchant))
+
+
+@router.post("/charges/returned")
+async def post_returned(asked: ReturnRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.CHARGE)]) -> Charge:
+    """The shopper came back from the bank: ends the authentication where the processor has to be told; what came of it."""
+    caller.acting_for(asked.merchant)
+    return await zone.engine.returned(asked)
 
 
 @router.get("/merchants/{merchant}/charges/{payment}")

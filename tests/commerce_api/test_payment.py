@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from audit.transaction import Transaction
+from commerce_api.app import commerce_app
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import checkout, order, payment, reservation, variant
@@ -19,7 +21,7 @@ from commerce_api.sweeps import sweep
 from commerce_api.vault_client import VaultRefused
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tokenization.ids import digest, new_secret
-from tokenization.wire import CaptureSession, ChargeState, OpenCaptureSession
+from tokenization.wire import QUERY_MAXIMUM, CaptureSession, ChargeState, OpenCaptureSession
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
@@ -210,6 +212,37 @@ async def test_authentication_waits_for_the_shopper_and_then_completes(tmp_path:
         assert await world.commerce.payments.action_url(identifier) is not None
         world.vault.settle(world.vault.asked[0].payment, ChargeState.SUCCEEDED)
         assert (await view_of(world, identifier)).status == "completed"
+
+
+async def test_what_the_shopper_brings_back_from_the_bank_is_told_to_the_zone_and_stands_nowhere(
+    tmp_path: Path, database_url: str
+) -> None:
+    brought = "redirectResult=X6XtfGC3%21brought-back"
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world)
+        world.vault.next_outcome = ChargeState.ACTION_REQUIRED
+        await pay(world, identifier)
+        world.vault.settle(world.vault.asked[0].payment, ChargeState.SUCCEEDED)
+        transport = httpx.ASGITransport(commerce_app(world.commerce))
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as shopper:
+            back = await shopper.get(f"/{BRAND}/checkout/{identifier}/return?{brought}")
+        assert back.status_code == 303
+        assert "brought" not in back.headers["location"]
+        assert world.vault.came_back == [brought]
+        assert (await view_of(world, identifier)).status == "completed"
+        assert "brought" not in str([dict(row._mapping) for row in await world.rows(payment)])
+
+
+async def test_an_address_longer_than_any_bank_makes_it_is_not_passed_on(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        identifier = await handed_off(world)
+        world.vault.next_outcome = ChargeState.ACTION_REQUIRED
+        await pay(world, identifier)
+        transport = httpx.ASGITransport(commerce_app(world.commerce))
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as shopper:
+            back = await shopper.get(f"/{BRAND}/checkout/{identifier}/return?redirectResult={'a' * QUERY_MAXIMUM}")
+        assert back.status_code == 303
+        assert world.vault.came_back == []
 
 
 @pytest.mark.parametrize("end", [ChargeState.VOIDED, ChargeState.EXPIRED])

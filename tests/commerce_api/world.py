@@ -41,6 +41,7 @@ from tokenization.wire import (
     ChargeRequest,
     ChargeState,
     OpenCaptureSession,
+    ReturnRequest,
 )
 
 STORE = Path(__file__).parents[2] / "examples" / "harbour-and-pine"
@@ -77,7 +78,8 @@ class FakeVault:
 
     ``next_outcome`` is how charges come out: one for all to come, or a list that is used up from its front and followed by
     success. An exception in it is raised and nothing is charged. With ``lose_reply`` the charge happens and its answer is
-    lost. While ``down``, every call raises VaultUnavailable. ``calls`` has the name of every call, in order.
+    lost. While ``down``, every call raises VaultUnavailable. ``calls`` has the name of every call, in order, ``came_back`` what
+    shoppers brought back from their banks.
     """
 
     clock: TestClock
@@ -91,6 +93,7 @@ class FakeVault:
     lose_reply: bool = False
     secret: bytes = b"n" * 32  # what notices are signed with
     secrets_given: int = 0
+    came_back: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     _used_by: dict[str, str] = field(default_factory=dict)
 
@@ -159,6 +162,15 @@ class FakeVault:
         self._called("find_charge")
         found = self.charges.get(payment)
         return found if found is not None and found.merchant == merchant else None
+
+    async def returned(self, asked: ReturnRequest) -> Charge:
+        """As VaultClient.returned."""
+        self._called("returned")
+        self.came_back.append(asked.query)
+        found = self.charges.get(asked.payment)
+        if found is None or found.merchant != asked.merchant:
+            raise VaultRefused("not_found")
+        return found
 
     async def notice_secret(self, merchant: str) -> str:
         """As VaultClient.notice_secret."""

@@ -27,7 +27,7 @@ from tests.commerce_api.world import BRAND, OFFER_KEY, commerce_world
 from tests.vault_zone.callers import zone_of
 from tests.vault_zone.world import ACTOR, zone_world
 from tests.vault_zone.world import World as ZoneWorld
-from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession
+from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession, ReturnRequest
 from vault_zone.app import public_app
 from vault_zone.capture import open_session, read_session
 
@@ -58,6 +58,10 @@ class DirectVault:
     async def charge(self, asked: ChargeRequest) -> Charge:
         """As VaultClient.charge."""
         return await self.zone.engine.charge(asked, ACTOR)
+
+    async def returned(self, asked: ReturnRequest) -> Charge:
+        """As VaultClient.returned."""
+        return await self.zone.engine.returned(asked)
 
     async def find_charge(self, merchant: str, payment: str) -> Charge | None:
         """As VaultClient.find_charge."""

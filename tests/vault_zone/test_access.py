@@ -34,6 +34,7 @@ UNKNOWN = "never-seen"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/capture-sessions"): capture_request(merchant="MERCHANT".lower()).model_dump(mode="json"),
     ("POST", "/v1/charges"): charge_request("grt_x", merchant="merchant").model_dump(mode="json"),
+    ("POST", "/v1/charges/returned"): {"merchant": "merchant", "payment": "pay_x", "query": ""},
     ("POST", "/v1/modifications"): {
         "request": "req_x",
         "merchant": "merchant",

@@ -10,7 +10,7 @@ from audit.store import audit_event
 from tests.requirement import requirement
 from tests.vault_zone.fake_processor import LIFETIME_SECONDS
 from tests.vault_zone.world import Crash, World, charge_request, zone_world
-from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeState
+from tokenization.wire import FINAL_CHARGE_STATES, Charge, ChargeState, ReturnRequest
 from vault_zone.errors import ZoneError, ZoneRefusal
 from vault_zone.processors.port import Outcome, ProcessorAnswer, ProcessorEvent
 from vault_zone.states import MOVES, move
@@ -172,6 +172,48 @@ async def test_a_charge_that_the_processor_acknowledged_never_ends_by_absence(da
         found = await world.engine.find(charge.merchant, charge.payment)
         assert found is not None
         assert found.state is ChargeState.ACTION_REQUIRED
+
+
+async def test_a_shopper_who_comes_back_has_the_processor_asked(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        world.processor.outcome = Outcome.ACTION_REQUIRED
+        charge = await charged(world, await world.captured_grant())
+        world.processor.record[charge.charge] = ProcessorAnswer(Outcome.SUCCEEDED, "ch")
+        back = ReturnRequest(merchant=charge.merchant, payment=charge.payment, query="")
+        assert (await world.engine.returned(back)).state is ChargeState.SUCCEEDED
+
+
+@pytest.mark.parametrize("told", [Outcome.SUCCEEDED, Outcome.DECLINED, Outcome.UNKNOWN, Outcome.ACTION_REQUIRED])
+async def test_what_a_processor_says_of_a_return_is_what_counts(
+    database_url: str, told: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, str, bool]] = []
+
+    async def end_authentication(reference: str, query: str, *, capture: bool) -> ProcessorAnswer:
+        heard.append((reference, query, capture))
+        return ProcessorAnswer(told, "ch")
+
+    async with zone_world(database_url) as world:
+        monkeypatch.setattr(world.processor, "end_authentication", end_authentication, raising=False)
+        world.processor.outcome = Outcome.ACTION_REQUIRED
+        charge = await charged(world, await world.captured_grant())
+        back = ReturnRequest(merchant=charge.merchant, payment=charge.payment, query="redirectResult=a")
+        state = (await world.engine.returned(back)).state
+        is_final = told in (Outcome.SUCCEEDED, Outcome.DECLINED)
+        assert state.value == (told.value if is_final else "action_required")
+        await world.engine.returned(back)
+        assert heard == [(charge.charge, "redirectResult=a", True)] * (
+            1 if is_final else 2
+        )  # what has ended is not asked about
+
+
+async def test_nobody_comes_back_to_a_charge_that_the_merchant_does_not_have(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world, await world.captured_grant())
+        for merchant, payment in (("other-brand", charge.payment), (charge.merchant, "pay_never")):
+            with pytest.raises(ZoneRefusal) as refused:
+                await world.engine.returned(ReturnRequest(merchant=merchant, payment=payment, query=""))
+            assert refused.value.kind is ZoneError.NOT_FOUND
 
 
 async def test_an_outcome_that_could_not_be_written_is_found_again_without_a_restart(database_url: str) -> None:

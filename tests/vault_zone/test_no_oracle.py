@@ -69,6 +69,7 @@ VERDICTS = {
     ("POST", "/v1/capture-sessions"): NO_CARD,
     ("GET", "/v1/merchants/{merchant}/capture-sessions/{session}"): OWN_CARD,
     ("POST", "/v1/charges"): OWN_CARD,
+    ("POST", "/v1/charges/returned"): OWN_CARD,
     ("GET", "/v1/merchants/{merchant}/charges/{payment}"): OWN_CARD,
     ("POST", "/v1/modifications"): OWN_CARD,
     ("GET", "/v1/merchants/{merchant}/modifications/{request}"): OWN_CARD,

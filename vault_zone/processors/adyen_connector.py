@@ -4,6 +4,7 @@ What must hold of a charge:
  1. It is one request under our reference as idempotency key; nothing is retried, and it ends within its timeout.
  2. What is not a definite answer is UNKNOWN. Adyen has no record that can be asked by our reference: its notice ends it.
  3. No error of the client leaves here, and none is given what was sent: it would keep the card.
+ 4. What a shopper brings back from the bank ends the charge that it is of, whichever it was brought back to.
 The client blocks, so each call has a thread. One that runs out of time is left to its own timeout, and its answer is dropped.
 """
 
@@ -11,19 +12,22 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from Adyen import AdyenClient
 from Adyen.exceptions import AdyenError
 from Adyen.services.checkout.modifications_api import ModificationsApi
 from Adyen.services.checkout.payments_api import PaymentsApi
 
+from tokenization.ids import digest
 from tokenization.wire import Initiator, ModificationKind
 from vault_zone.card import Exposure
+from vault_zone.device import Device
 from vault_zone.processors.adyen_objects import (
     HOLD,
     REASON_NOT_REPRESENTABLE,
     UNITS,
+    details_answer,
     modification_answer,
     modification_refused,
     payment_answer,
@@ -45,6 +49,7 @@ from vault_zone.processors.units import AmountUnsayable
 
 _Answer = TypeVar("_Answer", ProcessorAnswer, ModificationAnswer)
 THREADS: Final = 32  # charges under way at once; what is more waits for a thread, and within its own timeout
+QUERY_FIELDS_MAXIMUM: Final = 20  # of a shopper's return: ours, Adyen's, and some that others add
 _RECURRING: Final[Mapping[Initiator, tuple[str, str]]] = {
     Initiator.SHOPPER: ("Ecommerce", "CardOnFile"),
     Initiator.MERCHANT_UNSCHEDULED: ("ContAuth", "UnscheduledCardOnFile"),
@@ -122,6 +127,29 @@ class AdyenProcessor:
         """UNKNOWN: there is nothing to ask (2). See Processor.find."""
         return ProcessorAnswer(Outcome.UNKNOWN)
 
+    async def end_authentication(self, reference: str, query: str, *, capture: bool) -> ProcessorAnswer:
+        """Adyen ends a redirect only by /payments/details. See EndsByReturn.
+
+        Source: https://docs.adyen.com/online-payments/build-your-integration, "Handle the redirect".
+        """
+        try:
+            (result,) = parse_qs(query, max_num_fields=QUERY_FIELDS_MAXIMUM)["redirectResult"]
+        except (KeyError, ValueError):
+            return ProcessorAnswer(Outcome.UNKNOWN)
+        unknown = ProcessorAnswer(Outcome.UNKNOWN)
+        return await self._asked(
+            lambda: details_answer(  # (4)
+                self._payments.payments_details(
+                    {"details": {"redirectResult": result}}, idempotency_key=digest(f"{reference}\n{result}")
+                ).message,
+                reference,
+                capture=capture,
+            ),
+            lambda status, code: unknown,
+            unknown,
+            unknown,
+        )
+
     async def modify(self, request: ProcessorModification) -> ModificationAnswer:
         """One request, its reference as the idempotency key. See Processor.modify."""
         held = request.processor_charge
@@ -191,6 +219,7 @@ class AdyenProcessor:
             "recurringProcessingModel": model,
             "returnUrl": request.return_url,
             "metadata": {"cordonMerchant": request.merchant},
+            **_browser_fields(request.device),
         }
         if request.capture:
             body["captureDelayHours"] = 0
@@ -203,6 +232,25 @@ class AdyenProcessor:
                 **({"eci": indicator} if indicator else {}),
             }
         return body
+
+
+def _browser_fields(device: Device | None) -> dict[str, Any]:
+    """What 3-D Secure asks of the browser, in Adyen's words."""
+    if device is None:
+        return {}
+    told = {
+        "acceptHeader": device.accept_header,
+        "userAgent": device.user_agent,
+        "javaScriptEnabled": device.javascript_enabled,
+        "language": device.language,
+        "javaEnabled": device.java_enabled,
+        "colorDepth": device.color_depth,
+        "screenHeight": device.screen_height,
+        "screenWidth": device.screen_width,
+        "timeZoneOffset": device.tz,
+    }
+    browser = {name: value for name, value in told.items() if value is not None}
+    return {"channel": "Web", "browserInfo": browser, **({"shopperIP": device.ip} if device.ip else {})}
 
 
 def _card_fields(request: ProcessorCharge) -> dict[str, str]:

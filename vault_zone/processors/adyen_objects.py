@@ -52,6 +52,14 @@ def payment_answer(answer: object, *, capture: bool) -> ProcessorAnswer:
     return ProcessorAnswer(Outcome.UNKNOWN, held)  # Pending and Received among them: a webhook tells
 
 
+def details_answer(answer: object, reference: str, *, capture: bool) -> ProcessorAnswer:
+    """What the answer to /payments/details says of the charge with this reference; UNKNOWN where it is of another payment."""
+    said = text(child(answer, "merchantReference"))
+    if said is None or said.removesuffix(HOLD) != reference:
+        return ProcessorAnswer(Outcome.UNKNOWN)
+    return payment_answer(answer, capture=capture)
+
+
 def payment_refused(status: object, code: object) -> ProcessorAnswer:
     """What an error of the API means for the charge."""
     if status in _TURNED_AWAY:

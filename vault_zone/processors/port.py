@@ -7,7 +7,7 @@ of the processor's health: everything that must survive is the engine's, on disk
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tokenization.money import Money
 from tokenization.wire import DisputeState, Initiator, ModificationKind
@@ -155,6 +155,18 @@ class ProcessorEvent:
 
 class WebhookRefused(Exception):
     """The webhook's signature, age or form is wrong. It is not acted on."""
+
+
+@runtime_checkable
+class EndsByReturn(Protocol):
+    """A connector whose processor ends an authentication only when it is told with what the shopper came back from the bank."""
+
+    async def end_authentication(self, reference: str, query: str, *, capture: bool) -> ProcessorAnswer:
+        """What the processor says of the charge, told ``query`` of the address that the shopper came back to.
+
+        The query is whoever's that sent it: MUST answer UNKNOWN for what the processor says of any other charge than
+        ``reference``, and whenever there is no definite answer. MUST NOT raise.
+        """
 
 
 class Processor(Protocol):

@@ -37,6 +37,7 @@ class AdyenCounterpart:
         self.app = Starlette(
             routes=[
                 Route("/v72/payments", self._pay, methods=["POST"]),
+                Route("/v72/payments/details", self._details, methods=["POST"]),
                 Route("/v72/payments/{held}/captures", self._capture, methods=["POST"]),
                 Route("/v72/payments/{held}/cancels", self._cancel, methods=["POST"]),
                 Route("/v72/payments/{held}/refunds", self._refund, methods=["POST"]),
@@ -49,6 +50,28 @@ class AdyenCounterpart:
         payment["state"] = "authorised" if success else "refused"
         payment["captured"] = payment["value"] if success else 0
         self._tell("AUTHORISATION", payment["psp"], payment, success, reason="" if success else "3D Not Authenticated")
+
+    def bring_back(self, reference: str, *, success: bool) -> str:
+        """What the bank adds to the address at which the shopper comes back; nothing is decided before it is sent here."""
+        [payment] = [p for p in self.payments.values() if p["reference"] == reference]
+        payment["success"] = success
+        return f"X6XtfGC3!{payment['psp']}"
+
+    async def _details(self, request: Request) -> Response:
+        if request.headers.get("x-api-key") != API_KEY:
+            return _error(401, "000", "HTTP Status Response - Unauthorized")
+        result = json.loads(await request.body())["details"]["redirectResult"]
+        payment = self.payments.get(result.removeprefix("X6XtfGC3!"))
+        if payment is None:
+            return _error(422, "101", "Invalid redirectResult")
+        success = payment["success"]
+        if payment["state"] == "waiting":
+            self.authenticate(payment["reference"], success=success)
+        said = {"pspReference": payment["psp"], "merchantReference": payment["reference"]}
+        refused = {"refusalReason": "3D Not Authenticated", "refusalReasonCode": "11"}
+        return JSONResponse(
+            {**said, "resultCode": "Authorised"} if success else {**said, **refused, "resultCode": "Refused"}
+        )
 
     async def _pay(self, request: Request) -> Response:
         return await self._once(request, self._paid)

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -25,8 +26,10 @@ from tests.vault_zone.world import usd
 from tokenization.money import Money
 from tokenization.wire import DisputeState, Initiator
 from vault_zone.card import Cryptogram
+from vault_zone.device import Device
+from vault_zone.processors import adyen_connector
 from vault_zone.processors.adyen_connector import AdyenProcessor
-from vault_zone.processors.adyen_objects import HOLD
+from vault_zone.processors.adyen_objects import HOLD, payment_answer
 from vault_zone.processors.adyen_webhooks import read_events
 from vault_zone.processors.port import DisputeNews, Outcome, ProcessorAnswer, WebhookRefused
 
@@ -40,6 +43,7 @@ class AdyenInFront(Counterpart):
         Meant.DECLINE_ELSEWHERE: "4000000000000119",
         Meant.CHALLENGE: CHALLENGE,
     }
+    processor: AdyenProcessor
     has_dated_webhooks: ClassVar[bool] = False
     now_ms = 1_795_000_000_000
 
@@ -216,6 +220,83 @@ _ANY = st.recursive(
 def test_a_body_of_any_form_is_read_or_refused_and_never_fails(body: bytes) -> None:
     with contextlib.suppress(WebhookRefused):
         read_events(HMAC_KEY, MERCHANT_ACCOUNT, body)
+
+
+@pytest.mark.parametrize("success", [True, False])
+@pytest.mark.parametrize("capture", [True, False])
+async def test_what_the_shopper_brings_back_ends_the_authentication(
+    counterpart: AdyenInFront, *, success: bool, capture: bool
+) -> None:
+    asked = a_charge(counterpart, Meant.CHALLENGE, capture=capture)
+    assert (await counterpart.processor.charge(asked)).outcome is Outcome.ACTION_REQUIRED
+    brought = counterpart.record.bring_back(payment(asked)["reference"], success=success)
+    query = urlencode({"capture_session": "cps_a", "redirectResult": brought})
+    ended = await counterpart.processor.end_authentication(asked.reference, query, capture=capture)
+    taken = Outcome.SUCCEEDED if capture else Outcome.AUTHORIZED
+    assert ended.outcome is (taken if success else Outcome.DECLINED)
+    assert await counterpart.charges(asked.reference) == int(success)
+
+
+async def brought_back_to_another(counterpart: AdyenInFront) -> ProcessorAnswer:
+    """A purchase for little is confirmed at the bank, and what came of it is brought back to another purchase."""
+    cheap, dear = a_charge(counterpart, Meant.CHALLENGE, amount=usd(1)), a_charge(counterpart, Meant.CHALLENGE)
+    for asked in (cheap, dear):
+        await counterpart.processor.charge(asked)
+    query = urlencode({"redirectResult": counterpart.record.bring_back(cheap.reference, success=True)})
+    return await counterpart.processor.end_authentication(dear.reference, query, capture=True)
+
+
+async def test_what_is_brought_back_of_another_charge_ends_nothing(counterpart: AdyenInFront) -> None:
+    assert await brought_back_to_another(counterpart) == ProcessorAnswer(Outcome.UNKNOWN)
+
+
+async def test_a_connector_that_does_not_look_whose_it_is_would_take_one_for_the_other(
+    counterpart: AdyenInFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        adyen_connector, "details_answer", lambda answer, reference, capture: payment_answer(answer, capture=capture)
+    )
+    assert (await brought_back_to_another(counterpart)).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "query", ["", "redirectResult=", "redirectResult=a&redirectResult=b", "redirectResult=made-up", "&" * 50]
+)
+async def test_what_nobody_brought_from_a_bank_ends_nothing(counterpart: AdyenInFront, query: str) -> None:
+    asked = a_charge(counterpart, Meant.CHALLENGE)
+    await counterpart.processor.charge(asked)
+    ended = await counterpart.processor.end_authentication(asked.reference, query, capture=True)
+    assert ended == ProcessorAnswer(Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY])
+async def test_an_answer_that_does_not_come_leaves_the_authentication_as_it_is(
+    counterpart: AdyenInFront, fault: Fault
+) -> None:
+    asked = a_charge(counterpart, Meant.CHALLENGE)
+    await counterpart.processor.charge(asked)
+    query = urlencode({"redirectResult": counterpart.record.bring_back(asked.reference, success=True)})
+    counterpart.fault(fault)
+    assert await counterpart.processor.end_authentication(asked.reference, query, capture=True) == ProcessorAnswer(
+        Outcome.UNKNOWN
+    )
+    ended = await counterpart.processor.end_authentication(asked.reference, query, capture=True)
+    assert ended.outcome is Outcome.SUCCEEDED  # the page is opened again
+
+
+async def test_what_the_browser_told_goes_in_adyens_words(counterpart: AdyenInFront) -> None:
+    device = Device("text/html", "Mozilla/5.0", True, language="en-GB", ip="192.0.2.1", color_depth=24, tz=-60)
+    body = payment(a_charge(counterpart, device=device))
+    assert body["browserInfo"] == {
+        "acceptHeader": "text/html",
+        "userAgent": "Mozilla/5.0",
+        "javaScriptEnabled": True,
+        "language": "en-GB",
+        "colorDepth": 24,
+        "timeZoneOffset": -60,
+    }
+    assert (body["channel"], body["shopperIP"]) == ("Web", "192.0.2.1")
+    assert "browserInfo" not in payment(a_charge(counterpart))
 
 
 def test_another_address_than_adyens_is_this_machine() -> None:

@@ -1,6 +1,6 @@
 """Tokenising over HTTP beside the barest handler that could keep a row.
 
-``python -m benchmarks.tokenise [--clients 1 8 32 128] [--seconds 3] [--rounds 3] [--long]``
+``python -m benchmarks.tokenise [--clients 1 8 32 128] [--seconds 2] [--rounds 5] [--loop uvloop] [--commit-ms 2]``
 
 The zone's side is ACP's delegate_payment as platforms call it: bearer key, idempotency key, the card taken out and sealed, and
 record, grant, answer and event in one commit. The bare side is a FastAPI handler that puts the same body into one row and
@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--places", action="store_true", help="the commonest places too, for who looks for what to mend"
     )
+    parser.add_argument(
+        "--commit-ms", type=float, default=0.0, help="SQLite: as on a disk whose every commit takes so much longer"
+    )
     parser.add_argument("--database", choices=["sqlite", "postgresql"], help="one of the two alone")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
@@ -62,13 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     bare = (
                         f"sqlite:///{directory / 'bare.sqlite3'}" if kind == "sqlite" else fresh_database(url, "bare")
                     )
-                    with _server(directory / kind, url, bare, arguments.loop) as described:
+                    with _server(directory / kind, url, bare, arguments) as described:
                         uvloop.run(_measure(kind, described, arguments))
     return 0
 
 
 @contextmanager
-def _server(data: Path, url: str, bare: str, loop: str) -> Iterator[dict[str, Any]]:
+def _server(data: Path, url: str, bare: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     subprocess.run(
         [sys.executable, "-m", "vault_zone", "init", "--data", str(data)], check=True, stdout=subprocess.DEVNULL
     )
@@ -76,7 +79,11 @@ def _server(data: Path, url: str, bare: str, loop: str) -> Iterator[dict[str, An
     limits[Kind.CARD.value]["maximum"] += 1  # above that of the numbers that look like it
     (data / FILE_NAME).write_text(json.dumps({EVERY_MERCHANT: limits}), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.zone_server", "--data", str(data), "--url", url, "--bare-url", bare]
-    process = subprocess.Popen([*command, "--loop", loop], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if url.startswith("sqlite"):
+        command += ["--commit-ms", str(arguments.commit_ms)]
+    process = subprocess.Popen(
+        [*command, "--loop", arguments.loop], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         line = process.stdout.readline() if process.stdout else ""
         yield json.loads(line)

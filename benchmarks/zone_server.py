@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import Engine, event
 
 from benchmarks.profiling import Profile
 from tokenization import logs
@@ -41,9 +42,12 @@ def main() -> int:
     parser.add_argument("--url", required=True)
     parser.add_argument("--bare-url", required=True)
     parser.add_argument("--loop", default="asyncio")
+    parser.add_argument("--commit-ms", type=float, default=0.0)
     arguments = parser.parse_args()
     structlog.configure(processors=list(logs.PROCESSORS), logger_factory=structlog.stdlib.LoggerFactory())
     logs.install(level="ERROR")
+    if arguments.commit_ms:
+        event.listen(Engine, "commit", lambda _: time.sleep(arguments.commit_ms / 1000))
     if arguments.loop == "uvloop":
         import uvloop
 
@@ -68,7 +72,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     async with running_zone(settings) as zone:
         bearer = await _platform(zone)
         insert = await (_sqlite_insert if arguments.bare_url.startswith("sqlite") else _postgres_insert)(
-            arguments.bare_url
+            arguments.bare_url, arguments.commit_ms
         )
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
         bare = uvicorn.Config(bare_app(insert, zone), host="127.0.0.1", port=0, http="httptools", **quiet)
@@ -129,7 +133,7 @@ def bare_app(insert: Insert, zone: Zone) -> FastAPI:
     return app
 
 
-async def _postgres_insert(url: str) -> Insert:
+async def _postgres_insert(url: str, _: float) -> Insert:
     pool = await asyncpg.create_pool(url, min_size=POOL, max_size=POOL)
     await pool.execute("CREATE TABLE IF NOT EXISTS bare (id text PRIMARY KEY, body text NOT NULL)")
 
@@ -139,16 +143,20 @@ async def _postgres_insert(url: str) -> Insert:
     return insert
 
 
-async def _sqlite_insert(url: str) -> Insert:
+async def _sqlite_insert(url: str, commit_ms: float) -> Insert:
     connection = sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False, isolation_level=None)
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("CREATE TABLE IF NOT EXISTS bare (id text PRIMARY KEY, body text NOT NULL)")
     writer = ThreadPoolExecutor(1)
 
+    def write(made: str, body: str) -> None:
+        connection.execute("INSERT INTO bare VALUES (?, ?)", (made, body))
+        if commit_ms:
+            time.sleep(commit_ms / 1000)
+
     async def insert(made: str, body: str) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(writer, connection.execute, "INSERT INTO bare VALUES (?, ?)", (made, body))
+        await asyncio.get_running_loop().run_in_executor(writer, write, made, body)
 
     return insert
 

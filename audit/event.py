@@ -132,6 +132,7 @@ class EventType(StrEnum):
     MODIFICATION_INTENDED = "modification.intended"
     MODIFICATION_SETTLED = "modification.settled"
     MODIFICATION_UNKNOWN = "modification.unknown"
+    MODIFICATION_RETURNED = "modification.returned"
     LEDGER_REFUSED = "ledger.refused"
     LEDGER_REVERSED = "ledger.reversed"
     LEDGER_SEALED = "ledger.sealed"
@@ -294,6 +295,10 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.MODIFICATION_SETTLED: _means("A capture, release or refund came to its end", _MODIFICATION),
     EventType.MODIFICATION_UNKNOWN: _means(
         "It is not known yet whether a capture, release or refund took effect; the processor is being asked",
+        _MODIFICATION,
+    ),
+    EventType.MODIFICATION_RETURNED: _means(
+        "A refund came back: the shopper's bank did not take it, and the money is with the processor again",
         _MODIFICATION,
     ),
     EventType.LEDGER_REFUSED: _means(

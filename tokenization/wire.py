@@ -98,10 +98,12 @@ class ModificationState(StrEnum):
     SUCCEEDED = "succeeded"
     DECLINED = "declined"  # refused by the processor, without effect
     FAILED = "failed"  # known never to have had an effect
+    RETURNED = "returned"  # a refund that went through and came back: the shopper's bank did not take it
 
 
+# States that no word of the processor is awaited for. A refund that succeeded may still come back.
 FINAL_MODIFICATION_STATES = frozenset(
-    {ModificationState.SUCCEEDED, ModificationState.DECLINED, ModificationState.FAILED}
+    {ModificationState.SUCCEEDED, ModificationState.DECLINED, ModificationState.FAILED, ModificationState.RETURNED}
 )
 
 

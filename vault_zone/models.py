@@ -466,10 +466,12 @@ ledger_charge = Table(
     Column("currency", String(3), primary_key=True),
     Column("held_minor", BigInteger, nullable=False),
     Column("kept_minor", BigInteger, nullable=False),  # captured and not refunded
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),  # and not come back
     Column("disputed_minor", BigInteger, nullable=False),
     Column("ended_minor", BigInteger, nullable=False),  # of what was held, by the newest fact: a capture ends its part
     Column("facts", BigInteger, nullable=False),
     CheckConstraint("held_minor >= 0 AND kept_minor >= 0 AND disputed_minor >= 0", name="ck_ledger_charge_overdraft"),
+    CheckConstraint("refunded_minor >= 0", name="ck_ledger_charge_refunded"),
 )
 
 ledger_entry = Table(

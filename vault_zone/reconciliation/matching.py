@@ -32,6 +32,10 @@ class Code(StrEnum):
 # States that the processor's word is awaited for: its report is that word.
 # A report ends these. One that waits for the shopper's bank is a break for a person: a report is one operator's word.
 AWAITED = frozenset({ChargeState.PENDING, ChargeState.UNKNOWN})
+_OF_REFUND = {
+    LineType.REFUND: (ModificationState.SUCCEEDED, ModificationState.RETURNED),
+    LineType.REFUND_FAILURE: (ModificationState.RETURNED,),
+}
 _OF_ACCOUNT = (LineType.FEE, LineType.PAYOUT)
 _BOOKED_AS = {LineType.DISPUTE: EntryKind.DISPUTE_OPENED, LineType.DISPUTE_REVERSAL: EntryKind.DISPUTE_WON}
 
@@ -110,7 +114,7 @@ class Known:
         return next((row for row in self.charges.values() if row.processor_charge in line.processor_ids), None)
 
     def _modification_of(self, line: Line) -> "Row[Any] | None":
-        kind = ModificationKind.REFUND if line.type is LineType.REFUND else ModificationKind.CAPTURE
+        kind = ModificationKind.REFUND if line.type in _OF_REFUND else ModificationKind.CAPTURE
         for row in self._modifications:
             if row.kind == kind and (row.id == line.reference or row.processor_reference in line.processor_ids):
                 return row
@@ -129,7 +133,7 @@ class Known:
             return Verdict(Code.CURRENCY_DIFFERS, found.id)
         if line.type is LineType.CHARGE:
             return self._captured(line, found)
-        return self._refunded(line, found) if line.type is LineType.REFUND else self._disputed(line, found)
+        return self._refunded(line, found) if line.type in _OF_REFUND else self._disputed(line, found)
 
     def _captured(self, line: Line, found: "Row[Any]") -> Verdict:
         if found.state != ChargeState.SUCCEEDED:
@@ -146,15 +150,17 @@ class Known:
         return Verdict(Code.AMOUNT_DIFFERS, found.id, ours_minor=expected)
 
     def _refunded(self, line: Line, found: "Row[Any]") -> Verdict:
+        """A refund, or that it came back: the same act, with the other sign."""
         changed = self._modification_of(line)
         if changed is None:
             return Verdict(Code.MISSING_HERE, found.id)
-        if changed.state != ModificationState.SUCCEEDED:
+        if changed.state not in _OF_REFUND[line.type]:
             return Verdict(Code.STATE_DIFFERS, found.id, changed.id)
-        if changed.id in self._reported_modifications(found.id):
+        if changed.id in self._reported_modifications(found.id, line.type):
             return Verdict(Code.DUPLICATE, found.id, changed.id)
-        code = None if -line.gross_minor == changed.amount_minor else Code.AMOUNT_DIFFERS
-        return Verdict(code, found.id, changed.id, -changed.amount_minor)
+        ours_minor = -changed.amount_minor if line.type is LineType.REFUND else changed.amount_minor
+        code = None if line.gross_minor == ours_minor else Code.AMOUNT_DIFFERS
+        return Verdict(code, found.id, changed.id, ours_minor)
 
     def _disputed(self, line: Line, found: "Row[Any]") -> Verdict:
         booked = [row.amount_minor for row in self._booked.get(found.id, ()) if row.kind == _BOOKED_AS[line.type]]
@@ -176,9 +182,13 @@ class Known:
             line.gross_minor for line, verdict in self._added if verdict.charge == charge_id and line.type is kind
         ]
 
-    def _reported_modifications(self, charge_id: str) -> set[str]:
-        stored = {row.modification_id for row in self._reported.get(charge_id, ())}
-        return stored | {said.modification for _, said in self._added if said.charge == charge_id and said.modification}
+    def _reported_modifications(self, charge_id: str, kind: LineType) -> set[str]:
+        stored = {row.modification_id for row in self._reported.get(charge_id, ()) if row.type == kind}
+        return stored | {
+            said.modification
+            for line, said in self._added
+            if said.charge == charge_id and said.modification and line.type is kind
+        }
 
 
 def _by_charge(rows: "Iterable[Row[Any]]") -> "Mapping[str, list[Row[Any]]]":

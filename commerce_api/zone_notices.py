@@ -66,6 +66,7 @@ class NoticeDesk:
         except CommerceRefusal as refusal:
             if refusal.kind is not CommerceError.CHECKOUT_UNKNOWN:  # made by another caller of the zone
                 raise
+        await self._payments.late.take_up(notice.merchant, notice.payment)
         if notice.modification is not None:
             await self._refunds.follow(notice.merchant, notice.payment)
         await refresh(self._database, self._vault, notice.merchant, notice.payment)

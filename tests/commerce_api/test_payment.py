@@ -14,6 +14,7 @@ from audit.transaction import Transaction
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import checkout, order, payment, reservation, variant
+from commerce_api.payment import Turn
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven
 from commerce_api.sweeps import sweep
 from commerce_api.vault_client import VaultRefused
@@ -337,7 +338,7 @@ async def test_many_idle_card_pages_keep_no_captured_card_waiting(
         for identifier in checkouts:
             await world.commerce.payments.capture_link(BRAND, identifier)
         world.vault.capture()
-        after = ""
+        after = Turn()
         for _ in range(4):
             after = await sweep(world.commerce.database, world.commerce.payments, after)
         assert (await view_of(world, checkouts[-1])).status == "completed"

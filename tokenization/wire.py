@@ -233,7 +233,10 @@ class Modification(Wire):
 
 
 class Dispute(Wire):
-    """A charge that its cardholder disputes. ``amount_minor`` is withheld until it is won; evidence is due by its day."""
+    """A charge that its cardholder disputes. ``amount_minor`` is withheld until it is won; evidence is due by its day.
+
+    ``is_inquiry``: the bank only asks, and nothing is withheld. The fee is in its own currency, None where it is not known.
+    """
 
     dispute: Identifier
     payment: Identifier
@@ -246,6 +249,8 @@ class Dispute(Wire):
     evidence_due_ms: int | None
     opened_ms: int
     changed_ms: int
+    is_inquiry: bool = False
+    fee_currency: Currency | None = None
 
 
 class Notice(Wire):

@@ -277,6 +277,10 @@ dispute = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("fee_minor", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "fee_currency", String(3), nullable=True
+    ),  # the account's, which may not be the charge's; null without a fee
+    Column("is_inquiry", Boolean, nullable=False, server_default=false()),  # nothing is withheld for it
     Column("reason", String(40), nullable=False),
     Column("evidence_due_ms", BigInteger, nullable=True),
     Column("opened_ms", BigInteger, nullable=False),

@@ -71,7 +71,7 @@ async def ends(world: World, late: str) -> tuple[int, int]:
 
 
 async def state_of(world: World, late: str) -> str:
-    return next(row.state for row in await world.rows(payment) if row.id == late)
+    return next(str(row.state) for row in await world.rows(payment) if row.id == late)
 
 
 async def test_a_late_success_of_a_checkout_that_is_as_it_was_becomes_its_order(world: World) -> None:

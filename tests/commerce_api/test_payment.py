@@ -243,7 +243,7 @@ async def test_a_zone_that_cannot_write_its_log_is_asked_again_with_the_same_pay
 ) -> None:
     async with commerce_world(tmp_path, database_url) as world:
         identifier = await handed_off(world)
-        world.vault.next_outcome = [VaultRefused("checkout_already_charged"), VaultRefused("invalid_request")]
+        world.vault.next_outcome = [VaultRefused("audit_unavailable"), VaultRefused("invalid_request")]
         for _ in range(2):
             with pytest.raises(CommerceRefusal):
                 await pay(world, identifier) if not world.vault.asked else await world.commerce.payments.advance(

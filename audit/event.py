@@ -394,7 +394,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.ACCESS_CHANGED: _means("What an identity may do was set", "identity role count reason"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",
-        "channel side route method protocol kind rule findings length checkout session reason",
+        "channel side route method protocol kind rule findings length checkout session reason count",
     ),
     EventType.IDENTITY_ISSUED: _means(
         "An identity was issued", "identity kind role side name serial expires_at algorithm"

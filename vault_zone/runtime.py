@@ -14,6 +14,7 @@ from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
+from tokenization.tally import Tally
 from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
 from vault_zone.disputes import disputes_in
@@ -39,7 +40,6 @@ from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
-from vault_zone.tally import Tally
 from vault_zone.unsealing import Unsealing
 from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
 from vault_zone.velocity_policy import VelocityPolicy

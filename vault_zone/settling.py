@@ -172,7 +172,7 @@ class Settler:
         if amount_minor is not None and (
             amount is None or amount.currency != row.currency or amount_minor > left[kind]
         ):
-            needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}")
+            needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}", keeps_first=True)
             return
         made = new_id("mod")
         tx.execute(
@@ -491,9 +491,15 @@ def end_leg(tx: Transaction, charge_id: str, processor: str, answer: ProcessorAn
     )
 
 
-def needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str) -> None:
-    """A person has to look at the charge: on its row, and on record."""
-    tx.execute(update(charge).where(charge.c.id == row.id).values(attention=reason, attention_ms=tx.now_ms))
+def needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str, *, keeps_first: bool = False) -> None:
+    """A person has to look at the charge: on its row, and on record.
+
+    ``keeps_first``: where somebody has to look already, the row keeps that reason and its time; this one is on record alone.
+    """
+    asked = update(charge).where(charge.c.id == row.id)
+    if keeps_first:
+        asked = asked.where(charge.c.attention.is_(None))
+    tx.execute(asked.values(attention=reason, attention_ms=tx.now_ms))
     data: Data = {"payment": row.payment, "checkout": row.checkout, "state": row.state, "reason": reason}
     tx.record(charge_event(EventType.CHARGE_NEEDS_ATTENTION, row.id, row.merchant, actor, data))
 

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.vault_zone.saving import count, recorded
-from tests.vault_zone.world import ACTOR, World, charge_request, modification_request, zone_world
+from tests.vault_zone.world import ACTOR, START_MS, World, charge_request, modification_request, zone_world
 from tokenization.money import Money
 from tokenization.wire import Charge, ChargeState, DisputeState, Modification, ModificationKind, ModificationState
 from vault_zone import attention, notices, settling
+from vault_zone.charge_rows import charge_row
 from vault_zone.ledger.events import RefundReturned
 from vault_zone.models import modification, notice, webhook_inbox
 from vault_zone.processors.port import (
@@ -113,6 +114,27 @@ async def test_a_refund_beyond_what_was_captured_is_for_a_person(database_url: s
         assert (await now(world, charge)).refunded_minor == 0
         [waiting] = await world.database.read(attention.waiting)
         assert (waiting.subject, waiting.reason) == (charge.charge, "amount_does_not_fit")
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_refund_that_does_not_fit_leaves_the_attention_that_is_there(
+    database_url: str, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are on record. The plant forgets to keep the first."""
+    if planted:
+        asked = settling.needs_attention
+        monkeypatch.setattr(settling, "needs_attention", lambda *of, **_: asked(*of))
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        row = await world.database.read(lambda c: charge_row(c, charge.charge))
+        assert row is not None
+        await world.database.change(lambda tx: settling.needs_attention(tx, row, "late_success", ACTOR))
+        world.clock.advance(60)
+        await tell(world, charge, outside_refund(AMOUNT + 1))
+        [waiting] = await world.database.read(attention.waiting)
+        assert waiting.reason == ("amount_does_not_fit" if planted else "late_success")
+        assert (waiting.since_ms == START_MS) is not planted, "and since when"
+        assert await recorded(world, "charge.needs_attention", charge.charge) == 2
 
 
 async def test_a_capture_at_the_processor_is_written_down(database_url: str) -> None:

@@ -140,6 +140,7 @@ class EventType(StrEnum):
     SETTLEMENT_MATCHED = "settlement.matched"
     SETTLEMENT_FINISHED = "settlement.finished"
     SETTLEMENT_BREAK_RESOLVED = "settlement.break_resolved"
+    SETTLEMENT_BREAK_CHANGED = "settlement.break_changed"
     DISPUTE_OPENED = "dispute.opened"
     DISPUTE_CHANGED = "dispute.changed"
     NOTICE_ABANDONED = "notice.abandoned"
@@ -313,6 +314,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.SETTLEMENT_FINISHED: _means("A processor's report was read to its end", "processor lines matched breaks"),
     EventType.SETTLEMENT_BREAK_RESOLVED: _means(
         "Somebody explained where a report and the books did not agree", "settlement reason processor"
+    ),
+    EventType.SETTLEMENT_BREAK_CHANGED: _means(
+        "A report and the books still do not agree, but in another way than before", "settlement from to processor"
     ),
     EventType.DISPUTE_OPENED: _means("A cardholder disputed the charge", _DISPUTE),
     EventType.DISPUTE_CHANGED: _means("A dispute of the charge moved on", _DISPUTE),

@@ -19,6 +19,7 @@ from vault_zone.keyring import KeyRing
 from vault_zone.lapsing import Lapses
 from vault_zone.ledger.chain import seal
 from vault_zone.modifications import Modifications
+from vault_zone.reconciliation.explaining import Explaining
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.sweeping import Sweeper
 
@@ -61,6 +62,7 @@ def chores_of(
         Chore("forwards_recovered", lambda: forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)),
         Chore("retention", sweeper.sweep),
         Chore("key_destruction", lambda: finish_destructions(keys, database)),
+        Chore("breaks_explained", Explaining(database).look),
         Chore("ledger_sealing", lambda: seal(database)),
     )
 

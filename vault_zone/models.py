@@ -555,6 +555,9 @@ settlement_line = Table(
     Column("currency", String(3), nullable=False),
     Column("payout", String(80), nullable=True),
     Column("created_ms", BigInteger, nullable=False),
+    Column("reference", String(80), nullable=True),  # ours, as the processor gives it back
+    Column("processor_ids", Text, nullable=False, server_default="[]"),  # JSON: the processor's own of the same
+    Column("ours_minor", BigInteger, nullable=False, server_default="0"),  # what of the books it accounts for
     Index("ix_settlement_line_charge", "charge_id"),
     Index("ix_settlement_line_settlement", "settlement"),
 )

@@ -162,6 +162,9 @@ class Settler:
     ) -> None:
         """Writes down an act that was done at the processor and not asked for through Cordon, with its effect."""
         answer = answer or ModificationAnswer(ModificationOutcome.SUCCEEDED, reference)
+        if answer.outcome is ModificationOutcome.DECLINED and kind is ModificationKind.REFUND and amount is not None:
+            self._failed_outside(tx, row, amount, answer)
+            return
         if answer.outcome not in (ModificationOutcome.SUCCEEDED, ModificationOutcome.ACCEPTED):
             return  # it had no effect, and nobody here waits for it
         amount_minor = None if kind is ModificationKind.VOID else amount.amount_minor if amount else 0
@@ -174,27 +177,21 @@ class Settler:
         ):
             needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}", keeps_first=True)
             return
-        made = new_id("mod")
-        tx.execute(
-            modification.insert().values(
-                id=made,
-                request=new_id("out"),
-                charge_id=row.id,
-                merchant=row.merchant,
-                kind=kind,
-                amount_minor=amount_minor,
-                currency=row.currency,
-                is_final=kind is not ModificationKind.CAPTURE or self._closes(row, amount),
-                is_ours=False,
-                state=ModificationState.PENDING,
-                processor=row.processor,
-                processor_reference=reference,
-                intended_ms=tx.now_ms,
-                changed_ms=tx.now_ms,
-            )
-        )
+        is_final = kind is not ModificationKind.CAPTURE or self._closes(row, amount)
+        made = _write_outside(tx, row, kind, amount_minor, reference, ModificationState.PENDING, is_final=is_final)
         hold(tx, row.id, kind, amount_minor or 0)
         self.modification(tx, made, answer)
+
+    @staticmethod
+    def _failed_outside(tx: Transaction, row: "Row[Any]", amount: Money, answer: ModificationAnswer) -> None:
+        """(8) A refund at the processor whose failure is told first: that it went through, told later, is from before."""
+        if answer.processor_reference is None or amount.currency != row.currency:
+            return
+        state = ModificationState.DECLINED
+        of = (ModificationKind.REFUND, amount.amount_minor, answer.processor_reference)
+        made = modification_row(tx.connection, _write_outside(tx, row, *of, state, is_final=True))
+        if made is not None:
+            Settler._record_modification(tx, made, ModificationState.PENDING, state, reason_of(answer.decline_code))
 
     def _answered(self, tx: Transaction, row: "Row[Any]", target: ChargeState, answer: ProcessorAnswer) -> None:
         source = ChargeState(row.state)
@@ -463,6 +460,39 @@ class Settler:
         tx.record(charge_event(kind, row.id, row.merchant, told_by, data, failed=failed))
         if target in FINAL_MODIFICATION_STATES:
             announce(tx, kind, merchant=row.merchant, charge_id=row.charge_id, modification_id=row.id)  # (7)
+
+
+def _write_outside(
+    tx: Transaction,
+    row: "Row[Any]",
+    kind: ModificationKind,
+    amount_minor: int | None,
+    reference: str | None,
+    state: ModificationState,
+    *,
+    is_final: bool,
+) -> str:
+    """Writes down an act at the processor; its id."""
+    made = new_id("mod")
+    tx.execute(
+        modification.insert().values(
+            id=made,
+            request=new_id("out"),
+            charge_id=row.id,
+            merchant=row.merchant,
+            kind=kind,
+            amount_minor=amount_minor,
+            currency=row.currency,
+            is_final=is_final,
+            is_ours=False,
+            state=state,
+            processor=row.processor,
+            processor_reference=reference,
+            intended_ms=tx.now_ms,
+            changed_ms=tx.now_ms,
+        )
+    )
+    return made
 
 
 def _comes_back(row: "Row[Any]", said: ModificationState) -> bool:

@@ -295,6 +295,24 @@ async def test_a_refund_at_the_processor_comes_back_too(database_url: str) -> No
         assert await returns(world) == 1
 
 
+@pytest.mark.parametrize("late", ["succeeded", "accepted"])
+async def test_a_refund_at_the_processor_whose_failure_is_told_first_never_counts(database_url: str, late: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        answer = ModificationAnswer(ModificationOutcome.DECLINED, "re_outside")
+        await tell(world, charge, ModificationNews(REFUND, None, answer, Money(4_000, "USD")), "evt_b")
+        before = ModificationAnswer(ModificationOutcome(late), "re_outside")
+        await tell(world, charge, ModificationNews(REFUND, None, before, Money(4_000, "USD")), "evt_a")
+        assert (await now(world, charge)).refunded_minor == 0
+        [row] = await world.database.read(lambda c: c.execute(select(modification)).all())
+        assert (row.is_ours, row.state) == (False, "declined")
+        assert [one.reason for one in await world.database.read(attention.waiting)] == (
+            ["late_success"] if late == "succeeded" else []
+        )
+        rest = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        assert rest.amount_minor == AMOUNT, "nothing is held for it"
+
+
 async def test_a_capture_that_failed_after_it_succeeded_moves_nothing_by_itself(database_url: str) -> None:
     async with zone_world(database_url) as world:
         charge = await charged(world, capture="manual")

@@ -132,6 +132,7 @@ class EventType(StrEnum):
     MODIFICATION_INTENDED = "modification.intended"
     MODIFICATION_SETTLED = "modification.settled"
     MODIFICATION_UNKNOWN = "modification.unknown"
+    MODIFICATION_RETURNED = "modification.returned"
     LEDGER_REFUSED = "ledger.refused"
     LEDGER_REVERSED = "ledger.reversed"
     LEDGER_SEALED = "ledger.sealed"
@@ -139,6 +140,7 @@ class EventType(StrEnum):
     SETTLEMENT_MATCHED = "settlement.matched"
     SETTLEMENT_FINISHED = "settlement.finished"
     SETTLEMENT_BREAK_RESOLVED = "settlement.break_resolved"
+    SETTLEMENT_BREAK_CHANGED = "settlement.break_changed"
     DISPUTE_OPENED = "dispute.opened"
     DISPUTE_CHANGED = "dispute.changed"
     NOTICE_ABANDONED = "notice.abandoned"
@@ -202,7 +204,7 @@ _MONEY = "amount_minor currency"
 _CHECKOUT = f"protocol channel state from to lines items reason discount_minor order payment offer {_MONEY}"
 _CHARGE = f"payment checkout grant token order processor from to reason attempt source brand last4 {_MONEY}"
 _MODIFICATION = f"payment charge kind from to state reason processor {_MONEY}"
-_DISPUTE = f"payment charge checkout from to state reason processor expires_at {_MONEY}"
+_DISPUTE = f"payment charge checkout kind from to state reason processor expires_at {_MONEY}"
 _SESSION = "checkout token grant reason tries channel state from to expires_at"
 _KEY = "key purpose epoch algorithm provider previous uses expires_at count reason"
 _REKEYING = "rekeying key purpose cards total count reason"
@@ -296,6 +298,10 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
         "It is not known yet whether a capture, release or refund took effect; the processor is being asked",
         _MODIFICATION,
     ),
+    EventType.MODIFICATION_RETURNED: _means(
+        "A refund came back: the shopper's bank did not take it, and the money is with the processor again",
+        _MODIFICATION,
+    ),
     EventType.LEDGER_REFUSED: _means(
         "What the processor stated does not fit the books; it stands in suspense", f"kind reason {_MONEY}"
     ),
@@ -308,6 +314,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.SETTLEMENT_FINISHED: _means("A processor's report was read to its end", "processor lines matched breaks"),
     EventType.SETTLEMENT_BREAK_RESOLVED: _means(
         "Somebody explained where a report and the books did not agree", "settlement reason processor"
+    ),
+    EventType.SETTLEMENT_BREAK_CHANGED: _means(
+        "A report and the books still do not agree, but in another way than before", "settlement from to processor"
     ),
     EventType.DISPUTE_OPENED: _means("A cardholder disputed the charge", _DISPUTE),
     EventType.DISPUTE_CHANGED: _means("A dispute of the charge moved on", _DISPUTE),
@@ -389,7 +398,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.ACCESS_CHANGED: _means("What an identity may do was set", "identity role count reason"),
     EventType.CARD_TEXT_REFUSED: _means(
         "Text that looked like a card number was refused before it went any further",
-        "channel side route method protocol kind rule findings length checkout session reason",
+        "channel side route method protocol kind rule findings length checkout session reason count",
     ),
     EventType.IDENTITY_ISSUED: _means(
         "An identity was issued", "identity kind role side name serial expires_at algorithm"

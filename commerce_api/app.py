@@ -16,6 +16,7 @@ from commerce_api.runtime import Commerce
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, CardGuard, Contained, Scope, error_body, header
 from tokenization.logs import cause_of
+from tokenization.tally import Tally
 
 BODY_BYTES = 64 * 1024  # a checkout of fifty lines with an address is under 8 KiB
 UNSTORABLE_TEXT = "text_unstorable"
@@ -53,20 +54,27 @@ def conversation_of(scope: Scope) -> str | None:
 
 
 def refusal_recorder(commerce: Commerce, channel: str):  # type: ignore[no-untyped-def]  # a coroutine function of a scope
-    """Records that card-like text was refused: that it happened, never what it was (PCI DSS 12.10.7)."""
+    """Records that card-like text was refused: that it happened, never what it was (PCI DSS 12.10.7).
+
+    Anybody can have it refused, so the first is recorded at once and those that follow within a minute by their number.
+    """
+    tally = Tally(commerce.clock)
 
     async def record(_: Scope) -> None:
+        if not (number := tally.count()):
+            return
         event = Event(
             type=EventType.CARD_TEXT_REFUSED,
             outcome="failure",
             actor="agent",
             origin=ORIGIN,
             resource=f"channel:{channel}",
-            data={"channel": channel},
+            data={"channel": channel, "count": number},
         )
         try:
             await commerce.database.change(lambda tx: tx.record(event))
         except (DatabaseBusy, SQLAlchemyError) as failure:
+            tally.keep(number)
             log.warning("refusal_not_recorded", cause=cause_of(failure))  # it is refused all the same
 
     return record

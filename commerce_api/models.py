@@ -97,6 +97,7 @@ checkout = Table(
     Index("ix_checkout_state", "state", "expires_ms"),
 )
 
+_RETURN_DUE = text("return_due_ms IS NOT NULL")
 _LIVE_PAYMENT = text("state IN ('pending', 'action_required', 'succeeded')")
 payment = Table(
     "payment",
@@ -115,6 +116,9 @@ payment = Table(
     Column("action_url", Text, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
+    Column("return_request", String(40), nullable=True),  # the zone's key under which late money goes back
+    Column("return_due_ms", BigInteger, nullable=True),  # when the zone is asked about that; null when it has ended
+    Index("ix_payment_return_due", "return_due_ms", sqlite_where=_RETURN_DUE, postgresql_where=_RETURN_DUE),
     # One checkout has at most one payment that took, or may yet take, money.
     Index("uq_payment_live", "checkout", unique=True, sqlite_where=_LIVE_PAYMENT, postgresql_where=_LIVE_PAYMENT),
 )

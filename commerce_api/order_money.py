@@ -35,7 +35,7 @@ async def refresh(database: Database, vault: VaultClient, merchant: str, payment
     except (VaultUnavailable, VaultRefused):
         raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
     if charge is not None and money_of(charge) != known:
-        await database.change(lambda tx: _write(tx, merchant, payment, charge))
+        await database.change(lambda tx: _write(tx, merchant, payment, charge, known))
 
 
 def money_of(charge: Charge) -> OrderMoney:
@@ -52,7 +52,14 @@ def _money_of(connection: Connection, merchant: str, payment: str) -> OrderMoney
     return OrderMoney._make(row) if row is not None else None
 
 
-def _write(tx: Transaction, merchant: str, payment: str, charge: Charge) -> None:
+def _reason(charge: Charge, known: OrderMoney) -> str:
+    """What an auditor reads of the change."""
+    if charge.refunded_minor < known.refunded_minor:
+        return "refund_returned"
+    return "disputed" if charge.disputed_minor else "refunded" if charge.refunded_minor else "captured"
+
+
+def _write(tx: Transaction, merchant: str, payment: str, charge: Charge, known: OrderMoney) -> None:
     row = tx.execute(
         update(order)
         .where(order.c.brand == merchant, order.c.payment == payment)
@@ -74,7 +81,7 @@ def _write(tx: Transaction, merchant: str, payment: str, charge: Charge) -> None
                 "charge": charge.charge,
                 "amount_minor": charge.captured_minor - charge.refunded_minor - charge.disputed_minor,
                 "currency": charge.currency,
-                "reason": "disputed" if charge.disputed_minor else "refunded" if charge.refunded_minor else "captured",
+                "reason": _reason(charge, known),
             },
         )
     )

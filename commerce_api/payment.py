@@ -8,10 +8,12 @@ What holds:
  5. The stock is held before the charge starts and until its outcome is known.
  6. Outcome, order, sold stock and their events commit together.
  7. After a decline the checkout is the shopper's again: another card, a new link, a new payment.
+ 8. Where the zone says that the checkout is charged already, the payment ends, and the one that took the money is taken up
+    (late_payments.py).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import insert, select, update
@@ -27,6 +29,7 @@ from commerce_api.checkout.pricing import Priced, price
 from commerce_api.checkout.service import Checkout
 from commerce_api.checkout.states import CHANGEABLE, IN_PAYMENT, CheckoutState
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.late_payments import ALREADY_CHARGED, LatePayments
 from commerce_api.links import Links
 from commerce_api.models import checkout as checkout_table
 from commerce_api.models import payment
@@ -54,6 +57,13 @@ _Data = dict[str, str | int | bool]
 log = structlog.get_logger("commerce_api")
 
 
+class Turn(NamedTuple):
+    """Behind which ids the next pass over checkouts goes on: of those with a charge under way, and of those with a shopper."""
+
+    charging: str = ""
+    with_shopper: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Payments:
     """Leads shoppers to the card page and turns captured cards into orders."""
@@ -63,6 +73,11 @@ class Payments:
     links: Links
     offer_key: bytes
     clock: Clock
+
+    @property
+    def late(self) -> LatePayments:
+        """What settles money that came after its payment had ended."""
+        return LatePayments(self.database, self.vault, self.offer_key, self.clock)
 
     async def capture_link(self, brand_id: str, checkout_id: str, opener: str | None = None) -> str:
         """The card page's one-time address for a checkout.
@@ -136,17 +151,17 @@ class Payments:
         row = await self.database.read(lambda connection: _live_payment(connection, checkout_id))
         return row.action_url if row is not None else None
 
-    async def waiting(self, limit: int, after: str) -> list[tuple[str, str]]:
-        """Checkouts that may be able to go on: (brand, checkout).
+    async def waiting(self, limit: int, after: Turn) -> tuple[list[tuple[str, str]], Turn]:
+        """Checkouts that may be able to go on, as (brand, checkout); and where the next pass goes on.
 
-        First those with a charge under way, longest untouched first; then those that wait for a shopper, in the order of
-        their ids from ``after`` on, so that many who never come back do not keep the others waiting.
+        First those with a charge under way, then those that wait for a shopper, at most ``limit`` of each, in the order of
+        their ids from ``after`` on: many that do not get on do not keep the others waiting.
         """
         columns = (checkout_table.c.brand, checkout_table.c.id)
         charging = (
             select(*columns)
-            .where(checkout_table.c.state == CheckoutState.PROCESSING)
-            .order_by(checkout_table.c.updated_ms)
+            .where(checkout_table.c.state == CheckoutState.PROCESSING, checkout_table.c.id > after.charging)
+            .order_by(checkout_table.c.id)
             .limit(limit)
         )
         with_shopper = (
@@ -154,14 +169,15 @@ class Payments:
             .where(
                 (checkout_table.c.state == CheckoutState.AUTHENTICATION)
                 | ((checkout_table.c.state == CheckoutState.ESCALATED) & checkout_table.c.capture_session.is_not(None)),
-                checkout_table.c.id > after,
+                checkout_table.c.id > after.with_shopper,
             )
             .order_by(checkout_table.c.id)
             .limit(limit)
         )
 
-        def work(connection: Connection) -> list[tuple[str, str]]:
-            return [(row.brand, row.id) for rows in (charging, with_shopper) for row in connection.execute(rows)]
+        def work(connection: Connection) -> tuple[list[tuple[str, str]], Turn]:
+            found = [[(row.brand, row.id) for row in connection.execute(rows)] for rows in (charging, with_shopper)]
+            return found[0] + found[1], Turn(*(one[-1][1] if len(one) >= limit else "" for one in found))
 
         return await self.database.read(work)
 
@@ -284,6 +300,10 @@ class Payments:
         try:
             await self._apply(current, await self.vault.charge(asked))
         except VaultRefused as refused:
+            if refused.code == ALREADY_CHARGED:  # (8)
+                if not await self.late.take_up_of(current.brand.id, current.id):
+                    await self._change_payment(current, row.id, "failed", refused.code)
+                return
             if refused.code not in _CARD_AGAIN:
                 raise VaultUnavailable from None
             await self._change_payment(current, row.id, "failed", refused.code)

@@ -5,6 +5,7 @@ What holds:
  2. A reply that does not come changes nothing: who asks for the same again, asks under the same id.
  3. An order has at most one refund whose outcome is not known. The database enforces it; another one waits.
  4. What came of it is what the zone says; the order's amounts are brought up to the zone's record and never counted here.
+ 5. One that succeeded may come back later. Then it says so, and the same may be asked for anew.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ OPERATOR: Final = "operator"
 ASKED: Final = "asked"  # the zone may have been asked, and has not said how it ended
 REFUSED: Final = "refused"  # the zone did nothing
 _OPEN: Final = {ModificationState.PENDING, ModificationState.UNKNOWN}
+_MAY_MOVE: Final = (ASKED, ModificationState.ACCEPTED.value, ModificationState.SUCCEEDED.value)  # (5)
 
 
 class AnotherRefund(Exception):
@@ -103,22 +105,29 @@ class Refunds:
         return await self._read(row.id)
 
     async def shown(self, brand: str, order_id: str) -> OrderShown:
-        """The order with its refunds, each asked about that had not ended.
+        """The order with its refunds, each asked about that may have moved.
 
         Raises CommerceRefusal (BRAND_UNKNOWN, ORDER_UNKNOWN, PAYMENT_UNAVAILABLE).
         """
         known = await self.database.read(lambda connection: _order(connection, brand, order_id))
-        rows = await self.database.read(lambda connection: _refunds(connection, order_id))
-        try:
-            for row in rows:
-                if row.state in (ASKED, ModificationState.ACCEPTED):
-                    said = await self.vault.find_modification(brand, row.id)
-                    if said is not None:
-                        await self.database.change(partial(_settle, refund=row.id, said=said))
-        except (VaultUnavailable, VaultRefused):
-            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
+        await self.follow(brand, known.payment)
         await refresh(self.database, self.vault, brand, known.payment)
         return await self.database.read(lambda connection: _shown(connection, brand, order_id))
+
+    async def follow(self, brand: str, payment: str) -> None:
+        """Brings the refunds of a payment up to what the zone says of each. Raises CommerceRefusal(PAYMENT_UNAVAILABLE)."""
+        of_payment = select(order_refund.c.id).join(order, order.c.id == order_refund.c.order_id)
+        wanted = of_payment.where(
+            order.c.brand == brand, order_refund.c.payment == payment, order_refund.c.state.in_(_MAY_MOVE)
+        )
+        ids = await self.database.read(lambda connection: connection.execute(wanted).scalars().all())
+        try:
+            for refund in ids:
+                said = await self.vault.find_modification(brand, refund)
+                if said is not None:
+                    await self.database.change(partial(_settle, refund=refund, said=said))
+        except (VaultUnavailable, VaultRefused):
+            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
 
     async def _read(self, refund: str) -> Refund:
         query = select(order_refund).where(order_refund.c.id == refund)
@@ -181,16 +190,17 @@ def _intend(tx: Transaction, brand: str, order_id: str, amount_minor: int | None
 
 
 def _settle(tx: Transaction, refund: str, said: Modification | VaultRefused) -> None:
-    """Writes what the zone said, once; nothing while it does not know."""
+    """Writes what the zone said, once; nothing while it does not know. Of one that succeeded, that it came back (5)."""
     state = REFUSED if isinstance(said, VaultRefused) else said.state.value
     if isinstance(said, Modification) and said.state in _OPEN:  # (2)
         return
     code = said.code if isinstance(said, VaultRefused) else said.decline_code
+    may_follow = _MAY_MOVE if state == ModificationState.RETURNED else (ASKED, ModificationState.ACCEPTED.value)
     row = tx.execute(
         update(order_refund)
         .where(
             order_refund.c.id == refund,
-            order_refund.c.state.in_((ASKED, ModificationState.ACCEPTED.value)),
+            order_refund.c.state.in_(may_follow),
             order_refund.c.state != state,
         )
         .values(state=state, code=code, changed_ms=tx.now_ms)

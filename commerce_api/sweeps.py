@@ -18,7 +18,7 @@ from commerce_api.checkout.states import CHANGEABLE
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import forget_old
 from commerce_api.models import checkout as checkout_table
-from commerce_api.payment import Payments
+from commerce_api.payment import Payments, Turn
 from tokenization.logs import cause_of
 
 INTERVAL_SECONDS = 1.0
@@ -28,7 +28,7 @@ log = structlog.get_logger("commerce_api")
 
 async def run(database: Database, payments: Payments) -> None:
     """Sweeps until cancelled."""
-    after = ""
+    after = Turn()
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
         try:
@@ -37,9 +37,9 @@ async def run(database: Database, payments: Payments) -> None:
             log.warning("sweep_failed", cause=cause_of(failure))
 
 
-async def sweep(database: Database, payments: Payments, after: str = "") -> str:
+async def sweep(database: Database, payments: Payments, after: Turn | None = None) -> Turn:
     """One pass: payments first, so that nothing that was paid expires. Returns where the next pass goes on."""
-    waiting = await payments.waiting(LIMIT, after)
+    waiting, turn = await payments.waiting(LIMIT, after or Turn())
     for brand, checkout in waiting:
         try:
             await payments.advance(brand, checkout)
@@ -49,10 +49,18 @@ async def sweep(database: Database, payments: Payments, after: str = "") -> str:
                 break  # the zone is away: asking for each of the others would only take time
         except Exception as failure:  # noqa: BLE001  # one checkout's trouble must not keep the others from their turn
             log.warning("payment_not_advanced", cause=cause_of(failure))
+    await _give_back(payments)
     await _expire_overdue(database, payments)
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(forget_old)
-    return waiting[-1][1] if len(waiting) >= LIMIT else ""
+    return turn
+
+
+async def _give_back(payments: Payments) -> None:
+    try:
+        await payments.late.give_back_due(LIMIT)
+    except CommerceRefusal as refusal:
+        log.info("return_waits", reason=refusal.kind.code)
 
 
 async def _expire_overdue(database: Database, payments: Payments) -> None:

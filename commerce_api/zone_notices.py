@@ -23,6 +23,7 @@ from commerce_api.brands import find_brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.order_money import refresh
 from commerce_api.payment import Payments
+from commerce_api.refunds import Refunds
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.clock import Clock
 from tokenization.edge import error_body
@@ -49,6 +50,7 @@ class NoticeDesk:
         self._database = database
         self._vault = vault
         self._payments = payments
+        self._refunds = Refunds(database, vault)
         self._clock = clock
         self._secrets: dict[str, tuple[bytes, int]] = {}
         self._asked_ms: dict[str, int] = {}  # when the zone was last asked for a brand's secret
@@ -64,6 +66,9 @@ class NoticeDesk:
         except CommerceRefusal as refusal:
             if refusal.kind is not CommerceError.CHECKOUT_UNKNOWN:  # made by another caller of the zone
                 raise
+        await self._payments.late.take_up(notice.merchant, notice.payment)
+        if notice.modification is not None:
+            await self._refunds.follow(notice.merchant, notice.payment)
         await refresh(self._database, self._vault, notice.merchant, notice.payment)
 
     async def _verify(self, notice: Notice, at_seconds: str, signatures: str, body: bytes) -> None:

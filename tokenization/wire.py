@@ -99,10 +99,12 @@ class ModificationState(StrEnum):
     SUCCEEDED = "succeeded"
     DECLINED = "declined"  # refused by the processor, without effect
     FAILED = "failed"  # known never to have had an effect
+    RETURNED = "returned"  # a refund that went through and came back: the shopper's bank did not take it
 
 
+# States that no word of the processor is awaited for. A refund that succeeded may still come back.
 FINAL_MODIFICATION_STATES = frozenset(
-    {ModificationState.SUCCEEDED, ModificationState.DECLINED, ModificationState.FAILED}
+    {ModificationState.SUCCEEDED, ModificationState.DECLINED, ModificationState.FAILED, ModificationState.RETURNED}
 )
 
 
@@ -242,7 +244,10 @@ class Modification(Wire):
 
 
 class Dispute(Wire):
-    """A charge that its cardholder disputes. ``amount_minor`` is withheld until it is won; evidence is due by its day."""
+    """A charge that its cardholder disputes. ``amount_minor`` is withheld until it is won; evidence is due by its day.
+
+    ``is_inquiry``: the bank only asks, and nothing is withheld. The fee is in its own currency, None where it is not known.
+    """
 
     dispute: Identifier
     payment: Identifier
@@ -255,6 +260,8 @@ class Dispute(Wire):
     evidence_due_ms: int | None
     opened_ms: int
     changed_ms: int
+    is_inquiry: bool = False
+    fee_currency: Currency | None = None
 
 
 class Notice(Wire):

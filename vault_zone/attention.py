@@ -6,6 +6,8 @@ What holds for a decision:
  3. What is ``unknown`` takes the outcome that is decided, with its amounts, as if the processor had said it.
  4. Money that came late (settling.py, 5) is either taken as the charge's success, if its checkout was not paid otherwise; or
     the decision that the charge failed waits until the money is given back.
+ 5. A refund that came back (settling.py, 8) is not made to have succeeded: the shopper is refunded anew.
+ 6. Each move has its event and its notice to commerce, as if the processor had said it.
 """
 
 from collections.abc import Sequence
@@ -87,10 +89,10 @@ def decide(tx: Transaction, settler: Settler, approved: Operation) -> None:
     if found is None or found.merchant != approved.merchant or found.attention is None:  # (2)
         raise ZoneRefusal(ZoneError.NOT_FOUND)
     if row is not None:
-        _decide_charge(tx, settler, row, succeeded)
+        _decide_charge(tx, settler, row, succeeded, approved.requested_by)
         tx.execute(update(charge).where(charge.c.id == subject).values(attention=None, attention_ms=None))
     else:
-        _decide_modification(tx, settler, found, succeeded)
+        _decide_modification(tx, settler, found, succeeded, approved.requested_by)
         tx.execute(update(modification).where(modification.c.id == subject).values(attention=None, attention_ms=None))
     data: Data = {
         "decision": "succeeded" if succeeded else "failed",
@@ -102,7 +104,7 @@ def decide(tx: Transaction, settler: Settler, approved: Operation) -> None:
     tx.record(charge_event(EventType.CHARGE_NEEDS_ATTENTION, subject, found.merchant, approved.requested_by, data))
 
 
-def _decide_charge(tx: Transaction, settler: Settler, row: "Row[Any]", succeeded: bool) -> None:
+def _decide_charge(tx: Transaction, settler: Settler, row: "Row[Any]", succeeded: bool, actor: str) -> None:
     state = ChargeState(row.state)
     if state in (ChargeState.UNKNOWN, ChargeState.ACTION_REQUIRED):  # (3)
         taken = Outcome.SUCCEEDED if row.capture == "automatic" else Outcome.AUTHORIZED
@@ -113,17 +115,21 @@ def _decide_charge(tx: Transaction, settler: Settler, row: "Row[Any]", succeeded
         target = ChargeState.SUCCEEDED if row.captured_minor else ChargeState.AUTHORIZED
         if not by_hand(state, target):
             raise ZoneRefusal(ZoneError.MODIFICATION_NOT_POSSIBLE)
-        tx.execute(update(charge).where(charge.c.id == row.id, charge.c.state == state).values(state=target))
+        settler.count_late_charge(tx, row, target, actor)  # (6)
     elif (state in _ENDED and row.captured_minor != row.refunded_minor) or (
         state in _ENDED and row.authorized_minor and not row.is_closed
     ):  # (4)
         raise ZoneRefusal(ZoneError.MODIFICATION_NOT_POSSIBLE)
 
 
-def _decide_modification(tx: Transaction, settler: Settler, row: "Row[Any]", succeeded: bool) -> None:
+def _decide_modification(tx: Transaction, settler: Settler, row: "Row[Any]", succeeded: bool, actor: str) -> None:
     state = ModificationState(row.state)
     if state in (ModificationState.UNKNOWN, ModificationState.ACCEPTED):  # (3)
         outcome = ModificationOutcome.SUCCEEDED if succeeded else ModificationOutcome.DECLINED
         settler.modification(tx, row.id, ModificationAnswer(outcome))
+    elif state is ModificationState.SUCCEEDED and not succeeded:
+        settler.modification(tx, row.id, ModificationAnswer(ModificationOutcome.DECLINED))  # a refund comes back
+    elif state is ModificationState.RETURNED and succeeded:  # (5)
+        raise ZoneRefusal(ZoneError.MODIFICATION_NOT_POSSIBLE)
     elif row.attention == LATE_SUCCESS and succeeded:
-        settler.count_late(tx, row)
+        settler.count_late(tx, row, actor)  # (6)

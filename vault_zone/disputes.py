@@ -4,6 +4,8 @@ What holds:
  1. One row for each dispute of a processor; it moves by the table of moves only, whatever order the notices come in.
  2. What is withheld is counted on the charge in the same transaction: added when opened, let go when won, kept when lost.
  3. Each move has its event, its entry in the books and its notice to commerce, in that transaction.
+ 4. An inquiry withholds nothing, so its end gives nothing back. It becomes a chargeback by the first word that money is
+    withheld, once, whatever its state; word of the inquiry that comes after that is from before.
 """
 
 from collections.abc import Sequence
@@ -53,26 +55,36 @@ def apply_dispute(
     if known is None:
         return _open(tx, charge_row, news, processor, books)
     source = DisputeState(known.state)
-    if source is news.state:
-        return known.id if _note_due_day(tx, charge_row, known, news, processor) else None
-    if not dispute_move(source, news.state):  # (1) late, or of an older state
+    escalates = known.is_inquiry and news.withholds is True
+    if news.withholds is False and not known.is_inquiry:  # (4)
         return None
+    if escalates and news.amount.currency != known.currency:
+        return None  # as when it is opened
+    if source is news.state and not escalates:
+        return known.id if _note_due_day(tx, charge_row, known, news, processor) else None
+    if not escalates and not dispute_move(source, news.state):  # (1) late, or of an older state
+        return None
+    amount = news.amount if escalates else Money(known.amount_minor, known.currency)
     moved = tx.execute(
         update(dispute)
         .where(dispute.c.id == known.id, dispute.c.state == source)
         .values(
             state=news.state,
+            is_inquiry=known.is_inquiry and not escalates,
+            amount_minor=amount.amount_minor,
             evidence_due_ms=news.evidence_due_ms if news.evidence_due_ms is not None else known.evidence_due_ms,
             changed_ms=tx.now_ms,
+            **_fee_of(news),
         )
     )
     if moved.rowcount != 1:
         return None
-    amount = Money(known.amount_minor, known.currency)
-    if news.state is DisputeState.WON:
+    if escalates:
+        _take_back(tx, known, news.state, amount, processor, books)
+    elif news.state is DisputeState.WON and not known.is_inquiry:  # (4)
         _withhold(tx, known.charge_id, -known.amount_minor)  # (2)
         books(tx, DisputeWon(known.merchant, known.charge_id, known.id, amount, processor))  # (3)
-    elif news.state is DisputeState.LOST:
+    elif news.state is DisputeState.LOST and not known.is_inquiry:
         books(tx, DisputeLost(known.merchant, known.charge_id, known.id, amount, processor))
     _record(tx, EventType.DISPUTE_CHANGED, known.id, charge_row, news, processor, source)
     announce(tx, EventType.DISPUTE_CHANGED, merchant=known.merchant, charge_id=known.charge_id, dispute_id=known.id)
@@ -97,8 +109,10 @@ def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor:
     if news.amount.currency != charge_row.currency:
         return None  # reconciliation lists it as a break; two currencies are never mixed (I7)
     identifier = new_id("dsp")
-    tx.execute(
-        dispute.insert().values(
+    is_inquiry = news.withholds is not True  # (4)
+    opened = tx.execute(
+        dispute.insert()
+        .values(
             id=identifier,
             charge_id=charge_row.id,
             merchant=charge_row.merchant,
@@ -107,21 +121,37 @@ def _open(tx: Transaction, charge_row: "Row[Any]", news: DisputeNews, processor:
             state=news.state,
             amount_minor=news.amount.amount_minor,
             currency=news.amount.currency,
-            fee_minor=news.fee.amount_minor if news.fee is not None else 0,
             reason=news.reason,
             evidence_due_ms=news.evidence_due_ms,
+            is_inquiry=is_inquiry,
             opened_ms=tx.now_ms,
             changed_ms=tx.now_ms,
+            **_fee_of(news),
         )
-    )
-    if news.state is not DisputeState.WON:  # a notice of its end may be the first that comes
-        _withhold(tx, charge_row.id, news.amount.amount_minor)  # (2)
-        books(tx, DisputeOpened(charge_row.merchant, charge_row.id, identifier, news.amount, processor))  # (3)
-    if news.state is DisputeState.LOST:
-        books(tx, DisputeLost(charge_row.merchant, charge_row.id, identifier, news.amount, processor))
+        .returning(*dispute.c)
+    ).one()
+    if not is_inquiry:
+        _take_back(tx, opened, news.state, news.amount, processor, books)
     _record(tx, EventType.DISPUTE_OPENED, identifier, charge_row, news, processor, None)
     announce(tx, EventType.DISPUTE_OPENED, merchant=charge_row.merchant, charge_id=charge_row.id, dispute_id=identifier)
     return identifier
+
+
+def _take_back(
+    tx: Transaction, row: "Row[Any]", state: DisputeState, amount: Money, processor: str, books: Books
+) -> None:
+    """(2) (3) What the first word that money is withheld does: nothing, when it is that it was given back."""
+    if state is DisputeState.WON:
+        return
+    _withhold(tx, row.charge_id, amount.amount_minor)
+    books(tx, DisputeOpened(row.merchant, row.charge_id, row.id, amount, processor))
+    if state is DisputeState.LOST:
+        books(tx, DisputeLost(row.merchant, row.charge_id, row.id, amount, processor))
+
+
+def _fee_of(news: DisputeNews) -> dict[str, int | str]:
+    """The columns of a fee in its own currency (I7); none where nothing is said of one."""
+    return {} if news.fee is None else {"fee_minor": news.fee.amount_minor, "fee_currency": news.fee.currency}
 
 
 def _note_due_day(
@@ -158,6 +188,8 @@ def _view(row: "Row[Any]") -> Dispute:
         amount_minor=row.amount_minor,
         currency=row.currency,
         fee_minor=row.fee_minor,
+        fee_currency=row.fee_currency,
+        is_inquiry=row.is_inquiry,
         reason=row.reason,
         evidence_due_ms=row.evidence_due_ms,
         opened_ms=row.opened_ms,
@@ -182,6 +214,7 @@ def _record(
         "currency": news.amount.currency,
         "reason": news.reason,
         "to": news.state.value,
+        "kind": "chargeback" if news.withholds else "inquiry",
     }
     if source is not None:
         data["from"] = source.value

@@ -277,6 +277,10 @@ dispute = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("fee_minor", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "fee_currency", String(3), nullable=True
+    ),  # the account's, which may not be the charge's; null without a fee
+    Column("is_inquiry", Boolean, nullable=False, server_default=false()),  # nothing is withheld for it
     Column("reason", String(40), nullable=False),
     Column("evidence_due_ms", BigInteger, nullable=True),
     Column("opened_ms", BigInteger, nullable=False),
@@ -466,10 +470,12 @@ ledger_charge = Table(
     Column("currency", String(3), primary_key=True),
     Column("held_minor", BigInteger, nullable=False),
     Column("kept_minor", BigInteger, nullable=False),  # captured and not refunded
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),  # and not come back
     Column("disputed_minor", BigInteger, nullable=False),
     Column("ended_minor", BigInteger, nullable=False),  # of what was held, by the newest fact: a capture ends its part
     Column("facts", BigInteger, nullable=False),
     CheckConstraint("held_minor >= 0 AND kept_minor >= 0 AND disputed_minor >= 0", name="ck_ledger_charge_overdraft"),
+    CheckConstraint("refunded_minor >= 0", name="ck_ledger_charge_refunded"),
 )
 
 ledger_entry = Table(
@@ -549,6 +555,9 @@ settlement_line = Table(
     Column("currency", String(3), nullable=False),
     Column("payout", String(80), nullable=True),
     Column("created_ms", BigInteger, nullable=False),
+    Column("reference", String(80), nullable=True),  # ours, as the processor gives it back
+    Column("processor_ids", Text, nullable=False, server_default="[]"),  # JSON: the processor's own of the same
+    Column("ours_minor", BigInteger, nullable=False, server_default="0"),  # what of the books it accounts for
     Index("ix_settlement_line_charge", "charge_id"),
     Index("ix_settlement_line_settlement", "settlement"),
 )

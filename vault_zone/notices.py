@@ -88,6 +88,6 @@ class Notices:
             self._settler.modification(tx, known.id, news.answer)
         elif news.kind is ModificationKind.CAPTURE and row.is_closed:  # the processor's own, with the authorization
             if news.answer.outcome is ModificationOutcome.DECLINED:
-                needs_attention(tx, row, CAPTURE_FAILED, f"processor:{row.processor}")
+                needs_attention(tx, row, CAPTURE_FAILED, f"processor:{row.processor}", keeps_first=True)
         else:  # (4)
             self._settler.outside(tx, row, news.kind, news.amount, reference, news.answer)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Table, Tuple, func, select, tuple_, update
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
@@ -146,25 +146,59 @@ def settle_failed(tx: Transaction, claimed: Claimed, status: int | None) -> bool
     return last
 
 
+class Mark(NamedTuple):
+    """Behind which notice a replay goes on, in the order that it takes them."""
+
+    happened_ms: int
+    notice: str
+
+
+class Replayed(NamedTuple):
+    """How many notices will be told again, and where to go on; None behind the last."""
+
+    notices: int
+    after: Mark | None
+
+
 def replay(
-    tx: Transaction, *, since_ms: int, until_ms: int, merchant: str | None, only_abandoned: bool, actor: str
-) -> int:
-    """Has told again what happened from ``since_ms`` until before ``until_ms``; returns how many, at most REPLAY_ROWS."""
+    tx: Transaction,
+    *,
+    since_ms: int,
+    until_ms: int,
+    merchant: str | None,
+    only_abandoned: bool,
+    actor: str,
+    after: Mark | None = None,
+) -> Replayed:
+    """Has told again what happened from ``since_ms`` until before ``until_ms``, at most REPLAY_ROWS, from behind ``after`` on.
+
+    Called again with the mark that it gave until it gives none, it takes each notice once, whatever was told meanwhile.
+    """
     states = (NoticeState.ABANDONED,) if only_abandoned else (NoticeState.ABANDONED, NoticeState.DELIVERED)
     chosen = select(notice.c.id).where(
         notice.c.state.in_(states), notice.c.happened_ms >= since_ms, notice.c.happened_ms < until_ms
     )
     if merchant is not None:
         chosen = chosen.where(notice.c.merchant == merchant)
-    ids = chosen.order_by(notice.c.happened_ms).limit(REPLAY_ROWS).scalar_subquery()
+    if after is not None:
+        chosen = chosen.where(_place_of(notice) > tuple_(after.happened_ms, after.notice))
+    ordered = chosen.order_by(notice.c.happened_ms, notice.c.id).limit(REPLAY_ROWS)
+    places = ordered.with_only_columns(notice.c.happened_ms, notice.c.id).subquery()
+    newest = select(places).order_by(places.c.happened_ms.desc(), places.c.id.desc()).limit(1)
+    last = tx.execute(newest).first()
+    if last is None:
+        return Replayed(0, None)
     count = tx.execute(
         update(notice)
-        .where(notice.c.id.in_(ids))
+        .where(notice.c.id.in_(chosen.where(_place_of(notice) <= tuple_(last.happened_ms, last.id))))
         .values(state=NoticeState.PENDING, attempts=0, due_ms=tx.now_ms, last_status=None, changed_ms=tx.now_ms)
     ).rowcount
-    if count:
-        _record(tx, EventType.NOTICES_REPLAYED, "notices:commerce", merchant or "", actor, {"count": count})
-    return count
+    _record(tx, EventType.NOTICES_REPLAYED, "notices:commerce", merchant or "", actor, {"count": count})
+    return Replayed(count, Mark(last.happened_ms, last.id) if count >= REPLAY_ROWS else None)
+
+
+def _place_of(table: Table) -> "Tuple":
+    return tuple_(table.c.happened_ms, table.c.id)
 
 
 def list_notices(connection: Connection, state: str | None) -> Sequence[NoticeRow]:

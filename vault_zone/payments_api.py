@@ -10,7 +10,7 @@ from vault_zone.access import EVERY_MERCHANT, Permitted
 from vault_zone.callers import ZoneIn, asks
 from vault_zone.disputes import list_disputes
 from vault_zone.keys_api import require_known
-from vault_zone.outbox import NoticeState, list_notices, replay
+from vault_zone.outbox import Mark, NoticeState, list_notices, replay
 from vault_zone.outbox_signing import as_text, secret_of
 from vault_zone.roles import Verb
 
@@ -44,19 +44,28 @@ class Notices(Wire):
     notices: tuple[NoticeView, ...]
 
 
+class ReplayMark(Wire):
+    """A notice behind which a replay goes on."""
+
+    happened_ms: Moment
+    notice: Identifier
+
+
 class ReplayRequest(Wire):
-    """What is to be told again: what happened from ``since_ms`` until before ``until_ms``."""
+    """What is to be told again: what happened from ``since_ms`` until before ``until_ms``, from behind ``after`` on."""
 
     since_ms: Moment
     until_ms: Moment
     merchant: Identifier | None = None
     only_abandoned: bool = False
+    after: ReplayMark | None = None
 
 
 class Replayed(Wire):
-    """How many notices will be told again."""
+    """How many notices will be told again, and the ``after`` with which to go on; None behind the last."""
 
     notices: int
+    after: ReplayMark | None = None
 
 
 @router.get("/merchants/{merchant}/disputes")
@@ -97,9 +106,10 @@ async def get_notices(
 async def post_replay(
     asked: ReplayRequest, zone: ZoneIn, caller: Annotated[Permitted, asks(Verb.REPLAY_NOTICES)]
 ) -> Replayed:
-    """Has it told again, under the same ids. Repeat while it answers with as many as fit one call."""
+    """Has it told again, under the same ids. Repeat with the ``after`` that it answers with while there is one."""
     actor = caller.acting_for(asked.merchant or EVERY_MERCHANT)
-    count = await zone.database.change(
+    after = Mark(asked.after.happened_ms, asked.after.notice) if asked.after is not None else None
+    done = await zone.database.change(
         lambda tx: replay(
             tx,
             since_ms=asked.since_ms,
@@ -107,6 +117,7 @@ async def post_replay(
             merchant=asked.merchant,
             only_abandoned=asked.only_abandoned,
             actor=actor,
+            after=after,
         )
     )
-    return Replayed(notices=count)
+    return Replayed(notices=done.notices, after=ReplayMark(**done.after._asdict()) if done.after is not None else None)

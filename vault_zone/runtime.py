@@ -14,6 +14,7 @@ from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
+from tokenization.tally import Tally
 from vault_zone.admission import Admission
 from vault_zone.charge import ChargeEngine
 from vault_zone.disputes import disputes_in
@@ -22,11 +23,10 @@ from vault_zone.forward.allowlist import SignedList
 from vault_zone.forward.engine import ForwardEngine
 from vault_zone.forward.sending import Sender
 from vault_zone.hazmat.opening import open_provider
-from vault_zone.key_life import finish_destructions
+from vault_zone.housekeeping import FORWARD_RECOVER_SECONDS, chores_of, keep
 from vault_zone.key_rows import ORIGIN
 from vault_zone.keyring import KeyRing
 from vault_zone.lapsing import Lapses
-from vault_zone.ledger.chain import seal
 from vault_zone.ledger.posting import post
 from vault_zone.migrations import upgrade
 from vault_zone.modifications import Modifications
@@ -40,14 +40,10 @@ from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
-from vault_zone.tally import Tally
 from vault_zone.unsealing import Unsealing
 from vault_zone.velocity_policy import FILE_NAME as LIMITS_FILE_NAME
 from vault_zone.velocity_policy import VelocityPolicy
 
-RESOLVE_INTERVAL_SECONDS = 1.0
-RECOVER_SECONDS = 60  # longer than any charge is under way; what is pending then has nobody who sends it
-FORWARD_RECOVER_SECONDS = 120  # as above: twice the longest that a destination's entry may allow
 log = structlog.get_logger("vault_zone")
 
 
@@ -153,10 +149,13 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(_housekeep(database, engine, modifications, lapses, forwards, codes, keys, sweeper)),
                 tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
                 tasks.create_task(access.watch(database, clock)),
                 tasks.create_task(keep_sweeping(zone)),
+                *(
+                    tasks.create_task(keep(chore, _chore_failed))
+                    for chore in chores_of(database, engine, modifications, lapses, forwards, codes, keys, sweeper)
+                ),
             ]
             if courier is not None:
                 background.append(
@@ -170,31 +169,8 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 
-async def _housekeep(
-    database: Database,
-    engine: ChargeEngine,
-    modifications: Modifications,
-    lapses: Lapses,
-    forwards: ForwardEngine,
-    codes: SecurityCodes,
-    keys: KeyRing,
-    sweeper: Sweeper,
-) -> None:
-    while True:
-        await asyncio.sleep(RESOLVE_INTERVAL_SECONDS)
-        codes.forget_expired()
-        try:
-            await engine.recover(idle_seconds=RECOVER_SECONDS)
-            await engine.resolve_unknown()
-            await modifications.recover(idle_seconds=RECOVER_SECONDS)
-            await modifications.resolve_unknown()
-            await lapses.sweep()
-            await forwards.recover(idle_seconds=FORWARD_RECOVER_SECONDS)
-            await sweeper.sweep()
-            await finish_destructions(keys, database)
-            await seal(database)
-        except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the charges stay unknown until it is back
-            log.error("charges_not_resolved", cause=cause_of(failure))
+def _chore_failed(name: str, failure: Exception) -> None:
+    log.error("chore_failed", chore=name, cause=cause_of(failure))
 
 
 def _log_event(kind: EventType) -> Event:

@@ -10,6 +10,8 @@ What holds, in one transaction each:
     given back, and a person is told. The state that commerce was told stays.
  6. Word of the charge waits for a capture or release that is under way: its own outcome says the same, and which it was.
  7. Commerce is told of each move in the transaction that makes it (outbox.py).
+ 8. A refund that comes back after it succeeded gives its amount back, once, in the row, in the books and on record. A person
+    is told all the same: the shopper has not got the money. What else is said of it afterwards is from before.
 """
 
 import re
@@ -17,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Row
+from sqlalchemy.exc import NoResultFound
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
@@ -25,7 +28,16 @@ from tokenization.money import Money
 from tokenization.wire import FINAL_MODIFICATION_STATES, ChargeState, ModificationKind, ModificationState
 from vault_zone.charge_rows import charge_row, modification_row, open_kinds
 from vault_zone.key_rows import ORIGIN
-from vault_zone.ledger.events import AuthorizationReleased, Authorized, Books, BooksEvent, Captured, Refunded, unbooked
+from vault_zone.ledger.events import (
+    AuthorizationReleased,
+    Authorized,
+    Books,
+    BooksEvent,
+    Captured,
+    Refunded,
+    RefundReturned,
+    unbooked,
+)
 from vault_zone.models import charge, charge_leg, modification
 from vault_zone.outbox import announce
 from vault_zone.processors.port import Feature, ModificationAnswer, ModificationOutcome, Outcome, ProcessorAnswer
@@ -64,6 +76,11 @@ _EVENT_OF = {
     ChargeState.VOIDED: EventType.CHARGE_VOIDED,
     ChargeState.EXPIRED: EventType.CHARGE_EXPIRED,
 }
+_MODIFICATION_EVENT_OF = {
+    ModificationState.UNKNOWN: EventType.MODIFICATION_UNKNOWN,
+    ModificationState.RETURNED: EventType.MODIFICATION_RETURNED,
+}
+_WORD_FROM_BEFORE = (ModificationState.ACCEPTED, ModificationState.RETURNED)  # (8) whatever contradicts these is old
 _MONEY_IS_HELD = (ChargeState.AUTHORIZED, ChargeState.SUCCEEDED)
 _ENDED_WITHOUT = (ChargeState.DECLINED, ChargeState.FAILED, ChargeState.VOIDED, ChargeState.EXPIRED)
 _REASON = re.compile(r"[a-z][a-z_]{0,39}")
@@ -105,6 +122,8 @@ class Settler:
         if row is None:
             return
         source, target = ModificationState(row.state), MODIFICATION_STATE_OF[answer.outcome]
+        if _comes_back(row, target):
+            target = ModificationState.RETURNED  # (8)
         if source is target:
             return
         if not modification_move(source, target):
@@ -128,6 +147,8 @@ class Settler:
             self._took_effect(tx, row)
         elif target in (ModificationState.DECLINED, ModificationState.FAILED):
             self._let_go_of_hold(tx, row)
+        elif target is ModificationState.RETURNED:
+            self._returned(tx, row)
         self._record_modification(tx, row, source, target, reason_of(answer.decline_code))
 
     def outside(
@@ -141,6 +162,9 @@ class Settler:
     ) -> None:
         """Writes down an act that was done at the processor and not asked for through Cordon, with its effect."""
         answer = answer or ModificationAnswer(ModificationOutcome.SUCCEEDED, reference)
+        if answer.outcome is ModificationOutcome.DECLINED and kind is ModificationKind.REFUND and amount is not None:
+            self._failed_outside(tx, row, amount, answer)
+            return
         if answer.outcome not in (ModificationOutcome.SUCCEEDED, ModificationOutcome.ACCEPTED):
             return  # it had no effect, and nobody here waits for it
         amount_minor = None if kind is ModificationKind.VOID else amount.amount_minor if amount else 0
@@ -151,29 +175,23 @@ class Settler:
         if amount_minor is not None and (
             amount is None or amount.currency != row.currency or amount_minor > left[kind]
         ):
-            needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}")
+            needs_attention(tx, row, DOES_NOT_FIT, f"processor:{row.processor}", keeps_first=True)
             return
-        made = new_id("mod")
-        tx.execute(
-            modification.insert().values(
-                id=made,
-                request=new_id("out"),
-                charge_id=row.id,
-                merchant=row.merchant,
-                kind=kind,
-                amount_minor=amount_minor,
-                currency=row.currency,
-                is_final=kind is not ModificationKind.CAPTURE or self._closes(row, amount),
-                is_ours=False,
-                state=ModificationState.PENDING,
-                processor=row.processor,
-                processor_reference=reference,
-                intended_ms=tx.now_ms,
-                changed_ms=tx.now_ms,
-            )
-        )
+        is_final = kind is not ModificationKind.CAPTURE or self._closes(row, amount)
+        made = _write_outside(tx, row, kind, amount_minor, reference, ModificationState.PENDING, is_final=is_final)
         hold(tx, row.id, kind, amount_minor or 0)
         self.modification(tx, made, answer)
+
+    @staticmethod
+    def _failed_outside(tx: Transaction, row: "Row[Any]", amount: Money, answer: ModificationAnswer) -> None:
+        """(8) A refund at the processor whose failure is told first: that it went through, told later, is from before."""
+        if answer.processor_reference is None or amount.currency != row.currency:
+            return
+        state = ModificationState.DECLINED
+        of = (ModificationKind.REFUND, amount.amount_minor, answer.processor_reference)
+        made = modification_row(tx.connection, _write_outside(tx, row, *of, state, is_final=True))
+        if made is not None:
+            Settler._record_modification(tx, made, ModificationState.PENDING, state, reason_of(answer.decline_code))
 
     def _answered(self, tx: Transaction, row: "Row[Any]", target: ChargeState, answer: ProcessorAnswer) -> None:
         source = ChargeState(row.state)
@@ -322,28 +340,65 @@ class Settler:
         """(2) A modification that had no effect gives back the amount it held."""
         hold(tx, row.charge_id, ModificationKind(row.kind), -(row.amount_minor or 0))
 
+    def _returned(self, tx: Transaction, row: "Row[Any]") -> None:
+        """(8) What a refund that came back does to its charge."""
+        its_charge = charge_row(tx.connection, row.charge_id)
+        if its_charge is None:
+            return
+        tx.execute(
+            update(charge)
+            .where(charge.c.id == row.charge_id)
+            .values(refunded_minor=charge.c.refunded_minor - row.amount_minor, changed_ms=tx.now_ms)
+        )
+        self._book(tx, RefundReturned, its_charge, row.id, row.amount_minor)
+        fresh = modification_row(tx.connection, row.id)
+        if fresh is not None:
+            modification_needs_attention(tx, fresh, CAME_BACK, f"processor:{row.processor}")
+
     def _modification_contradicted(
         self, tx: Transaction, row: "Row[Any]", source: ModificationState, target: ModificationState
     ) -> None:
         """(5) The processor says otherwise than it said, or than its record's absence said."""
         ends = (ModificationState.SUCCEEDED, ModificationState.DECLINED)
-        if target not in ends or source is ModificationState.ACCEPTED or row.attention:
+        if target not in ends or row.attention:
+            return
+        if source in _WORD_FROM_BEFORE:
             return
         reason = LATE_SUCCESS if target is ModificationState.SUCCEEDED else CAME_BACK
         modification_needs_attention(tx, row, reason, f"processor:{row.processor}")
 
-    def count_late(self, tx: Transaction, row: "Row[Any]") -> None:
+    def count_late(self, tx: Transaction, row: "Row[Any]", actor: str) -> None:
         """A modification that counted as without effect had it after all, as two operators decided: its amounts move.
 
-        Raises IntegrityError when they do not fit any more.
+        ``actor`` is who asked for the decision. Raises IntegrityError when the amounts do not fit any more, NoResultFound when
+        it has moved meanwhile.
         """
         hold(tx, row.charge_id, ModificationKind(row.kind), row.amount_minor or 0)
-        tx.execute(
+        moved = tx.execute(
             update(modification)
             .where(modification.c.id == row.id, modification.c.state == row.state)
-            .values(state=ModificationState.SUCCEEDED, changed_ms=tx.now_ms)
+            .values(state=ModificationState.SUCCEEDED, decline_code=None, changed_ms=tx.now_ms)
         )
+        if moved.rowcount != 1:
+            raise NoResultFound  # another decision came first; nothing of this one stays
         self._took_effect(tx, row)
+        source, target = ModificationState(row.state), ModificationState.SUCCEEDED
+        self._record_modification(tx, row, source, target, None, actor=actor)  # (3) (7)
+
+    def count_late_charge(self, tx: Transaction, row: "Row[Any]", target: ChargeState, actor: str) -> None:
+        """A charge whose money came late is its checkout's after all, as two operators decided. Its amounts stand already.
+
+        ``actor`` is who asked for the decision. Raises IntegrityError when another charge pays the checkout, NoResultFound
+        when it has moved meanwhile.
+        """
+        moved = tx.execute(
+            update(charge)
+            .where(charge.c.id == row.id, charge.c.state == row.state)  # (1)
+            .values(state=target, decline_code=None, changed_ms=tx.now_ms)
+        )
+        if moved.rowcount != 1:
+            raise NoResultFound
+        self._record_charge(tx, row, target, None, actor=actor)  # (3) (7)
 
     def _taken(self, row: "Row[Any]", answer: ProcessorAnswer) -> int:
         """How much the processor has captured, never more than the charge's amount."""
@@ -374,29 +429,76 @@ class Settler:
             self._books(tx, kind(row.merchant, row.id, source, Money(amount_minor, row.currency), row.processor))
 
     @staticmethod
-    def _record_charge(tx: Transaction, row: "Row[Any]", target: ChargeState, reason: str | None) -> None:
+    def _record_charge(
+        tx: Transaction, row: "Row[Any]", target: ChargeState, reason: str | None, *, actor: str | None = None
+    ) -> None:
         data: Data = {"payment": row.payment, "checkout": row.checkout, "from": row.state}
         if reason:
             data["reason"] = reason
-        tx.record(charge_event(_EVENT_OF[target], row.id, row.merchant, f"processor:{row.processor}", data))
+        tx.record(charge_event(_EVENT_OF[target], row.id, row.merchant, actor or f"processor:{row.processor}", data))
         if target is not ChargeState.UNKNOWN:  # commerce asks about that by itself
             announce(tx, _EVENT_OF[target], merchant=row.merchant, charge_id=row.id)  # (7)
 
     @staticmethod
     def _record_modification(
-        tx: Transaction, row: "Row[Any]", source: ModificationState, target: ModificationState, reason: str | None
+        tx: Transaction,
+        row: "Row[Any]",
+        source: ModificationState,
+        target: ModificationState,
+        reason: str | None,
+        *,
+        actor: str | None = None,
     ) -> None:
         data: Data = {"charge": row.charge_id, "kind": row.kind, "from": source.value, "state": target.value}
         if row.amount_minor is not None:
             data |= {"amount_minor": row.amount_minor, "currency": row.currency}
         if reason:
             data["reason"] = reason
-        unknown = target is ModificationState.UNKNOWN
-        kind = EventType.MODIFICATION_UNKNOWN if unknown else EventType.MODIFICATION_SETTLED
-        failed = target in (ModificationState.DECLINED, ModificationState.FAILED)
-        tx.record(charge_event(kind, row.id, row.merchant, f"processor:{row.processor}", data, failed=failed))
+        kind = _MODIFICATION_EVENT_OF.get(target, EventType.MODIFICATION_SETTLED)
+        failed = target in (ModificationState.DECLINED, ModificationState.FAILED, ModificationState.RETURNED)
+        told_by = actor or f"processor:{row.processor}"
+        tx.record(charge_event(kind, row.id, row.merchant, told_by, data, failed=failed))
         if target in FINAL_MODIFICATION_STATES:
             announce(tx, kind, merchant=row.merchant, charge_id=row.charge_id, modification_id=row.id)  # (7)
+
+
+def _write_outside(
+    tx: Transaction,
+    row: "Row[Any]",
+    kind: ModificationKind,
+    amount_minor: int | None,
+    reference: str | None,
+    state: ModificationState,
+    *,
+    is_final: bool,
+) -> str:
+    """Writes down an act at the processor; its id."""
+    made = new_id("mod")
+    tx.execute(
+        modification.insert().values(
+            id=made,
+            request=new_id("out"),
+            charge_id=row.id,
+            merchant=row.merchant,
+            kind=kind,
+            amount_minor=amount_minor,
+            currency=row.currency,
+            is_final=is_final,
+            is_ours=False,
+            state=state,
+            processor=row.processor,
+            processor_reference=reference,
+            intended_ms=tx.now_ms,
+            changed_ms=tx.now_ms,
+        )
+    )
+    return made
+
+
+def _comes_back(row: "Row[Any]", said: ModificationState) -> bool:
+    """(8) Whether the word that a refund failed comes after it went through."""
+    after = row.state in (ModificationState.SUCCEEDED, ModificationState.RETURNED)
+    return after and row.kind == ModificationKind.REFUND and said is ModificationState.DECLINED
 
 
 def hold(tx: Transaction, charge_id: str, kind: ModificationKind, amount_minor: int) -> None:
@@ -419,9 +521,15 @@ def end_leg(tx: Transaction, charge_id: str, processor: str, answer: ProcessorAn
     )
 
 
-def needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str) -> None:
-    """A person has to look at the charge: on its row, and on record."""
-    tx.execute(update(charge).where(charge.c.id == row.id).values(attention=reason, attention_ms=tx.now_ms))
+def needs_attention(tx: Transaction, row: "Row[Any]", reason: str, actor: str, *, keeps_first: bool = False) -> None:
+    """A person has to look at the charge: on its row, and on record.
+
+    ``keeps_first``: where somebody has to look already, the row keeps that reason and its time; this one is on record alone.
+    """
+    asked = update(charge).where(charge.c.id == row.id)
+    if keeps_first:
+        asked = asked.where(charge.c.attention.is_(None))
+    tx.execute(asked.values(attention=reason, attention_ms=tx.now_ms))
     data: Data = {"payment": row.payment, "checkout": row.checkout, "state": row.state, "reason": reason}
     tx.record(charge_event(EventType.CHARGE_NEEDS_ATTENTION, row.id, row.merchant, actor, data))
 

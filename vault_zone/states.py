@@ -33,9 +33,10 @@ MODIFICATION_MOVES: Mapping[M, frozenset[M]] = {
     M.PENDING: frozenset({M.SUCCEEDED, M.DECLINED, M.FAILED, M.UNKNOWN, M.ACCEPTED}),
     M.UNKNOWN: frozenset({M.SUCCEEDED, M.DECLINED, M.FAILED, M.ACCEPTED}),
     M.ACCEPTED: frozenset({M.SUCCEEDED, M.DECLINED}),
-    M.SUCCEEDED: frozenset(),
+    M.SUCCEEDED: frozenset({M.RETURNED}),  # of a refund alone (settling.py, 8)
     M.DECLINED: frozenset(),
     M.FAILED: frozenset(),
+    M.RETURNED: frozenset(),
 }
 
 DISPUTE_MOVES: Mapping[D, frozenset[D]] = {

@@ -1,6 +1,7 @@
 """What the commerce process says when something fails: a closed code, and not a word of what failed."""
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from commerce_api.app import commerce_app, conversation_of
 from commerce_api.errors import CommerceError
 from tests.commerce_api.world import World
 from tokenization import logs
+from tokenization.edge import App
+from tokenization.tally import INTERVAL_SECONDS, Tally
 
 SECRET = "kangaroo"
 
@@ -89,6 +92,46 @@ async def test_card_text_is_refused_even_when_that_cannot_be_recorded(
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "card_text_refused")
     assert "refusal_not_recorded" in log.getvalue()
     assert "4242" not in log.getvalue()
+
+
+async def refused(world: World, app: App, times: int) -> list[int]:
+    """Card text is sent so often; the numbers that are on record then."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+        for _ in range(times):
+            assert (await http.post("/anything", json={"a": "4242 4242 4242 4242"})).status_code == 422
+    return [json.loads(event.entry)["data"]["count"] for event in await world.events("card_text.refused")]
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_card_text_is_counted_and_does_not_flood_the_record(world: World) -> None:
+    app = commerce_app(world.commerce)
+    assert await refused(world, app, 40) == [1], "the first at once"
+    world.clock.advance(INTERVAL_SECONDS)
+    assert await refused(world, app, 1) == [1, 40], "then those that followed, by their number"
+
+
+@pytest.mark.anyio
+async def test_a_planted_tally_that_always_records_would_flood_the_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tally, "count", lambda _: 1)
+    assert await refused(world, commerce_app(world.commerce), 5) == [1] * 5
+
+
+@pytest.mark.anyio
+async def test_a_refusal_that_could_not_be_recorded_is_counted_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = commerce_app(world.commerce)
+
+    async def busy(*_: object) -> None:
+        raise DatabaseBusy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "change", busy)
+        assert await refused(world, app, 1) == []
+    world.clock.advance(INTERVAL_SECONDS)
+    assert await refused(world, app, 1) == [2]
 
 
 @given(path=st.text(), client=st.sampled_from([None, ("127.0.0.1", 1), ("::1", 2)]), name=st.binary(max_size=40))

@@ -16,6 +16,7 @@ from commerce_api.app import commerce_app
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import checkout, order, payment, reservation, variant
+from commerce_api.payment import Turn
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven
 from commerce_api.sweeps import sweep
 from commerce_api.vault_client import VaultRefused
@@ -275,7 +276,7 @@ async def test_a_zone_that_cannot_write_its_log_is_asked_again_with_the_same_pay
 ) -> None:
     async with commerce_world(tmp_path, database_url) as world:
         identifier = await handed_off(world)
-        world.vault.next_outcome = [VaultRefused("checkout_already_charged"), VaultRefused("invalid_request")]
+        world.vault.next_outcome = [VaultRefused("audit_unavailable"), VaultRefused("invalid_request")]
         for _ in range(2):
             with pytest.raises(CommerceRefusal):
                 await pay(world, identifier) if not world.vault.asked else await world.commerce.payments.advance(
@@ -370,7 +371,7 @@ async def test_many_idle_card_pages_keep_no_captured_card_waiting(
         for identifier in checkouts:
             await world.commerce.payments.capture_link(BRAND, identifier)
         world.vault.capture()
-        after = ""
+        after = Turn()
         for _ in range(4):
             after = await sweep(world.commerce.database, world.commerce.payments, after)
         assert (await view_of(world, checkouts[-1])).status == "completed"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,9 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order, order_refund
 from commerce_api.refunds import AnotherRefund, Refund, Refunds
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
+from commerce_api.zone_notices import NoticeDesk
 from tests.commerce_api.test_payment import Crash, crash_at, handed_off, pay
+from tests.commerce_api.test_zone_notices import body_of, signed
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tokenization.ids import new_id
 from tokenization.wire import Modification, ModificationRequest, ModificationState
@@ -72,6 +75,10 @@ class RefundingZone:
     async def find_modification(self, _: str, request: str) -> Modification | None:
         """As VaultClient.find_modification."""
         return self.made.get(request)
+
+    async def notice_secret(self, merchant: str) -> str:
+        """As VaultClient.notice_secret."""
+        return await self.world.vault.notice_secret(merchant)
 
     async def find_charge(self, merchant: str, payment: str) -> Any:
         """As VaultClient.find_charge."""
@@ -205,6 +212,36 @@ async def test_what_the_processor_has_taken_on_is_followed_to_its_end(shop: Shop
     shop.zone.end(ModificationState.DECLINED)
     [refund] = (await shop.refunds.shown(BRAND, shop.order_id)).refunds
     assert (refund.state, await shop.refunded_minor()) == ("declined", 0)
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_refund_that_came_back_says_so_and_may_be_asked_for_anew(
+    shop: Shop, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plant takes a refund that succeeded for one that nothing more is heard of."""
+    if planted:
+        monkeypatch.setattr(refunds_module, "_MAY_MOVE", (refunds_module.ASKED, ModificationState.ACCEPTED.value))
+    assert (await shop.refund()).state == "succeeded"
+    shop.zone.end(ModificationState.RETURNED)
+    [refund] = (await shop.refunds.shown(BRAND, shop.order_id)).refunds
+    assert (refund.state, await shop.refunded_minor()) == ("succeeded" if planted else "returned", 0)
+    settled = [json.loads(event.entry) for event in await shop.world.events("order.refund_settled")]
+    assert [one["outcome"] for one in settled] == (["success"] if planted else ["success", "failure"])
+    assert (await shop.refund()).state == "succeeded"
+    assert shop.zone.given_back == await shop.refunded_minor() == 10_000
+
+
+async def test_a_notice_of_a_refund_brings_it_up_to_date(shop: Shop) -> None:
+    desk = NoticeDesk(
+        shop.world.commerce.database, cast(VaultClient, shop.zone), shop.world.commerce.payments, shop.world.clock
+    )
+    await shop.refund()
+    shop.zone.end(ModificationState.RETURNED)
+    body = body_of((await shop.world.rows(order))[0].checkout, shop.zone.payment, "modification.returned", of="mod_a")
+    sent = signed(shop.world, body)
+    await desk.take(sent["webhook-id"], sent["webhook-timestamp"], sent["webhook-signature"], body)
+    [row] = await shop.world.rows(order_refund)
+    assert (row.state, await shop.refunded_minor()) == ("returned", 0)
 
 
 async def test_an_order_of_another_brand_is_not_there(shop: Shop) -> None:

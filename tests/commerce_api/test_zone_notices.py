@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,7 +28,9 @@ async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
         yield made
 
 
-def body_of(checkout: str, payment: str, kind: str = "charge.succeeded", merchant: str = BRAND) -> bytes:
+def body_of(
+    checkout: str, payment: str, kind: str = "charge.succeeded", merchant: str = BRAND, of: str | None = None
+) -> bytes:
     told = Notice(
         notice="ntc_abc",
         kind=kind,
@@ -36,6 +39,7 @@ def body_of(checkout: str, payment: str, kind: str = "charge.succeeded", merchan
         checkout=checkout,
         payment=payment,
         charge="chg_abc",
+        modification=of,
     )
     return told.model_dump_json(exclude_none=True).encode()
 
@@ -150,6 +154,13 @@ async def test_a_refund_and_a_dispute_show_on_the_order(world: World) -> None:
     assert len(await world.events("order.money_changed")) == 1
     assert await post(world, body, signed(world, body)) == 200
     assert len(await world.events("order.money_changed")) == 1, "told again, nothing changed"
+    world.vault.amend(payment, refunded_minor=0)
+    back = body_of(checkout, payment, "modification.returned")
+    assert await post(world, back, signed(world, back)) == 200
+    [row] = await world.rows(order)
+    assert row.refunded_minor == 0, "the refund came back"
+    changed = [json.loads(event.entry)["data"]["reason"] for event in await world.events("order.money_changed")]
+    assert changed == ["disputed", "refund_returned"]
 
 
 async def test_while_the_zone_cannot_be_asked_it_is_to_be_sent_again(world: World) -> None:

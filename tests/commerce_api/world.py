@@ -40,6 +40,10 @@ from tokenization.wire import (
     Charge,
     ChargeRequest,
     ChargeState,
+    Modification,
+    ModificationKind,
+    ModificationRequest,
+    ModificationState,
     OpenCaptureSession,
     ReturnRequest,
 )
@@ -94,6 +98,8 @@ class FakeVault:
     secret: bytes = b"n" * 32  # what notices are signed with
     secrets_given: int = 0
     came_back: list[str] = field(default_factory=list)
+    modified: dict[str, Modification] = field(default_factory=dict)
+    next_modification: ModificationState = ModificationState.SUCCEEDED
     calls: list[str] = field(default_factory=list)
     _used_by: dict[str, str] = field(default_factory=dict)
 
@@ -150,6 +156,7 @@ class FakeVault:
         self.asked.append(asked)
         known = self.charges.get(asked.payment)
         if known is None or known.state not in FINAL_CHARGE_STATES:
+            self._check_no_other(asked)
             self._check_grant(asked)
             self.charges[asked.payment] = self._charged(asked)
         await asyncio.sleep(0)  # the reply is on its way; somebody else may act meanwhile
@@ -171,6 +178,45 @@ class FakeVault:
         if found is None or found.merchant != asked.merchant:
             raise VaultRefused("not_found")
         return found
+
+    async def modify(self, asked: ModificationRequest) -> Modification:
+        """As VaultClient.modify: the same request again is the same act."""
+        self._called("modify")
+        known = self.modified.get(asked.request)
+        charge = self.charges[asked.payment]
+        left = charge.captured_minor - charge.refunded_minor - charge.disputed_minor
+        if known is None and asked.kind is ModificationKind.REFUND and left <= 0:
+            raise VaultRefused("amount_not_available")
+        if known is None:
+            known = Modification(
+                modification=new_id("mod"),
+                request=asked.request,
+                kind=asked.kind,
+                state=ModificationState.PENDING,
+                amount_minor=left,
+                currency=charge.currency,
+                charge=charge,
+            )
+            self.modified[asked.request] = known
+            self.end_modification(asked.request, self.next_modification)
+        if self.lose_reply:
+            raise VaultUnavailable
+        return self.modified[asked.request]
+
+    def end_modification(self, request: str, state: ModificationState) -> None:
+        """The processor's record says how a modification stands; a refund that succeeds, or comes back, moves the charge."""
+        known = self.modified[request]
+        self.modified[request] = known.model_copy(update={"state": state})
+        moved = {ModificationState.SUCCEEDED: 1, ModificationState.RETURNED: -1}.get(state, 0) * (
+            known.amount_minor or 0
+        )
+        payment = known.charge.payment
+        self.amend(payment, refunded_minor=self.charges[payment].refunded_minor + moved)
+
+    async def find_modification(self, _: str, request: str) -> Modification | None:
+        """As VaultClient.find_modification."""
+        self._called("find_modification")
+        return self.modified.get(request)
 
     async def notice_secret(self, merchant: str) -> str:
         """As VaultClient.notice_secret."""
@@ -198,6 +244,13 @@ class FakeVault:
         if session.state in (CaptureState.OPEN, CaptureState.CLAIMED) and session.expires_ms <= self.clock():
             session = self.sessions[session_id] = session.model_copy(update={"state": CaptureState.CLOSED})
         return session
+
+    def _check_no_other(self, asked: ChargeRequest) -> None:
+        """I3: a checkout has at most one charge that took, or may yet take, money."""
+        for other in self.charges.values():
+            live = other.state not in FINAL_CHARGE_STATES or other.state is ChargeState.SUCCEEDED
+            if live and other.checkout == asked.checkout and other.payment != asked.payment:
+                raise VaultRefused("checkout_already_charged")
 
     def _check_grant(self, asked: ChargeRequest) -> None:
         """I4: the grant's merchant, checkout and currency, at most its amount, one payment."""

@@ -31,6 +31,7 @@ from tests.mcp_server.serving import (
 )
 from tokenization import edge, logs
 from tokenization.edge import CARD_TEXT_CODE
+from tokenization.tally import INTERVAL_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +150,10 @@ async def test_no_tool_argument_carries_a_card_in(own_site: Site, server_log: io
         assert traces_in(answer.content) == [], (tool, arguments)
     assert traces_in(server_log.getvalue().encode()) == []
     assert traces_in(database_bytes(own_site.world.directory)) == []
-    assert len(await own_site.world.events("card_text.refused")) == len(calls)
+    own_site.world.clock.advance(INTERVAL_SECONDS)
+    await post(own_site.endpoint(), call_body(*calls[0]))
+    recorded = [json.loads(event.entry)["data"]["count"] for event in await own_site.world.events("card_text.refused")]
+    assert recorded == [1, len(calls)], "the first at once, and those that followed by their number"
     assert await own_site.world.rows(checkout_table) == []
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 from audit.transaction import Transaction
 from tests.simulation.store import Disk
 from vault_zone import charge as charging
-from vault_zone import charge_rows, legs, modifications
+from vault_zone import charge_rows, legs, modifications, settling
 from vault_zone.ledger import posting
 from vault_zone.ledger.events import BooksEvent, Refunded
 from vault_zone.processors.port import ModificationOutcome, Outcome, ProcessorAnswer
@@ -66,5 +66,6 @@ PLANTED: dict[str, Plant] = {
     "an absent refund is taken for never made": lambda: mock.patch.object(
         modifications, "_verdict_of_absence", return_value=ModificationOutcome.NEVER_SENT
     ),
+    "a refund that came back stays counted": lambda: mock.patch.object(settling.Settler, "_returned", _nothing),
     "the books forget refunds": lambda: mock.patch("tests.simulation.history.post", _forgets_refunds),
 }

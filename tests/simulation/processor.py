@@ -229,11 +229,22 @@ class SimulatedProcessor:
         return answer
 
     async def _ends_later(self, request: ProcessorModification) -> None:
-        """What was accepted comes to its end: here, always with effect."""
+        """What was accepted comes to its end: with effect, which may yet come back."""
         await asyncio.sleep(self._rng.random() * 60)
         answer = ModificationAnswer(ModificationOutcome.SUCCEEDED, f"pm_{request.reference}")
         self.modifications[request.reference] = (request, answer)
         self._tell_modification(request, answer)
+        if self._rng.random() < 0.3:
+            await self._comes_back(request)
+
+    async def _comes_back(self, request: ProcessorModification) -> None:
+        """The shopper's bank does not take the refund. Only a webhook tells, so that one is not lost here."""
+        await asyncio.sleep(self._rng.random() * 60)
+        answer = ModificationAnswer(ModificationOutcome.DECLINED, f"pm_{request.reference}", "bank_refused")
+        self.modifications[request.reference] = (request, answer)
+        self.accounts[request.charge].refunded_minor -= request.amount.amount_minor if request.amount else 0
+        self._effect()
+        self._tell_modification(request, answer, is_lost=False)
 
     @staticmethod
     def _fits(account: Account, request: ProcessorModification) -> bool:
@@ -261,15 +272,18 @@ class SimulatedProcessor:
     def _tell(self, account: Account) -> None:
         self._send(account.reference, account.answer())
 
-    def _tell_modification(self, request: ProcessorModification, answer: ModificationAnswer) -> None:
+    def _tell_modification(
+        self, request: ProcessorModification, answer: ModificationAnswer, *, is_lost: bool | None = None
+    ) -> None:
         amount: Money | None = request.amount
-        self._send(request.charge, ModificationNews(request.kind, request.reference, answer, amount))
+        news = ModificationNews(request.kind, request.reference, answer, amount)
+        self._send(request.charge, news, is_lost=is_lost)
 
-    def _send(self, reference: str, news: ProcessorAnswer | ModificationNews) -> None:
+    def _send(self, reference: str, news: ProcessorAnswer | ModificationNews, *, is_lost: bool | None = None) -> None:
         """A webhook: lost, late, out of order, more than once."""
         self._events += 1
         event = ProcessorEvent(f"evt_{self.name}_{self._events}", reference, news, f"pc_{reference}")
-        if self._rng.random() < self._faults.lost_webhooks:
+        if self._rng.random() < self._faults.lost_webhooks if is_lost is None else is_lost:
             return
         for _ in range(self._rng.choice((1, 1, 1, 2, 3))):
             self._spawn(self._deliver_after(event, self._rng.choice((0.0, 0.05, 1.0, 30.0)) * self._rng.random()))

@@ -8,6 +8,7 @@ import httpx
 
 from tests.vault_zone.world import START_MS, World
 from tokenization.edge import App, Receive, Scope, Send
+from tokenization.tally import Tally
 from vault_zone.access import EVERY_MERCHANT, AccessPolicy, Permission
 from vault_zone.admission import Admission, Admitted
 from vault_zone.app import internal_app
@@ -22,7 +23,6 @@ from vault_zone.roles import ROLES
 from vault_zone.runtime import Zone
 from vault_zone.settings import ZoneSettings
 from vault_zone.sweeping import Sweeper
-from vault_zone.tally import Tally
 
 FAR_MS = START_MS + 10**12
 

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.vault_zone.callers import ask, policy_of, zone_of
 from tests.vault_zone.fake_processor import LIFETIME_SECONDS, Account
 from tests.vault_zone.saving import recorded
 from tests.vault_zone.world import ACTOR, MERCHANT, World, charge_request, modification_request, zone_world
 from tokenization.wire import Charge, ChargeState, Modification, ModificationKind, ModificationState
+from vault_zone import settling
 from vault_zone.cli.charges import as_lines
+from vault_zone.ledger.events import RefundReturned
+from vault_zone.models import modification, notice
 from vault_zone.processors.port import (
     ModificationAnswer,
     ModificationNews,
@@ -134,6 +138,60 @@ async def test_a_late_refund_counts_when_two_operators_say_so(database_url: str)
         found = await world.modifications.find(charge.merchant, refund.request)
         assert found is not None
         assert (found.state, found.charge.refunded_minor) == (ModificationState.SUCCEEDED, AMOUNT)
+        assert "modification.settled" in await told(world), "and commerce is told"
+        assert await recorded(world, "modification.settled", refund.modification) == 2, "as failed, then as decided"
+
+
+async def told(world: World) -> list[str]:
+    """The kinds of what commerce is told."""
+    return await world.database.read(lambda c: list(c.execute(select(notice.c.kind)).scalars()))
+
+
+async def came_back(world: World) -> tuple[Charge, Modification]:
+    """A refund that came back after it had succeeded."""
+    charge = await charged(world)
+    refund = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+    news = ModificationNews(REFUND, refund.modification, ModificationAnswer(ModificationOutcome.DECLINED, "re_back"))
+    await world.engine.apply_webhook(ProcessorEvent("evt_back", charge.charge, news), "fake")
+    return charge, refund
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_refund_that_came_back_is_seen_to_and_not_made_to_have_succeeded(
+    database_url: str, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plant takes the late word that it once succeeded for a success after its end."""
+    if planted:
+        monkeypatch.setattr(settling, "_WORD_FROM_BEFORE", (ModificationState.ACCEPTED,))
+    async with zone_world(database_url) as world:
+        charge, refund = await came_back(world)
+        zone = zone_of(world, policy=POLICY)
+        assert await decided(zone, refund.modification, "succeeded") == "failed"
+        assert (await now(world, charge)).refunded_minor == 0
+        assert await waiting(zone) == [(refund.modification, "came_back")]
+        assert await decided(zone, refund.modification, "failed") == "executed"
+        assert await waiting(zone) == []
+        assert (await now(world, charge)).refunded_minor == 0, "given back once"
+        late = ModificationNews(REFUND, refund.modification, ModificationAnswer(ModificationOutcome.SUCCEEDED, "re_a"))
+        await world.engine.apply_webhook(ProcessorEvent("evt_late", charge.charge, late), "fake")
+        assert [reason for _, reason in await waiting(zone)] == ["late_success"] * planted
+
+
+async def test_two_operators_say_that_a_refund_came_back(database_url: str) -> None:
+    """One that was written down as a person's alone, before its amount came back by itself."""
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        refund = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        noted = update(modification).where(modification.c.id == refund.modification)
+        await world.database.maintain(lambda tx: tx.execute(noted.values(attention="came_back", attention_ms=1)))
+        zone = zone_of(world, policy=POLICY)
+        assert await decided(zone, refund.modification, "failed") == "executed"
+        found = await world.modifications.find(charge.merchant, refund.request)
+        assert found is not None
+        assert (found.state, found.charge.refunded_minor) == (ModificationState.RETURNED, 0)
+        assert isinstance(world.booked[-1], RefundReturned)
+        assert "modification.returned" in await told(world)
+        assert await waiting(zone) == []
 
 
 async def late_charge(world: World) -> Charge:
@@ -153,6 +211,8 @@ async def test_a_late_success_becomes_the_checkouts_charge_when_nothing_else_pai
         charge = await late_charge(world)
         assert await decided(zone_of(world, policy=POLICY), charge.charge, "succeeded") == "executed"
         assert (await now(world, charge)).state is ChargeState.SUCCEEDED
+        assert "charge.succeeded" in await told(world), "so commerce learns that there is a paid checkout"
+        assert await recorded(world, "charge.succeeded", charge.charge) == 1
 
 
 async def test_a_late_success_never_becomes_a_second_charge_of_its_checkout(database_url: str) -> None:

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.vault_zone.saving import count, recorded
-from tests.vault_zone.world import ACTOR, World, charge_request, modification_request, zone_world
+from tests.vault_zone.world import ACTOR, START_MS, World, charge_request, modification_request, zone_world
 from tokenization.money import Money
 from tokenization.wire import Charge, ChargeState, DisputeState, Modification, ModificationKind, ModificationState
-from vault_zone import attention, notices
-from vault_zone.models import modification, webhook_inbox
+from vault_zone import attention, notices, settling
+from vault_zone.charge_rows import charge_row
+from vault_zone.ledger.events import RefundReturned
+from vault_zone.models import modification, notice, webhook_inbox
 from vault_zone.processors.port import (
     DisputeNews,
     Feature,
@@ -114,6 +116,27 @@ async def test_a_refund_beyond_what_was_captured_is_for_a_person(database_url: s
         assert (waiting.subject, waiting.reason) == (charge.charge, "amount_does_not_fit")
 
 
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_refund_that_does_not_fit_leaves_the_attention_that_is_there(
+    database_url: str, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are on record. The plant forgets to keep the first."""
+    if planted:
+        asked = settling.needs_attention
+        monkeypatch.setattr(settling, "needs_attention", lambda *of, **_: asked(*of))
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        row = await world.database.read(lambda c: charge_row(c, charge.charge))
+        assert row is not None
+        await world.database.change(lambda tx: settling.needs_attention(tx, row, "late_success", ACTOR))
+        world.clock.advance(60)
+        await tell(world, charge, outside_refund(AMOUNT + 1))
+        [waiting] = await world.database.read(attention.waiting)
+        assert waiting.reason == ("amount_does_not_fit" if planted else "late_success")
+        assert (waiting.since_ms == START_MS) is not planted, "and since when"
+        assert await recorded(world, "charge.needs_attention", charge.charge) == 2
+
+
 async def test_a_capture_at_the_processor_is_written_down(database_url: str) -> None:
     async with zone_world(database_url) as world:
         world.processor.features = frozenset(Feature) - {Feature.MULTIPLE_CAPTURES}
@@ -166,13 +189,13 @@ async def test_a_decline_told_while_the_call_is_under_way_is_left_to_the_call(
         monkeypatch.setattr(notices.Notices, "_call_will_tell", lambda *_: False)
     async with zone_world(database_url) as world:
 
-        async def notice() -> int:
+        async def said() -> int:
             [reference] = world.processor.record
             news = ProcessorEvent("evt_a", reference, ProcessorAnswer(Outcome.DECLINED, "ch_a", "card_declined"))
             await world.engine.apply_webhook(news, "fake")
             return 0
 
-        world.processor.while_charging, world.processor.taken = notice, []
+        world.processor.while_charging, world.processor.taken = said, []
         charge = await charged(world)
         assert charge.state is (ChargeState.DECLINED if planted else ChargeState.SUCCEEDED)
 
@@ -180,28 +203,125 @@ async def test_a_decline_told_while_the_call_is_under_way_is_left_to_the_call(
 async def test_a_success_told_while_the_call_is_under_way_and_a_lost_answer_are_one_success(database_url: str) -> None:
     async with zone_world(database_url) as world:
 
-        async def notice() -> int:
+        async def said() -> int:
             [reference] = world.processor.record
             await world.engine.apply_webhook(
                 ProcessorEvent("evt_a", reference, ProcessorAnswer(Outcome.SUCCEEDED, "ch_a")), "fake"
             )
             return 0
 
-        world.processor.while_charging, world.processor.taken = notice, []
+        world.processor.while_charging, world.processor.taken = said, []
         world.processor.lose_reply = world.processor.unreachable_find = True
         charge = await charged(world)
         assert (charge.state, charge.captured_minor) == (ChargeState.SUCCEEDED, AMOUNT)
         assert len(world.booked) == 2, "authorized and captured, once"
 
 
-async def test_a_refund_that_came_back_is_for_a_person(database_url: str) -> None:
+async def refunded(world: World) -> tuple[Charge, Modification]:
+    """A charge of which 4,000 were refunded."""
+    charge = await charged(world)
+    asked = modification_request(charge, REFUND, amount_minor=4_000)
+    return charge, await world.modifications.modify(asked, ACTOR)
+
+
+def failed_refund(refund: Modification) -> ModificationNews:
+    answer = ModificationAnswer(ModificationOutcome.DECLINED, f"re_{refund.modification}", "lost_or_stolen_card")
+    return ModificationNews(REFUND, refund.modification, answer, Money(4_000, "USD"))
+
+
+async def test_a_refund_that_comes_back_gives_its_amount_back_and_is_for_a_person(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge, refund = await refunded(world)
+        await tell(world, charge, failed_refund(refund))
+        found = await world.modifications.find(charge.merchant, refund.request)
+        assert found is not None
+        assert (found.state, found.decline_code) == (ModificationState.RETURNED, "lost_or_stolen_card")
+        assert found.charge.refunded_minor == 0
+        assert (type(world.booked[-1]), world.booked[-1].amount) == (RefundReturned, Money(4_000, "USD"))
+        [waiting] = await world.database.read(attention.waiting)
+        assert (waiting.subject, waiting.state, waiting.reason) == (refund.modification, "returned", "came_back")
+        assert await recorded(world, "modification.returned", refund.modification) == 1
+        told = await world.database.read(lambda c: list(c.execute(select(notice.c.kind)).scalars()))
+        assert told.count("modification.returned") == 1
+        world.processor.accounts[charge.charge].refunded = 0
+        again = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        assert (again.state, again.amount_minor) == (ModificationState.SUCCEEDED, AMOUNT), "it can be refunded anew"
+
+
+@pytest.mark.parametrize("told", list(itertools.product(("succeeded", "declined"), repeat=3)))
+async def test_a_refund_comes_back_once_whatever_is_told_again(database_url: str, told: tuple[str, ...]) -> None:
+    async with zone_world(database_url) as world:
+        charge, refund = await refunded(world)
+        for number, outcome in enumerate(told):
+            answer = ModificationAnswer(ModificationOutcome(outcome), f"re_{refund.modification}")
+            news = ModificationNews(REFUND, refund.modification, answer, Money(4_000, "USD"))
+            await tell(world, charge, news, f"evt_{number}")
+        came_back = "declined" in told
+        assert (await now(world, charge)).refunded_minor == (0 if came_back else 4_000)
+        assert sum(isinstance(event, RefundReturned) for event in world.booked) == came_back
+        reasons = [one.reason for one in await world.database.read(attention.waiting)]
+        assert reasons == ["came_back"] * came_back, "word from before is not taken for a late success"
+
+
+@pytest.mark.parametrize("planted", ["only asks a person", "moves nothing"])
+async def test_a_planted_fault_in_what_comes_back_is_seen(
+    database_url: str, planted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with zone_world(database_url) as world:
+        charge, refund = await refunded(world)
+        match planted:
+            case "only asks a person":
+                monkeypatch.setattr(settling, "_comes_back", lambda *_: False)
+            case "moves nothing":
+                monkeypatch.setattr(settling.Settler, "_returned", lambda *_: None)
+        await tell(world, charge, failed_refund(refund), "evt_a")
+        found = await world.modifications.find(charge.merchant, refund.request)
+        assert found is not None
+        sound = (ModificationState.RETURNED, 0, 1)
+        assert (found.state, found.charge.refunded_minor, await returns(world)) != sound
+
+
+async def returns(world: World) -> int:
+    return sum(isinstance(event, RefundReturned) for event in world.booked)
+
+
+async def test_a_refund_at_the_processor_comes_back_too(database_url: str) -> None:
     async with zone_world(database_url) as world:
         charge = await charged(world)
-        refund = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
-        failed = ModificationNews(REFUND, refund.modification, ModificationAnswer(ModificationOutcome.DECLINED, "re_x"))
-        await tell(world, charge, failed)
+        await tell(world, charge, outside_refund(4_000), "evt_a")
+        answer = ModificationAnswer(ModificationOutcome.DECLINED, "re_outside")
+        await tell(world, charge, ModificationNews(REFUND, None, answer, Money(4_000, "USD")), "evt_b")
+        assert (await now(world, charge)).refunded_minor == 0
+        assert await returns(world) == 1
+
+
+@pytest.mark.parametrize("late", ["succeeded", "accepted"])
+async def test_a_refund_at_the_processor_whose_failure_is_told_first_never_counts(database_url: str, late: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world)
+        answer = ModificationAnswer(ModificationOutcome.DECLINED, "re_outside")
+        await tell(world, charge, ModificationNews(REFUND, None, answer, Money(4_000, "USD")), "evt_b")
+        before = ModificationAnswer(ModificationOutcome(late), "re_outside")
+        await tell(world, charge, ModificationNews(REFUND, None, before, Money(4_000, "USD")), "evt_a")
+        assert (await now(world, charge)).refunded_minor == 0
+        [row] = await world.database.read(lambda c: c.execute(select(modification)).all())
+        assert (row.is_ours, row.state) == (False, "declined")
+        assert [one.reason for one in await world.database.read(attention.waiting)] == (
+            ["late_success"] if late == "succeeded" else []
+        )
+        rest = await world.modifications.modify(modification_request(charge, REFUND), ACTOR)
+        assert rest.amount_minor == AMOUNT, "nothing is held for it"
+
+
+async def test_a_capture_that_failed_after_it_succeeded_moves_nothing_by_itself(database_url: str) -> None:
+    async with zone_world(database_url) as world:
+        charge = await charged(world, capture="manual")
+        capture = await world.modifications.modify(modification_request(charge, CAPTURE), ACTOR)
+        answer = ModificationAnswer(ModificationOutcome.DECLINED, "cap_x")
+        await tell(world, charge, ModificationNews(CAPTURE, capture.modification, answer))
+        assert (await now(world, charge)).captured_minor == AMOUNT
         [waiting] = await world.database.read(attention.waiting)
-        assert (waiting.subject, waiting.reason) == (refund.modification, "came_back")
+        assert (waiting.subject, waiting.state, waiting.reason) == (capture.modification, "succeeded", "came_back")
 
 
 async def test_a_dispute_is_handed_on_with_its_charge(database_url: str) -> None:

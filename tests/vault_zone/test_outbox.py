@@ -173,9 +173,56 @@ async def test_after_the_last_try_it_is_abandoned_on_record_and_a_replay_tells_i
                 tx, since_ms=began_ms, until_ms=world.clock(), merchant=whose, only_abandoned=True, actor="operator:a"
             )
         )
-        assert told == expected
+        assert told == (expected, None)
     assert await sender.deliver_due() == 1
     assert await state_of(world, identifier) == (NoticeState.DELIVERED, 1)
+
+
+async def replayed(world: World, *, forgets_its_place: bool = False) -> list[str]:
+    """Replays everything in slices while it is delivered between them, as the command does; what was told, in order."""
+    told: list[str] = []
+    after, until_ms = None, world.clock() + 1
+    for _ in range(9):
+        done = await world.database.change(
+            lambda tx, after=after: replay(  # type: ignore[misc]  # bound at once
+                tx,
+                since_ms=0,
+                until_ms=until_ms,
+                merchant=None,
+                only_abandoned=False,
+                actor="operator:a",
+                after=None if forgets_its_place else after,
+            )
+        )
+        claimed = await world.database.maintain(claim_due)
+        told += [one.notice.notice for one in claimed]
+        for one in claimed:
+            await world.database.maintain(lambda tx, one=one: notices.settle_delivered(tx, one.notice.notice, 200))  # type: ignore[misc]
+        if (after := done.after) is None:
+            break
+    return told
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_a_replay_in_slices_tells_each_once_and_comes_to_its_end(
+    world: World, planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many happened in the same millisecond. The plant begins each slice anew: it tells the first ones again and again."""
+    monkeypatch.setattr(notices, "REPLAY_ROWS", 3)
+    charge_id = await a_charge(world)
+    await world.database.maintain(forget_all)
+    names = []
+    for number in range(8):
+        world.clock.advance(number % 3 == 0)
+        names.append(
+            await world.database.maintain(
+                lambda tx: announce(tx, EventType.CHARGE_SUCCEEDED, merchant=MERCHANT, charge_id=charge_id)
+            )
+        )
+    for one in await world.database.maintain(claim_due):
+        await world.database.maintain(lambda tx, one=one: notices.settle_delivered(tx, one.notice.notice, 200))  # type: ignore[misc]
+    told = await replayed(world, forgets_its_place=planted)
+    assert (sorted(told) == sorted(names)) is not planted
 
 
 async def test_two_processes_do_not_tell_the_same_thing_at_once(world: World) -> None:

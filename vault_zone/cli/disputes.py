@@ -42,4 +42,5 @@ def _line(one: dict[str, Any]) -> str:
     until = (
         f", evidence until {as_datetime(due):%Y-%m-%d %H:%M} UTC" if due and one["state"] == "needs_response" else ""
     )
-    return f"{one['dispute']} {one['state']}: {amount} of payment {one['payment']}, {one['reason']}{until}\n"
+    kind = " (inquiry)" if one["is_inquiry"] else ""
+    return f"{one['dispute']} {one['state']}{kind}: {amount} of payment {one['payment']}, {one['reason']}{until}\n"

@@ -9,7 +9,7 @@ from typing import Any
 from tokenization.clock import as_text, now_milliseconds
 from vault_zone.cli import zone_client
 from vault_zone.cli.refused import CommandRefused
-from vault_zone.outbox import REPLAY_ROWS, NoticeState
+from vault_zone.outbox import NoticeState
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -41,7 +41,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    body = {
+    body: dict[str, Any] = {
         "since_ms": _moment("--since", arguments.since),
         "until_ms": _moment("--until", arguments.until) if arguments.until else now_milliseconds(),
         "merchant": arguments.merchant,
@@ -50,10 +50,11 @@ def _replay(arguments: argparse.Namespace) -> int:
     total = 0
     with zone_client.open_client(arguments) as zone:
         while True:
-            count = zone.call("POST", "/v1/notices/replay", body)["notices"]
-            total += count
-            if count < REPLAY_ROWS:
+            done = zone.call("POST", "/v1/notices/replay", body)
+            total += done["notices"]
+            if done["after"] is None:
                 break
+            body["after"] = done["after"]
     sys.stdout.write(f"{total} notices will be told again\n")
     return 0
 

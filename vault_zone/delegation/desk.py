@@ -14,6 +14,7 @@ from audit.transaction import Database, DatabaseBusy, Transaction
 from tokenization.clock import Clock
 from tokenization.logs import cause_of
 from tokenization.scanner import contains_card
+from tokenization.tally import Tally
 from vault_zone.delegation.handover import Handovers
 from vault_zone.delegation.platform_limits import PlatformLimits, TooManyTries
 from vault_zone.delegation.troubles import Trouble, trouble_of
@@ -21,7 +22,6 @@ from vault_zone.idempotency import KEY_MAXIMUM
 from vault_zone.key_rows import ORIGIN
 from vault_zone.platforms import Platform, Platforms, Protocol
 from vault_zone.runtime import Zone
-from vault_zone.tally import Tally
 from vault_zone.velocity import Tried, VelocityExceeded, count
 
 log = structlog.get_logger("vault_zone")

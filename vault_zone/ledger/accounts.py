@@ -31,6 +31,7 @@ class EntryKind(StrEnum):
     RELEASED = "released"
     CAPTURED = "captured"
     REFUNDED = "refunded"
+    REFUND_RETURNED = "refund_returned"
     FEE_CHARGED = "fee_charged"
     FEE_RETURNED = "fee_returned"
     DISPUTE_OPENED = "dispute_opened"
@@ -55,6 +56,7 @@ MOVES: Final[Mapping[EntryKind, Move]] = {
     EntryKind.RELEASED: Move(Account.HELD_AGAINST, Account.HELD),
     EntryKind.CAPTURED: Move(Account.RECEIVABLE, Account.SALES),
     EntryKind.REFUNDED: Move(Account.REFUNDS, Account.RECEIVABLE),
+    EntryKind.REFUND_RETURNED: Move(Account.RECEIVABLE, Account.REFUNDS),
     EntryKind.FEE_CHARGED: Move(Account.FEES, Account.RECEIVABLE),
     EntryKind.FEE_RETURNED: Move(Account.RECEIVABLE, Account.FEES),
     EntryKind.DISPUTE_OPENED: Move(Account.DISPUTED, Account.RECEIVABLE),
@@ -70,14 +72,16 @@ RELEASE: Final = MOVES[EntryKind.RELEASED]
 # Accounts that never fall below zero, by the database's own check: nobody lets go of, or decides, more than there was.
 NEVER_BELOW_ZERO: Final = frozenset({Account.HELD, Account.DISPUTED})
 
-# What of one charge is held, kept and disputed, as sums of its postings: account, and the sign it counts with.
+# What of one charge is held, kept, refunded and disputed, as sums of its postings: account, and the sign it counts with.
 OF_CHARGE: Final[Mapping[str, Mapping[Account, int]]] = {
     "held_minor": {Account.HELD: 1},
     "kept_minor": {Account.SALES: -1, Account.REFUNDS: -1},
+    "refunded_minor": {Account.REFUNDS: 1},
     "disputed_minor": {Account.DISPUTED: 1},
 }
 # What the processor's balance shows of a fact that the books refuse; a kind that is not here moves nothing there.
 CASH_EFFECT: Final[Mapping[EntryKind, EntryKind]] = {
     EntryKind.REFUNDED: EntryKind.UNEXPLAINED_LOSS,
+    EntryKind.REFUND_RETURNED: EntryKind.UNEXPLAINED_GAIN,
     EntryKind.DISPUTE_WON: EntryKind.UNEXPLAINED_GAIN,
 }

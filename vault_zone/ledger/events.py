@@ -1,7 +1,7 @@
 """What moves money, as the ledger is told it. Each is a fact that the processor stated, in one currency, above zero.
 
 ``source`` makes a fact idempotent within its merchant and kind: the charge's id for its authorization, the modification's id
-for a capture, release or refund, the processor's id of its balance transaction for what a settlement report tells.
+for a capture, release, refund or its return, the processor's id of its balance transaction for what a settlement report tells.
 """
 
 from collections.abc import Callable
@@ -56,6 +56,13 @@ class Refunded(_Fact):
 
     __slots__ = ()
     kind = EntryKind.REFUNDED
+
+
+class RefundReturned(_Fact):
+    """A refund came back: the shopper's bank did not take it, and the processor holds the money again."""
+
+    __slots__ = ()
+    kind = EntryKind.REFUND_RETURNED
 
 
 class FeeCharged(_Fact):
@@ -126,6 +133,7 @@ BooksEvent = (
     | AuthorizationReleased
     | Captured
     | Refunded
+    | RefundReturned
     | FeeCharged
     | FeeReturned
     | DisputeOpened

@@ -4,7 +4,7 @@ What holds for an entry:
  1. It is written once for its merchant, kind and source. The same fact again changes nothing and says so; another fact under
     the same source is refused, and so is, again, one that was refused before: a refusal leaves nothing behind.
  2. Its postings are in one currency, one merchant's and one processor's accounts, and add up to zero.
- 3. Nobody lets go of, refunds, or decides more of a charge than there was.
+ 3. Nobody lets go of, refunds, has returned, or decides more of a charge than there was.
  4. Each account's row moves by its posting in the same transaction, in one statement that takes the rows in the accounts'
     order: no update is lost, and the posting holds its place in the account and the balance behind it.
  5. An entry is undone only by another one with the opposite postings, which names it, once.
@@ -257,21 +257,21 @@ def _opposite(deltas: Mapping[Account, int]) -> dict[Account, int]:
 # transactions, a read of its neighbours too, and writers of other charges would fail each other.
 _TAKE: Final = text(
     "INSERT INTO ledger_charge (charge_id, merchant, processor, currency, "
-    "held_minor, kept_minor, disputed_minor, ended_minor, facts) "
-    "VALUES (:charge, :merchant, :processor, :currency, :new_held, :new_kept, :new_disputed, 0, 1) "
+    "held_minor, kept_minor, refunded_minor, disputed_minor, ended_minor, facts) "
+    "VALUES (:charge, :merchant, :processor, :currency, :new_held, :new_kept, :new_refunded, :new_disputed, 0, 1) "
     "ON CONFLICT (charge_id, merchant, processor, currency) DO UPDATE SET "
     "ended_minor = CASE WHEN ledger_charge.held_minor < :ends THEN ledger_charge.held_minor ELSE :ends END, "
     "held_minor = ledger_charge.held_minor + :held "
     "- CASE WHEN ledger_charge.held_minor < :ends THEN ledger_charge.held_minor ELSE :ends END, "
-    "kept_minor = ledger_charge.kept_minor + :kept, "
+    "kept_minor = ledger_charge.kept_minor + :kept, refunded_minor = ledger_charge.refunded_minor + :refunded, "
     "disputed_minor = ledger_charge.disputed_minor + :disputed, facts = ledger_charge.facts + 1 "
     "WHERE ledger_charge.held_minor + :held >= 0 AND ledger_charge.kept_minor + :kept >= 0 "
-    "AND ledger_charge.disputed_minor + :disputed >= 0 "
+    "AND ledger_charge.refunded_minor + :refunded >= 0 AND ledger_charge.disputed_minor + :disputed >= 0 "
     "RETURNING ended_minor, facts"
 ).bindparams(
     *(bindparam(name, type_=String) for name in ("charge", "merchant", "processor", "currency")),
-    *(bindparam(name, type_=BigInteger) for name in ("held", "kept", "disputed", "ends")),
-    *(bindparam(name, type_=BigInteger) for name in ("new_held", "new_kept", "new_disputed")),
+    *(bindparam(name, type_=BigInteger) for name in ("held", "kept", "refunded", "disputed", "ends")),
+    *(bindparam(name, type_=BigInteger) for name in ("new_held", "new_kept", "new_refunded", "new_disputed")),
 )
 
 

@@ -61,6 +61,12 @@ _DISPUTES: Final = {
     "SECOND_CHARGEBACK": DisputeState.LOST,
     "PREARBITRATION_LOST": DisputeState.LOST,
 }
+# https://docs.adyen.com/risk-management/disputes-api/dispute-notifications: until CHARGEBACK no money is taken back.
+_WITHHOLDS: Final = {
+    "REQUEST_FOR_INFORMATION": False,
+    "NOTIFICATION_OF_CHARGEBACK": False,
+    "INFORMATION_SUPPLIED": None,  # of either
+}
 
 
 def read_events(hmac_key: str, merchant_account: str, body: bytes) -> Sequence[ProcessorEvent]:
@@ -124,7 +130,8 @@ def _authorised(item: dict[str, Any], psp: str, reference: str | None, succeeded
 
 
 def _dispute(kind: str, psp: str, money: Money, item: dict[str, Any]) -> DisputeNews:
-    return DisputeNews(psp, _DISPUTES[kind], money, refusal_reason(item.get("reason")) or "general")
+    why = refusal_reason(item.get("reason")) or "general"
+    return DisputeNews(psp, _DISPUTES[kind], money, why, withholds=_WITHHOLDS.get(kind, True))
 
 
 def _without_hold(reference: str | None) -> str | None:

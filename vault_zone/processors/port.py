@@ -131,7 +131,11 @@ class ModificationNews:
 
 @dataclass(frozen=True, slots=True)
 class DisputeNews:
-    """What the processor now says of a dispute. ``fee`` is what it keeps for it; times in milliseconds since 1970."""
+    """What the processor now says of a dispute. ``fee`` is what it keeps for it; times in milliseconds since 1970.
+
+    ``withholds``: whether it has taken the money back until the end. An inquiry of the shopper's bank takes none; None where
+    the word is one that both have. A state that is final says True where money was, or may have been, taken back before.
+    """
 
     processor_dispute: str
     state: DisputeState
@@ -139,6 +143,7 @@ class DisputeNews:
     reason: str
     evidence_due_ms: int | None = None
     fee: Money | None = None
+    withholds: bool | None = True
 
 
 @dataclass(frozen=True, slots=True)

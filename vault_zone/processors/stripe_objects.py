@@ -34,6 +34,7 @@ _MAY_GO_ELSEWHERE: Final = frozenset(
 )
 # Ended by Stripe because its time was over; every other reason is somebody's wish.
 _RAN_OUT: Final = frozenset({"automatic", "expired"})
+_INQUIRY: Final = "warning_"  # https://docs.stripe.com/disputes/how-disputes-work: an inquiry withdraws no money
 _DISPUTES: Final = {
     "warning_needs_response": DisputeState.NEEDS_RESPONSE,
     "needs_response": DisputeState.NEEDS_RESPONSE,
@@ -186,7 +187,8 @@ def refund_news(refund: object) -> ModificationNews:
 
 def dispute_news(dispute: object) -> DisputeNews | None:
     """A Dispute as news; None for a state that is not known. Raises MoneyInvalid, AmountUnsayable."""
-    held, state = text(child(dispute, "id")), _DISPUTES.get(str(child(dispute, "status")))
+    status = str(child(dispute, "status"))
+    held, state = text(child(dispute, "id")), _DISPUTES.get(status)
     if held is None or state is None:
         return None
     amount = UNITS.money(child(dispute, "amount"), child(dispute, "currency"))
@@ -198,6 +200,7 @@ def dispute_news(dispute: object) -> DisputeNews | None:
         reason(child(dispute, "reason")) or "general",
         evidence_due_ms=due * 1000 if type(due) is int else None,
         fee=_fee(child(dispute, "balance_transactions")),
+        withholds=not status.startswith(_INQUIRY),
     )
 
 

@@ -22,6 +22,7 @@ _OUR_REFUND: Final = "refund_metadata[cordon_refund]"
 _STRIPE_TYPES: Final[Mapping[str, LineType]] = {
     "charge": LineType.CHARGE,
     "refund": LineType.REFUND,
+    "refund_failure": LineType.REFUND_FAILURE,
     "partial_capture_reversal": LineType.CHARGE,  # what an authorization was over its capture; see _stripe_type
     "dispute": LineType.DISPUTE,
     "dispute_reversal": LineType.DISPUTE_REVERSAL,
@@ -59,7 +60,7 @@ def _stripe(row: Mapping[str, str]) -> Line:
     gross_minor = major(row["gross"], currency)
     if kind is LineType.CHARGE and gross_minor < 0:  # a partial capture's second half: the books know the captured sum
         kind = LineType.UNKNOWN
-    is_refund = kind is LineType.REFUND
+    is_refund = kind in (LineType.REFUND, LineType.REFUND_FAILURE)
     reference = row.get(_OUR_REFUND if is_refund else _OUR_CHARGE)
     # The connector knows a charge by its PaymentIntent, so that comes first.
     ids = (*(() if is_refund else (row.get("payment_intent_id"), row.get("charge_id"))), row.get("source_id"))

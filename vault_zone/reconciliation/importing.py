@@ -6,9 +6,10 @@ What holds:
  3. A charge whose outcome was not known is settled by the report, before it is judged, through the charge engine (I3).
  4. Whatever the report shows and the books do not explain goes to suspense: behind the last line, what the processor holds
     by the books has changed by just what the report says.
- 5. A break is found once, and stays until somebody, or a later report, explains it.
+ 5. A break is found once, and stays until somebody, a later report, or what is learnt afterwards (explaining.py) explains it.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -104,7 +105,7 @@ def read_lines(
         if verdict.code is not None:
             breaks.append(_break(tx, row, verdict, line, entry))
         elif verdict.charge is not None and line.type is LineType.CHARGE:
-            _explain_missing(tx, row, verdict.charge)
+            explain_missing(tx, row.merchant, row.processor, verdict.charge, report=row.id)
     matched = len(new) - len(breaks)
     _count(tx, row, new, matched)
     counted: dict[str, str | int | bool] = {"lines": len(new), "matched": matched, "breaks": len(breaks)}
@@ -196,6 +197,9 @@ def _keep(tx: Transaction, row: "Row[Any]", line: Line, verdict: Verdict) -> Non
             currency=line.currency,
             payout=line.payout,
             created_ms=line.created_seconds * 1000,
+            reference=line.reference,
+            processor_ids=json.dumps(line.processor_ids),
+            ours_minor=verdict.ours_minor,
         )
     )
 
@@ -252,19 +256,19 @@ def _break(
     return made
 
 
-def _explain_missing(tx: Transaction, row: "Row[Any]", charge_id: str) -> None:
+def explain_missing(tx: Transaction, merchant: str, processor: str, charge_id: str, *, report: str) -> None:
     """(5) A charge that an earlier report left out is in this one."""
     b = settlement_break.c
     tx.execute(
         update(settlement_break)
         .where(
-            b.merchant == row.merchant,
-            b.processor == row.processor,
+            b.merchant == merchant,
+            b.processor == processor,
             b.code == Code.MISSING_AT_PROCESSOR,
             b.subject == charge_id,
             b.resolved_ms.is_(None),
         )
-        .values(resolved_ms=tx.now_ms, resolved_by="service:vault_zone", reason=f"in report {row.id}")
+        .values(resolved_ms=tx.now_ms, resolved_by="service:vault_zone", reason=f"in report {report}")
     )
 
 

@@ -18,6 +18,7 @@ class LineType(StrEnum):
 
     CHARGE = "charge"
     REFUND = "refund"
+    REFUND_FAILURE = "refund_failure"  # a refund came back
     DISPUTE = "dispute"
     DISPUTE_REVERSAL = "dispute_reversal"
     FEE = "fee"
@@ -26,7 +27,8 @@ class LineType(StrEnum):
 
 
 class Line(Wire):
-    """Amounts are what they do to the balance at the processor: a charge above zero, a refund, dispute or payout below.
+    """Amounts are what they do to the balance at the processor: a charge above zero, a refund, dispute or payout
+    below.
 
     ``net_minor`` is ``gross_minor`` less ``fee_minor``. ``reference`` is our id (of the charge, its capture or refund) as the
     processor gives it back; ``processor_ids`` are the processor's own of the same, any of which may be known here.

@@ -32,13 +32,20 @@ class Code(StrEnum):
 # States that the processor's word is awaited for: its report is that word.
 # A report ends these. One that waits for the shopper's bank is a break for a person: a report is one operator's word.
 AWAITED = frozenset({ChargeState.PENDING, ChargeState.UNKNOWN})
+_OF_REFUND = {
+    LineType.REFUND: (ModificationState.SUCCEEDED, ModificationState.RETURNED),
+    LineType.REFUND_FAILURE: (ModificationState.RETURNED,),
+}
 _OF_ACCOUNT = (LineType.FEE, LineType.PAYOUT)
 _BOOKED_AS = {LineType.DISPUTE: EntryKind.DISPUTE_OPENED, LineType.DISPUTE_REVERSAL: EntryKind.DISPUTE_WON}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``code`` is None when all agrees. ``ours_minor`` is what the books hold of it, with the report's sign."""
+    """``code`` is None when all agrees.
+
+    ``ours_minor`` is what of the books the line accounts for, with the report's sign: no other line accounts for it too.
+    """
 
     code: Code | None = None
     charge: str | None = None
@@ -47,7 +54,10 @@ class Verdict:
 
 
 class Known:
-    """What is known here of the lines of one batch, read with one query a table."""
+    """What is known here of the lines of one batch, read with one query a table.
+
+    Lines that were read before count as well, but for those of the batch itself: they are judged again.
+    """
 
     def __init__(self, connection: Connection, merchant: str, processor: str, lines: Sequence[Line]) -> None:
         references = {line.reference for line in lines if line.reference}
@@ -89,7 +99,12 @@ class Known:
         line = settlement_line.c
         self._reported = _by_charge(
             connection.execute(
-                select(settlement_line).where(line.charge_id.in_(self.charges), line.merchant == merchant)
+                select(settlement_line).where(
+                    line.charge_id.in_(self.charges),
+                    line.merchant == merchant,
+                    line.processor == processor,
+                    line.reported_id.not_in({one.reported_id for one in lines}),
+                )
             )
         )
         self._added: list[tuple[Line, Verdict]] = []
@@ -110,7 +125,7 @@ class Known:
         return next((row for row in self.charges.values() if row.processor_charge in line.processor_ids), None)
 
     def _modification_of(self, line: Line) -> "Row[Any] | None":
-        kind = ModificationKind.REFUND if line.type is LineType.REFUND else ModificationKind.CAPTURE
+        kind = ModificationKind.REFUND if line.type in _OF_REFUND else ModificationKind.CAPTURE
         for row in self._modifications:
             if row.kind == kind and (row.id == line.reference or row.processor_reference in line.processor_ids):
                 return row
@@ -129,36 +144,39 @@ class Known:
             return Verdict(Code.CURRENCY_DIFFERS, found.id)
         if line.type is LineType.CHARGE:
             return self._captured(line, found)
-        return self._refunded(line, found) if line.type is LineType.REFUND else self._disputed(line, found)
+        return self._refunded(line, found) if line.type in _OF_REFUND else self._disputed(line, found)
 
     def _captured(self, line: Line, found: "Row[Any]") -> Verdict:
         if found.state != ChargeState.SUCCEEDED:
             return Verdict(Code.STATE_DIFFERS, found.id)
-        before = sum(self._before(found.id, LineType.CHARGE))
-        left = found.captured_minor - before
+        left = found.captured_minor - sum(self._accounted(found.id, LineType.CHARGE))
         parts = [row.amount_minor for row in self._captures.get(found.id, ())]
         changed = self._modification_of(line)
-        if left <= 0:
+        was_reported = changed is not None and changed.id in self._reported_modifications(found.id, LineType.CHARGE)
+        if left <= 0 or was_reported:
             return Verdict(Code.DUPLICATE, found.id)
-        expected = changed.amount_minor if changed is not None else left
+        expected = min(changed.amount_minor, left) if changed is not None else left
+        of = changed.id if changed is not None else None
         if line.gross_minor == expected or (line.gross_minor in parts and line.gross_minor <= left):
-            return Verdict(None, found.id, changed.id if changed is not None else None, line.gross_minor)
-        return Verdict(Code.AMOUNT_DIFFERS, found.id, ours_minor=expected)
+            return Verdict(None, found.id, of, line.gross_minor)
+        return Verdict(Code.AMOUNT_DIFFERS, found.id, of, expected)
 
     def _refunded(self, line: Line, found: "Row[Any]") -> Verdict:
+        """A refund, or that it came back: the same act, with the other sign."""
         changed = self._modification_of(line)
         if changed is None:
             return Verdict(Code.MISSING_HERE, found.id)
-        if changed.state != ModificationState.SUCCEEDED:
+        if changed.state not in _OF_REFUND[line.type]:
             return Verdict(Code.STATE_DIFFERS, found.id, changed.id)
-        if changed.id in self._reported_modifications(found.id):
+        if changed.id in self._reported_modifications(found.id, line.type):
             return Verdict(Code.DUPLICATE, found.id, changed.id)
-        code = None if -line.gross_minor == changed.amount_minor else Code.AMOUNT_DIFFERS
-        return Verdict(code, found.id, changed.id, -changed.amount_minor)
+        ours_minor = -changed.amount_minor if line.type is LineType.REFUND else changed.amount_minor
+        code = None if line.gross_minor == ours_minor else Code.AMOUNT_DIFFERS
+        return Verdict(code, found.id, changed.id, ours_minor)
 
     def _disputed(self, line: Line, found: "Row[Any]") -> Verdict:
         booked = [row.amount_minor for row in self._booked.get(found.id, ()) if row.kind == _BOOKED_AS[line.type]]
-        before = [abs(amount) for amount in self._before(found.id, line.type)]
+        before = [abs(amount) for amount in self._accounted(found.id, line.type)]
         for amount in before:
             if amount in booked:
                 booked.remove(amount)
@@ -169,16 +187,21 @@ class Known:
         sign = 1 if line.gross_minor > 0 else -1
         return Verdict(Code.AMOUNT_DIFFERS, found.id, ours_minor=sign * booked[0])
 
-    def _before(self, charge_id: str, kind: LineType) -> list[int]:
-        """The gross amounts that were reported of the charge before, as lines of this kind."""
-        stored = [row.gross_minor for row in self._reported.get(charge_id, ()) if row.type == kind]
-        return stored + [
-            line.gross_minor for line, verdict in self._added if verdict.charge == charge_id and line.type is kind
-        ]
+    def _accounted(self, charge_id: str, kind: LineType) -> list[int]:
+        """What other lines of this kind account for of the charge."""
+        stored = [row.ours_minor for row in self._reported.get(charge_id, ()) if row.type == kind]
+        added = [said.ours_minor for line, said in self._added if said.charge == charge_id and line.type is kind]
+        return [amount for amount in (*stored, *added) if amount]
 
-    def _reported_modifications(self, charge_id: str) -> set[str]:
-        stored = {row.modification_id for row in self._reported.get(charge_id, ())}
-        return stored | {said.modification for _, said in self._added if said.charge == charge_id and said.modification}
+    def _reported_modifications(self, charge_id: str, kind: LineType) -> set[str]:
+        """Acts that other lines of this kind account for."""
+        reported = self._reported.get(charge_id, ())
+        stored = {row.modification_id for row in reported if row.type == kind and row.ours_minor}
+        return stored | {
+            said.modification
+            for line, said in self._added
+            if said.charge == charge_id and said.modification and line.type is kind and said.ours_minor
+        }
 
 
 def _by_charge(rows: "Iterable[Row[Any]]") -> "Mapping[str, list[Row[Any]]]":

@@ -103,7 +103,7 @@ def _line(number: int, heading: Sequence[str], row: Sequence[str], form: Form) -
 
 
 def _sign_fits(line: Line) -> bool:
-    if line.type in (LineType.CHARGE, LineType.DISPUTE_REVERSAL):
+    if line.type in (LineType.CHARGE, LineType.REFUND_FAILURE, LineType.DISPUTE_REVERSAL):
         return line.gross_minor >= 0
     if line.type in (LineType.REFUND, LineType.DISPUTE):
         return line.gross_minor <= 0

@@ -26,6 +26,7 @@ from vault_zone.ledger.events import (
     FeeCharged,
     PaidOut,
     Refunded,
+    RefundReturned,
 )
 from vault_zone.ledger.posting import Recorded
 from vault_zone.ledger.verifying import Verified, verify
@@ -39,6 +40,7 @@ FACTS = {
         AuthorizationReleased,
         Captured,
         Refunded,
+        RefundReturned,
         FeeCharged,
         DisputeOpened,
         DisputeWon,

@@ -206,6 +206,23 @@ def test_a_chargeback_is_news_of_a_dispute() -> None:
     assert (event.reference, event.processor_charge) == (None, "PSPATEST")
 
 
+@pytest.mark.parametrize(
+    ("code", "state", "withholds"),
+    [
+        ("REQUEST_FOR_INFORMATION", DisputeState.NEEDS_RESPONSE, False),
+        ("NOTIFICATION_OF_CHARGEBACK", DisputeState.NEEDS_RESPONSE, False),
+        ("INFORMATION_SUPPLIED", DisputeState.UNDER_REVIEW, None),
+        ("CHARGEBACK", DisputeState.NEEDS_RESPONSE, True),
+        ("SECOND_CHARGEBACK", DisputeState.LOST, True),
+    ],
+)
+def test_before_a_chargeback_no_money_is_withheld(code: str, state: DisputeState, withholds: bool | None) -> None:
+    about = item(eventCode=code, originalReference="PSPATEST", pspReference="DISPUTE")
+    [event] = processor().read_webhook({}, webhook(about), 0)
+    assert isinstance(event.news, DisputeNews)
+    assert (event.news.state, event.news.withholds) == (state, withholds)
+
+
 _WORDS = st.sampled_from(
     ["notificationItems", "NotificationRequestItem", "amount", "value", "additionalData", "hmacSignature"]
 )

@@ -22,7 +22,7 @@ from tests.vault_zone.processors.test_stripe import SECRET, StripeCounterpart, s
 from tests.vault_zone.test_public_pages import FORM
 from tests.vault_zone.world import MERCHANT, capture_request, charge_request
 from tokenization.ids import new_id
-from vault_zone import runtime
+from vault_zone import housekeeping
 from vault_zone.app import public_app
 from vault_zone.cli.main import main
 from vault_zone.runtime import Zone, running_zone
@@ -140,7 +140,7 @@ async def shop(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatc
     """The zone; nothing but a webhook ends what is unknown, since it does not ask by itself."""
     if not PYTHON.is_file():
         pytest.skip(MISSING)
-    monkeypatch.setattr(runtime, "RESOLVE_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(housekeeping, "INTERVAL_SECONDS", 3600.0)
     with localstripe() as url:
         async with stripe_counterpart(url) as stripe, shop_over(stripe, tmp_path / "zone", database_url) as made:
             yield made

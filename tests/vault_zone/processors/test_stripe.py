@@ -342,6 +342,25 @@ def test_a_dispute_is_news_with_its_money_its_day_and_its_fee() -> None:
     assert (event.news, event.processor_charge, event.reference) == (expected, "pi_a", None)
 
 
+@pytest.mark.parametrize(
+    ("status", "state", "withholds"),
+    [
+        ("warning_needs_response", DisputeState.NEEDS_RESPONSE, False),
+        ("warning_under_review", DisputeState.UNDER_REVIEW, False),
+        ("warning_closed", DisputeState.WON, False),
+        ("under_review", DisputeState.UNDER_REVIEW, True),
+        ("lost", DisputeState.LOST, True),
+    ],
+)
+def test_an_inquiry_is_a_dispute_that_withholds_nothing(status: str, state: DisputeState, withholds: bool) -> None:
+    about = {"id": "dp_a", "status": status, "amount": 500, "currency": "usd", "payment_intent": "pi_a"}
+    now_ms = now_milliseconds()
+    headers, body = signed({"id": "evt_a", "type": "charge.dispute.updated", "data": {"object": about}}, now_ms)
+    [event] = answering(200, {}).read_webhook(headers, body, now_ms)
+    assert isinstance(event.news, DisputeNews)
+    assert (event.news.state, event.news.withholds) == (state, withholds)
+
+
 @pytest.mark.parametrize("kind", ["refund.updated", "charge.refunded"])
 def test_a_refund_made_in_the_dashboard_is_news_without_a_reference_of_ours(kind: str) -> None:
     refund = {"id": "re_a", "object": "refund", "status": "succeeded", "amount": 5, "currency": "usd", "metadata": {}}

@@ -21,3 +21,7 @@ class Tally:
             return 0
         self._recorded_ms, due, self._waiting = now_ms, self._waiting, 0
         return due
+
+    def keep(self, number: int) -> None:
+        """What count() gave out could not be recorded: it is recorded with those that follow."""
+        self._waiting += number

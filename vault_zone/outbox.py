@@ -79,19 +79,20 @@ def announce(
     """Has commerce told of it, after this transaction commits (1). ``kind``: an event's type, ``charge.succeeded``."""
     identifier = new_id("ntc")
     tx.execute(
-        notice.insert().values(
-            id=identifier,
-            merchant=merchant,
-            kind=kind,
-            charge_id=charge_id,
-            modification_id=modification_id,
-            dispute_id=dispute_id,
-            state=NoticeState.PENDING,
-            attempts=0,
-            due_ms=tx.now_ms,
-            happened_ms=tx.now_ms,
-            changed_ms=tx.now_ms,
-        )
+        notice.insert(),
+        {
+            "id": identifier,
+            "merchant": merchant,
+            "kind": kind,
+            "charge_id": charge_id,
+            "modification_id": modification_id,
+            "dispute_id": dispute_id,
+            "state": NoticeState.PENDING,
+            "attempts": 0,
+            "due_ms": tx.now_ms,
+            "happened_ms": tx.now_ms,
+            "changed_ms": tx.now_ms,
+        },
     )
     return identifier
 

@@ -17,7 +17,7 @@ What holds, in one transaction each:
 import re
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import NoResultFound
 
@@ -83,6 +83,11 @@ _MODIFICATION_EVENT_OF = {
 _WORD_FROM_BEFORE = (ModificationState.ACCEPTED, ModificationState.RETURNED)  # (8) whatever contradicts these is old
 _MONEY_IS_HELD = (ChargeState.AUTHORIZED, ChargeState.SUCCEEDED)
 _ENDED_WITHOUT = (ChargeState.DECLINED, ChargeState.FAILED, ChargeState.VOIDED, ChargeState.EXPIRED)
+# Run for each charge, so made once: to build a statement takes longer than to run it. Its columns come with its parameters.
+_MOVE_CHARGE = update(charge).where(charge.c.id == bindparam("of_charge"), charge.c.state == bindparam("from_state"))
+_END_LEG = update(charge_leg).where(
+    charge_leg.c.charge_id == bindparam("of_charge"), charge_leg.c.processor == bindparam("at_processor")
+)
 _REASON = re.compile(r"[a-z][a-z_]{0,39}")
 Data = dict[str, str | int | bool]
 
@@ -198,19 +203,20 @@ class Settler:
         taken = self._taken(row, answer) if target is ChargeState.SUCCEEDED else 0
         reason = reason_of(answer.decline_code)
         moved = tx.execute(
-            update(charge)
-            .where(charge.c.id == row.id, charge.c.state == source)  # (1)
-            .values(
-                state=target,
-                decline_code=reason,
-                action_url=answer.action_url if target is ChargeState.ACTION_REQUIRED else None,
-                processor_charge=answer.processor_charge or row.processor_charge,
-                network_reference=answer.network_reference or row.network_reference,
-                attention=None,
-                attention_ms=None,
-                changed_ms=tx.now_ms,
+            _MOVE_CHARGE,  # (1)
+            {
+                "of_charge": row.id,
+                "from_state": source,
+                "state": target,
+                "decline_code": reason,
+                "action_url": answer.action_url if target is ChargeState.ACTION_REQUIRED else None,
+                "processor_charge": answer.processor_charge or row.processor_charge,
+                "network_reference": answer.network_reference or row.network_reference,
+                "attention": None,
+                "attention_ms": None,
+                "changed_ms": tx.now_ms,
                 **self._amounts(row, target, taken),
-            )
+            },
         )
         if moved.rowcount != 1:
             return
@@ -515,9 +521,14 @@ def hold(tx: Transaction, charge_id: str, kind: ModificationKind, amount_minor: 
 def end_leg(tx: Transaction, charge_id: str, processor: str, answer: ProcessorAnswer) -> None:
     """How the charge stands at this processor, on the leg that went there."""
     tx.execute(
-        update(charge_leg)
-        .where(charge_leg.c.charge_id == charge_id, charge_leg.c.processor == processor)
-        .values(outcome=answer.outcome, decline_code=reason_of(answer.decline_code), ended_ms=tx.now_ms)
+        _END_LEG,
+        {
+            "of_charge": charge_id,
+            "at_processor": processor,
+            "outcome": answer.outcome,
+            "decline_code": reason_of(answer.decline_code),
+            "ended_ms": tx.now_ms,
+        },
     )
 
 

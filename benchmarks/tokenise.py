@@ -1,6 +1,6 @@
 """Tokenising over HTTP beside the barest handler that could keep a row.
 
-``python -m benchmarks.tokenise [--clients 1 8 32 128] [--seconds 2] [--rounds 5] [--loop uvloop] [--commit-ms 2]``
+``python -m benchmarks.tokenise [--clients 1 8 32 128] [--seconds 2] [--rounds 5] [--stored 10000 100000 1000000]``
 
 The zone's side is ACP's delegate_payment as platforms call it: bearer key, idempotency key, the card taken out and sealed, and
 record, grant, answer and event in one commit. The bare side is a FastAPI handler that puts the same body into one row and
@@ -28,6 +28,7 @@ import uvloop
 from benchmarks.databases import databases, fresh_database
 from benchmarks.load import Load, load, request
 from benchmarks.machine import commit_latency, percentile, say
+from benchmarks.stored_cards import store
 from benchmarks.zone_server import MERCHANT
 from tokenization.ids import new_id
 from vault_zone.delegation.acp import PATH
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loop", default="asyncio")
+    parser.add_argument(
+        "--stored", type=int, nargs="*", default=[], help="again with so many cards stored, such as 10000 1000000"
+    )
     parser.add_argument(
         "--places", action="store_true", help="the commonest places too, for who looks for what to mend"
     )
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         f"sqlite:///{directory / 'bare.sqlite3'}" if kind == "sqlite" else fresh_database(url, "bare")
                     )
                     with _server(directory / kind, url, bare, arguments) as described:
-                        uvloop.run(_measure(kind, described, arguments))
+                        uvloop.run(_measure(kind, url, described, arguments))
     return 0
 
 
@@ -91,7 +95,7 @@ def _server(data: Path, url: str, bare: str, arguments: argparse.Namespace) -> I
         process.communicate("")
 
 
-async def _measure(kind: str, described: dict[str, Any], arguments: argparse.Namespace) -> None:
+async def _measure(kind: str, url: str, described: dict[str, Any], arguments: argparse.Namespace) -> None:
     body = _body()
     zone = _delegations(described["bearer"], body)
     bare_request = request("POST", "/bare", {"content-type": "application/json"}, body)
@@ -111,6 +115,10 @@ async def _measure(kind: str, described: dict[str, Any], arguments: argparse.Nam
         ratio = statistics.median(mine.load.rate / other.load.rate for mine, other in zip(ours, theirs, strict=True))
         say(f"  {kind:14}{clients:>8}{_columns(ours)}{_columns(theirs)}{ratio:>8.2f}\n")
     await _profile(kind, described, zone, arguments)
+    for count in arguments.stored:
+        await store(url, count)
+        made = [await turn(described["zone"], zone, PROFILED_CLIENTS) for _ in range(arguments.rounds)]
+        say(f"  {kind}, {count:,} cards stored{'':>2}{_columns(made)}\n")
 
 
 class Turn(NamedTuple):

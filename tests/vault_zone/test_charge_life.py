@@ -280,5 +280,6 @@ def test_a_planted_capture_that_keeps_its_hold_is_found(monkeypatch: pytest.Monk
     """The plant: what had no effect does not give back the amount it held."""
     monkeypatch.setattr(settling.Settler, "_let_go_of_hold", lambda *_: None)
 
+    # Which lives are drawn depends on the modules that are loaded beside this one, so enough are drawn for any of them.
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(ChargeLife, settings=LIMITS)
+        run_state_machine_as_test(ChargeLife, settings=settings(LIMITS, max_examples=200))

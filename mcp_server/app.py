@@ -26,6 +26,7 @@ from commerce_api.runtime import Commerce
 from mcp_server import sessions
 from mcp_server.brand_server import make_brand_server
 from mcp_server.handoff import MODERN
+from mcp_server.results import refusal_as_json
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
     CARD_TEXT_CODE,
@@ -165,13 +166,7 @@ def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:
             request_id if isinstance(request_id, str) and len(request_id) <= 36 and request_id.isalpha() else None
         )
     if method == "tools/call":
-        content = error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
-        result = {
-            "content": [{"type": "text", "text": json.dumps(content)}],
-            "structuredContent": content,
-            "isError": True,
-            "resultType": "complete",
-        }
+        result = {**refusal_as_json(CARD_TEXT_CODE, CARD_TEXT_MESSAGE), "resultType": "complete"}
         return 200, {"jsonrpc": "2.0", "id": request_id, "result": result}
     failure = {"code": INVALID_PARAMS, "message": CARD_TEXT_MESSAGE}
     return 200, {"jsonrpc": "2.0", "id": request_id, "error": failure}

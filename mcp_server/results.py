@@ -67,9 +67,13 @@ def refusal(kind: CommerceError, **extra: object) -> CallToolResult:
 
 def refusal_as_json(code: str, message: str, **extra: object) -> dict[str, Any]:
     """As refusal(), in the form it has on the wire. ``extra`` names what to mend or when to come back."""
-    said = "".join(f" {name}: {value}." for name, value in extra.items())
+    said = "".join(f" {name}: {_shown(value)}." for name, value in extra.items())
     return {
         "content": [{"type": "text", "text": f"Refused ({code}). {message}{said}"}],
         "structuredContent": {**error_body(code, message), **extra},
         "isError": True,
     }
+
+
+def _shown(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)

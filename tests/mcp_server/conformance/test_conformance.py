@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mcp_server import app
-from mcp_server.brand_server import BrandServer
+from mcp_server.brand_server import BrandServer, make_brand_server
 from tests.mcp_server.conformance import fixtures
 from tests.mcp_server.conformance.suite import CONFORMANCE, checks_of, failed, needs_tools, node, required
 from tests.mcp_server.serving import Site, body, post, result_of
@@ -45,7 +45,7 @@ BEYOND = ["http-header-validation", "http-custom-header-server-validation"]
 def mounted(monkeypatch: pytest.MonkeyPatch) -> list[BrandServer]:
     """Every brand's server holds what the suite calls, beside its own tools; the servers made so far."""
     made: list[BrandServer] = []
-    make = app.make_brand_server
+    make = make_brand_server
 
     def with_fixtures(*arguments: Any) -> BrandServer:
         made.append(make(*arguments))
@@ -53,6 +53,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> list[BrandServer]:
         return made[-1]
 
     monkeypatch.setattr(app, "make_brand_server", with_fixtures)
+    monkeypatch.setattr("mcp_server.brand_server.serve_tools_only", lambda server: None)  # the suite wants prompts too
     return made
 
 

@@ -10,6 +10,7 @@ What holds:
 
 import asyncio
 import contextlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,15 +22,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Database, DatabaseBusy
 from commerce_api.errors import CommerceError, CommerceRefusal
-from tokenization.ids import is_id
+from tokenization.ids import is_id, letters_of
 from tokenization.logs import cause_of
 
 FLUSH_SECONDS: Final = 0.5
 BATCH: Final = 200
 WAITING_MAXIMUM: Final = 2_000
-_ORIGIN_UNKNOWN: Final = "unknown"
+_UNKNOWN: Final = "unknown"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._/-]+", re.ASCII)
-_CODE: Final = re.compile(r"[a-z0-9][a-z0-9_.,:-]{0,99}", re.ASCII)
+_VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 # Arguments that name what a call was about, by the kind of id that they must be to be written down.
 _ABOUT: Final = {"checkout_id": ("checkout", "chk"), "order_id": ("order", "ord"), "offer_id": ("offer", "off")}
 _SHOPPER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -53,12 +54,13 @@ class Call:
 
 @dataclass
 class CallRecorder:
-    """Writes events in groups. ``start`` and ``close`` it with the process."""
+    """Writes events in groups, from the first call on. ``close`` it with the process."""
 
     database: Database
     _waiting: list[tuple[Event, "asyncio.Future[None] | None"]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: "asyncio.Task[None] | None" = None
+    _ending: bool = False
 
     def check(self) -> None:
         """Raises CommerceRefusal(BUSY) while no more can be recorded (3)."""
@@ -84,45 +86,49 @@ class CallRecorder:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Writes what waits, and ends."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Writes what waits, and ends. What cannot be written now is lost, and said so."""
+        self._ending = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        while self._waiting and await self._flush():
+            pass
         if self._waiting:
-            await self._flush()
+            log.error("calls_lost", count=len(self._waiting))
 
     async def _run(self) -> None:
-        while True:
+        while not self._ending:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), FLUSH_SECONDS)
             self._wake.clear()
             if self._waiting:
                 await self._flush()
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> bool:
+        """Writes a batch; False where it could not be written."""
         batch = self._waiting[:BATCH]
         events = [event for event, _ in batch]
         try:
             await self.database.change(lambda tx: tx.record_all(events))
         except (DatabaseBusy, SQLAlchemyError) as failure:
             log.error("calls_not_recorded", cause=cause_of(failure))  # they wait (3)
-            return
+            return False
         del self._waiting[: len(batch)]
         for _, done in batch:
             if done is not None and not done.done():
                 done.set_result(None)
         if self._waiting:
             self._wake.set()
+        return True
 
 
 def event_of(call: Call) -> Event:
     """The event of a call (4)."""
     data: dict[str, str | int | bool] = {
         "tool": call.tool,
-        "client": plain(call.client) or _ORIGIN_UNKNOWN,
-        "software": plain(call.software) or _ORIGIN_UNKNOWN,
-        "protocol": call.protocol if _CODE.fullmatch(call.protocol) else _ORIGIN_UNKNOWN,
+        "client": _address(call.client),
+        "software": plain(call.software) or _UNKNOWN,
+        "protocol": call.protocol if _VERSION.fullmatch(call.protocol) else _UNKNOWN,
     }
     if call.refusal is not None:
         data["reason"] = call.refusal
@@ -148,3 +154,12 @@ def plain(text: str) -> str:
     """A caller's text in the alphabet of the record, shortened; nothing of one that looks like a card."""
     cleaned = _NOT_PLAIN.sub(" ", text).strip()[:60]
     return "" if looks_like_card(cleaned) else cleaned
+
+
+def _address(text: str) -> str:
+    """The client's address. One of IPv6 may hold so many digits in a row that it looks like a card: its bytes as letters."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return _UNKNOWN
+    return f"ipv6:{letters_of(address.packed)}" if looks_like_card(str(address)) else str(address)

@@ -87,7 +87,7 @@ class Rates:
         for row in range(first, first + _WAYS):
             held, left, since = _ROW.unpack_from(self._table, row * _ROW.size)
             if held == digest:
-                return row * _ROW.size, min(burst, left + max(0.0, now - since) * rate)
+                return row * _ROW.size, max(0.0, min(burst, left + max(0.0, now - since) * rate))
             if since < idle_since:
                 idle, idle_since = row, since
         return idle * _ROW.size, burst

@@ -20,6 +20,7 @@ _SAID = {
     "requires_escalation": "Waiting for the shopper to pay on the secure page.",
     "complete_in_progress": "The payment is being made.",
 }
+pause = asyncio.sleep
 _waiting = 0
 
 Report = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -35,7 +36,7 @@ async def until_changed(look: Callable[[], Awaitable[CheckoutView]], wait_second
     try:
         for second in range(min(wait_seconds, MAXIMUM_SECONDS)):
             await report(float(second), float(wait_seconds), _SAID[first.status])
-            await asyncio.sleep(LOOK_SECONDS)  # (3)
+            await pause(LOOK_SECONDS)  # (3)
             current = await look()
             if current.status != first.status:
                 break

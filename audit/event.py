@@ -268,7 +268,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.ORDER_REQUEST_ANSWERED: _means("The merchant answered the shopper's request", "operation kind state"),
     EventType.AGENT_CALLED: _means(
-        "An agent called a tool", "tool software client protocol channel reason shopper checkout order variant offer"
+        "An agent called a tool", "tool software client protocol reason checkout order offer"
     ),
     EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
     EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),

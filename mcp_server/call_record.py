@@ -137,8 +137,7 @@ def event_of(call: Call) -> Event:
         if isinstance(value, str) and is_id(value, prefix):
             data[key] = value
     shopper = call.arguments.get("shopper")
-    if isinstance(shopper, str) and _SHOPPER.fullmatch(shopper) and not looks_like_card(shopper):
-        data["shopper"] = shopper
+    is_named = isinstance(shopper, str) and _SHOPPER.fullmatch(shopper) and not looks_like_card(shopper)
     return Event(
         type=EventType.AGENT_CALLED,
         outcome="success" if call.refusal is None else "failure",
@@ -146,6 +145,7 @@ def event_of(call: Call) -> Event:
         origin="mcp_server",
         resource=f"tool:{call.tool}",
         merchant=call.brand,
+        principal=str(shopper) if is_named else "",
         data=data,
     )
 

@@ -73,7 +73,7 @@ async def test_every_call_is_recorded_with_who_asked_for_what_on_whose_behalf(
         "success",
     )
     assert first["data"]["checkout"] == made["checkout_id"]
-    assert first["data"]["shopper"] == "shp_robin"
+    assert first["principal"] == "shp_robin"
     assert first["data"]["client"] == "127.0.0.1"
     assert first["merchant"] == BRAND
     assert first["data"]["software"]

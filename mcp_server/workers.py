@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tokenization.clock import monotonic_seconds
+
 RESTARTS_MAXIMUM: Final = 5
 RESTART_WINDOW_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.1
@@ -59,7 +61,7 @@ class Workers:
         for place, process in enumerate(self._processes):
             if process.poll() is None or self._stopping:
                 continue
-            now = time.monotonic()
+            now = monotonic_seconds()
             if len(self._restarts) == RESTARTS_MAXIMUM and now - self._restarts[0] < RESTART_WINDOW_SECONDS:
                 return False
             self._restarts.append(now)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.server.mcpserver import MCPServer
 from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
@@ -139,6 +139,7 @@ async def test_a_version_that_is_not_spoken_is_told_with_those_that_are(site: Si
     assert told["error"]["data"] == {"supported": ["2026-07-28"], "requested": version}
 
 
+@settings(deadline=None)
 @given(
     code=st.one_of(st.sampled_from(sorted(MESSAGES)), st.integers(-33000, 33000)),
     text=st.text(st.characters(categories=["Ll"]), min_size=20, max_size=40),
@@ -156,6 +157,7 @@ def test_whatever_an_error_holds_only_our_words_leave(code: int, text: str, as_e
     assert told["error"]["code"] == (code if code in MESSAGES else INTERNAL_ERROR)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=4))
 def test_results_pass_as_they_are(content: dict[str, str]) -> None:
     result = {"jsonrpc": "2.0", "id": 1, "result": {"structuredContent": {"error": content}, "isError": True}}

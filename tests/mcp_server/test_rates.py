@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commerce_api.errors import CommerceError
@@ -43,6 +43,7 @@ def table(time: Time, **options: Any) -> Iterator[Rates]:
         rates.close()
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     rate=st.floats(0.1, 50),
     pauses=st.lists(st.floats(0, 30), min_size=1, max_size=200),
@@ -59,6 +60,7 @@ def test_a_client_gets_no_more_than_its_burst_and_its_rate_over_the_time(rate: f
         assert taken >= min(len(pauses), int(rate * BURST_SECONDS))
 
 
+@settings(deadline=None, max_examples=50)
 @given(rate=st.floats(0.1, 50), calls=st.integers(1, 600))
 def test_who_waits_as_long_as_told_is_let_through(rate: float, calls: int) -> None:
     time = Time()

@@ -55,6 +55,7 @@ from tokenization.edge import (
 from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024
+BRAND_SECONDS = 1.0
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
 TOO_MANY = -32000  # -32000 to -32019 are left to implementations
 log = structlog.get_logger("mcp_server")
@@ -79,6 +80,7 @@ class BrandEndpoints:
         self.rates = rates if rates is not None else Rates(monotonic_seconds)
         self._recorder = CallRecorder(commerce.database)
         self._running: dict[str, _Running] = {}
+        self._brands: dict[str, tuple[Brand, float]] = {}  # there are only so many: one that is not there is not kept
         self._starting = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +98,7 @@ class BrandEndpoints:
             refused = error_body("method_not_allowed", "This endpoint is stateless: it takes POST only.")
             return await send_json(send, (405, refused), ((b"allow", b"POST"),))
         try:
-            brand = await self._commerce.desk.brand(parts[0])
+            brand = await self._brand(parts[0])
         except CommerceRefusal as refusal:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
         except (DatabaseBusy, SQLAlchemyError) as failure:
@@ -127,6 +129,15 @@ class BrandEndpoints:
         if named is None or scope["method"] not in ("GET", "HEAD"):
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
         return await send_json(send, (200, metadata(known[named], self._commerce.links)))
+
+    async def _brand(self, identifier: str) -> Brand:
+        """The brand, as it was at most BRAND_SECONDS ago: a key that was taken back opens nothing for longer."""
+        now_seconds = monotonic_seconds()
+        known = self._brands.get(identifier)
+        if known is None or known[1] <= now_seconds:
+            known = (await self._commerce.desk.brand(identifier), now_seconds + BRAND_SECONDS)
+            self._brands[identifier] = known
+        return known[0]
 
     def _may_enter(self, scope: Scope, brand: Brand) -> bool:
         """(3) Anonymous callers may browse and build a checkout; a key that is presented must be right."""

@@ -121,10 +121,16 @@ async def test_the_list_is_built_once_and_answers_are_byte_for_byte_the_same(
     assert len(built) == 1
 
 
-async def test_the_list_may_be_kept_by_who_asked(site: Site) -> None:
-    answer = result_of(await post(site.endpoint(), body("tools/list")))["result"]
-    assert answer["ttlMs"] > 0
-    assert answer["cacheScope"] == "public"
+@pytest.mark.parametrize("method", ["tools/list", "server/discover"])
+async def test_what_is_the_same_for_everybody_may_be_kept_and_shared(site: Site, method: str) -> None:
+    key = await site.world.agent_key()
+    answers = [
+        result_of(await post(site.endpoint(), body(method), **headers))["result"]
+        for headers in ({}, {"authorization": f"Bearer {key}"})
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["ttlMs"] > 0
+    assert answers[0]["cacheScope"] == "public"
 
 
 @pytest.mark.parametrize("mode", [MODERN, LEGACY])

@@ -56,6 +56,7 @@ from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024
 BRAND_SECONDS = 1.0
+HEALTH = "/health"
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
 TOO_MANY = -32000  # -32000 to -32019 are left to implementations
 log = structlog.get_logger("mcp_server")
@@ -88,7 +89,7 @@ class BrandEndpoints:
         if scope["type"] != "http":
             return None
         parts = scope["path"].strip("/").split("/")
-        if parts == ["health"]:
+        if scope["path"] == HEALTH:
             return await send_json(send, (200, {"status": "ok"}))
         if parts[0] == ".well-known":
             return await self._send_metadata(scope, parts, send)
@@ -189,7 +190,7 @@ class RateLimited:
         self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] == HEALTH:
             return await self._app(scope, receive, send)
         wait_seconds = self._rates.wait_seconds(scope)
         if not wait_seconds:

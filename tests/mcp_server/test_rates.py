@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,20 +161,21 @@ async def test_a_key_has_a_bucket_of_its_own(world: World) -> None:
 
 
 async def test_refusals_have_their_limit_too(world: World) -> None:
-    """Each is written into the record: without a limit anybody could fill it."""
+    """The limit stands before the guard: reading for card-like text is the dearest thing that a call can have done."""
     async with mcp_site(world, limits=TIGHT) as site:
         content = call_body("search_catalog", {"query": "4242 4242 4242 4242"})
-        for _ in range(4 * ALLOWED):
-            await post(site.endpoint(), content)
-    assert len(await world.events("card_text.refused")) == ALLOWED
+        answers = [result_of(await post(site.endpoint(), content))["result"] for _ in range(4 * ALLOWED)]
+    codes = [answer["structuredContent"]["error"]["code"] for answer in answers]
+    assert codes == ["card_text_refused"] * ALLOWED + ["rate_limited"] * 3 * ALLOWED
 
 
-async def test_health_and_metadata_cost_nothing(world: World) -> None:
-    async with mcp_site(world, limits=Limits(0.001, 0.001)) as site:
-        refused = await post(site.endpoint(), body("tools/list"))
-        health = await _get(site)
-    assert refused.status_code == 429
-    assert health == 200
+async def test_everything_but_health_is_counted(world: World) -> None:
+    async with mcp_site(world, limits=TIGHT) as site:
+        metadata = [await _get(site, "/.well-known/oauth-protected-resource") for _ in range(ALLOWED + 1)]
+        elsewhere = await _get(site, "/nothing")
+        health = await _get(site, "/health")
+    assert metadata == [200] * ALLOWED + [429]
+    assert (elsewhere, health) == (429, 200)
 
 
 async def test_planted_fault_without_the_limit_nobody_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,8 +185,6 @@ async def test_planted_fault_without_the_limit_nobody_is_refused(world: World, m
     assert not [answer for answer in answers if result_of(answer)["result"]["isError"]]
 
 
-async def _get(site: Site) -> int:
-    import httpx
-
+async def _get(site: Site, path: str) -> int:
     async with httpx.AsyncClient(trust_env=False, verify=False) as http:
-        return (await http.get(f"{site.url}/health")).status_code
+        return (await http.get(site.url + path)).status_code

@@ -65,10 +65,10 @@ _KEYS: Final[Mapping[str, _Kind]] = {
     **_keys_of(_Kind.TEXT, "reservation session token variant"),
     **_keys_of(_Kind.TEXT, "consent custodian forward operation platform rekeying serial shopper"),
     **_keys_of(_Kind.TEXT, "expires_at name previous reason route software"),
-    **_keys_of(_Kind.TEXT, "entry head settlement"),
+    **_keys_of(_Kind.TEXT, "client entry head settlement"),
     **_keys_of(_Kind.CODE, "algorithm brand channel country decided_by decision environment format from kind method"),
     **_keys_of(_Kind.CODE, "policy processor protocol provider purpose role rule side source state to version"),
-    **_keys_of(_Kind.CODE, "act host limit verb wording"),
+    **_keys_of(_Kind.CODE, "act host limit tool verb wording"),
     **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
     **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
     **_keys_of(_Kind.COUNT, "breaks matched"),
@@ -105,6 +105,9 @@ class EventType(StrEnum):
     ORDER_MONEY_CHANGED = "order.money_changed"
     ORDER_REFUND_ASKED = "order.refund_asked"
     ORDER_REFUND_SETTLED = "order.refund_settled"
+    ORDER_REQUEST_MADE = "order_request.made"
+    ORDER_REQUEST_ANSWERED = "order_request.answered"
+    AGENT_CALLED = "agent.called"
     CAPTURE_SESSION_OPENED = "capture_session.opened"
     CAPTURE_SESSION_CLAIMED = "capture_session.claimed"
     CAPTURE_SESSION_REFUSED = "capture_session.refused"
@@ -259,6 +262,13 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.ORDER_REFUND_SETTLED: _means(
         "What became of a refund that an operator asked for", "payment reason state amount_minor"
+    ),
+    EventType.ORDER_REQUEST_MADE: _means(
+        "The shopper asked for an order to be canceled or taken back", "operation kind reason variants channel"
+    ),
+    EventType.ORDER_REQUEST_ANSWERED: _means("The merchant answered the shopper's request", "operation kind state"),
+    EventType.AGENT_CALLED: _means(
+        "An agent called a tool", "tool software client protocol reason checkout order offer"
     ),
     EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
     EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),

@@ -1,12 +1,14 @@
 """What an agent can ask for, whatever carries it: MCP tools and the agents' API are adapters over these calls (decision 6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from audit.transaction import Database, Transaction
+from commerce_api import order_requests
 from commerce_api.brands import Brand, find_brand
 from commerce_api.catalogue.search import VARIANTS_SHOWN, Search, search_products
 from commerce_api.catalogue.store import find_variant, variants_of
@@ -19,10 +21,24 @@ from commerce_api.links import Links
 from commerce_api.offers import make_offer
 from commerce_api.orders import find_order
 from commerce_api.payment import Payments, last_payment
-from commerce_api.schemas import CheckoutGiven, CheckoutView, LineGiven, OffersView, OrderView, ProductView, SearchView
-from commerce_api.views import checkout_view, order_view, product_view
+from commerce_api.schemas import (
+    CheckoutGiven,
+    CheckoutView,
+    CompareView,
+    LineGiven,
+    OffersView,
+    OrderRequestGiven,
+    OrderRequestView,
+    OrderView,
+    ProductView,
+    SavedMethodsView,
+    SavedMethodView,
+    SearchView,
+)
+from commerce_api.vault_client import VaultRefused, VaultUnavailable
+from commerce_api.views import checkout_view, compare_view, order_request_view, order_view, product_view
 from offer_engine.decide import Ranker
-from tokenization.clock import Clock
+from tokenization.clock import Clock, as_text
 
 T = TypeVar("T")
 
@@ -60,6 +76,20 @@ class AgentDesk:
             brand = find_brand(connection, brand_id)
             rows = variants_of(connection, brand_id, [product_id], limit=VARIANTS_SHOWN * 10)
             return product_view(brand, rows or [find_variant(connection, brand_id, product_id)])
+
+        return await self.database.read(work)
+
+    async def compare_products(self, brand_id: str, product_ids: Sequence[str]) -> CompareView:
+        """These products beside each other. PRODUCT_UNKNOWN if one of them is not there."""
+
+        def work(connection: Connection) -> CompareView:
+            brand = find_brand(connection, brand_id)
+            found = {
+                product: variants_of(connection, brand_id, [product], limit=VARIANTS_SHOWN) for product in product_ids
+            }
+            if not all(found.values()):
+                raise CommerceRefusal(CommerceError.PRODUCT_UNKNOWN)
+            return compare_view([product_view(brand, rows) for rows in found.values()])
 
         return await self.database.read(work)
 
@@ -136,9 +166,42 @@ class AgentDesk:
 
         def work(connection: Connection) -> OrderView:
             brand = find_brand(connection, brand_id)
-            return order_view(brand, find_order(connection, brand, order_id, caller))
+            found = find_order(connection, brand, order_id, caller)
+            return order_view(brand, found, order_requests.requests_of(connection, order_id))
 
         return await self.database.read(work)
+
+    async def request_about_order(
+        self, brand_id: str, caller: Caller, order_id: str, given: OrderRequestGiven
+    ) -> OrderRequestView:
+        """The shopper's open request of this kind, or a new one. ORDER_UNKNOWN, ORDER_LINE_UNKNOWN, ORDER_REFUNDED."""
+
+        def work(tx: Transaction) -> OrderRequestView:
+            brand = find_brand(tx.connection, brand_id)
+            return order_request_view(brand, order_requests.ask(tx, brand, caller, order_id, given))
+
+        try:
+            return await self.database.change(work)
+        except IntegrityError:  # somebody else asked for the same in this moment: theirs is the one
+            return await self.database.change(work)
+
+    async def saved_methods(self, brand_id: str, caller: Caller, shopper: str) -> SavedMethodsView:
+        """The shopper's saved cards, to show. SHOPPER_UNKNOWN but for the brand's own agent; PAYMENT_UNAVAILABLE."""
+        if caller.principal != f"agent:{brand_id}":
+            raise CommerceRefusal(CommerceError.SHOPPER_UNKNOWN)
+        try:
+            cards = await self.payments.vault.saved_cards(brand_id, shopper)
+        except VaultUnavailable:
+            raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
+        except VaultRefused:
+            raise CommerceRefusal(CommerceError.SHOPPER_UNKNOWN) from None
+        newest_first = sorted(cards, key=lambda card: -card.saved_ms)
+        return SavedMethodsView(
+            methods=[
+                SavedMethodView(brand=saved.card.brand, last4=saved.card.last4, saved_at=as_text(saved.saved_ms))
+                for saved in newest_first
+            ]
+        )
 
     async def _once(
         self,

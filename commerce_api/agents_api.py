@@ -13,13 +13,18 @@ from commerce_api.runtime import Commerce
 from commerce_api.schemas import (
     CheckoutGiven,
     CheckoutView,
+    CompareView,
     Given,
     LineGiven,
     OffersView,
+    OrderRequestGiven,
+    OrderRequestView,
     OrderView,
     ProductView,
+    SavedMethodsView,
     SearchView,
 )
+from tokenization.wire import Identifier
 
 router = APIRouter(prefix="/agents/v1/{brand}", tags=["agents"])
 
@@ -28,6 +33,12 @@ class OffersGiven(Given):
     """The lines to find an offer for."""
 
     lines: Annotated[list[LineGiven], Field(min_length=1, max_length=50)]
+
+
+class CompareGiven(Given):
+    """The products to compare."""
+
+    product_ids: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=2, max_length=5)]
 
 
 def commerce_of(request: Request) -> Commerce:
@@ -80,6 +91,12 @@ async def get_product(brand: str, product: str, commerce: CommerceIn, _: AgentIn
     return await commerce.desk.get_product(brand, product)
 
 
+@router.post("/products/compare")
+async def compare_products(brand: str, asked: CompareGiven, commerce: CommerceIn, _: AgentIn) -> CompareView:
+    """Products beside each other, by what their records say."""
+    return await commerce.desk.compare_products(brand, list(dict.fromkeys(asked.product_ids)))
+
+
 @router.post("/offers")
 async def post_offers(brand: str, asked: OffersGiven, commerce: CommerceIn, agent: AgentIn) -> OffersView:
     """The offer for these lines. It holds only by its id, and only as it is written."""
@@ -124,3 +141,17 @@ async def cancel_checkout(brand: str, checkout: str, commerce: CommerceIn, agent
 async def get_order(brand: str, order: str, commerce: CommerceIn, agent: AgentIn) -> OrderView:
     """A paid order."""
     return await commerce.desk.get_order(brand, agent, order)
+
+
+@router.post("/orders/{order}/requests", status_code=201)
+async def post_order_request(
+    brand: str, order: str, given: OrderRequestGiven, commerce: CommerceIn, agent: AgentIn
+) -> OrderRequestView:
+    """Asks the merchant to cancel an order or to take something back. Asking again gives the request that is open."""
+    return await commerce.desk.request_about_order(brand, agent, order, given)
+
+
+@router.get("/shoppers/{shopper}/payment-methods")
+async def get_saved_methods(brand: str, shopper: Identifier, commerce: CommerceIn, agent: AgentIn) -> SavedMethodsView:
+    """The shopper's saved cards, to show: brand and last four digits."""
+    return await commerce.desk.saved_methods(brand, agent, shopper)

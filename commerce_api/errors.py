@@ -32,6 +32,10 @@ class CommerceError(Enum):
     )
     CHECKOUT_FINISHED = _Kind(409, "This checkout is completed, canceled or expired. Create a new one.")
     ORDER_UNKNOWN = _Kind(404, "There is no such order here.")
+    ORDER_REFUNDED = _Kind(409, "The money of this order was given back already; there is nothing left to ask for.")
+    ORDER_LINE_UNKNOWN = _Kind(422, "The order holds no such product. Take variant ids from the order's lines.")
+    SHOPPER_UNKNOWN = _Kind(403, "Only the brand's own agent may say who the shopper is. Leave the shopper out.")
+    RATE_LIMITED = _Kind(429, "Too many calls in a short time. Nothing was done; wait, then try the same call again.")
     IDEMPOTENCY_CONFLICT = _Kind(
         422, "This idempotency key was used with another request. Use a new key for a new request."
     )

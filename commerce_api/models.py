@@ -158,6 +158,34 @@ order_refund = Table(
     Index("uq_order_refund_live", "order_id", unique=True, sqlite_where=_LIVE_REFUND, postgresql_where=_LIVE_REFUND),
 )
 
+_OPEN_REQUEST = text("state = 'open'")
+order_request = Table(
+    "order_request",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("order_id", String(40), ForeignKey("customer_order.id"), nullable=False),
+    Column("brand", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("variants", Text, nullable=False),  # a JSON list; empty for the whole order
+    Column("principal", String(100), nullable=False),
+    Column("channel", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Index("ix_order_request_order", "order_id"),
+    Index("ix_order_request_brand", "brand", "state"),
+    # One order has at most one open request of a kind: asking again asks for the same.
+    Index(
+        "uq_order_request_open",
+        "order_id",
+        "kind",
+        unique=True,
+        sqlite_where=_OPEN_REQUEST,
+        postgresql_where=_OPEN_REQUEST,
+    ),
+)
+
 offer_decision = Table(
     "offer_decision",
     metadata,

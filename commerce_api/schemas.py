@@ -109,6 +109,20 @@ class CheckoutGiven(Given):
     shopper: Identifier | None = None  # the brand's opaque id of who buys; from the brand's own agent alone
 
 
+class CompareRowView(BaseModel):
+    """One thing to compare, with a value for each product, in the order of the products."""
+
+    name: str
+    values: list[str]
+
+
+class CompareView(BaseModel):
+    """Products beside each other: what their records say, and nothing that they do not."""
+
+    products: list[ProductView]
+    rows: list[CompareRowView]
+
+
 class OfferView(BaseModel):
     """An offer as it was decided and recorded. Say no more about it than is written here."""
 
@@ -200,17 +214,54 @@ class CheckoutView(BaseModel):
     expires_at: str
 
 
+class OrderRequestGiven(Given):
+    """What a shopper wants done about an order."""
+
+    kind: Literal["cancel", "return"]
+    reason: Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "not_arrived", "other"] = "other"
+    variant_ids: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1, max_length=50)] | None
+    ) = None
+
+
+class OrderRequestView(BaseModel):
+    """A shopper's request about an order. The merchant decides on it; the request itself moves no money."""
+
+    request_id: str
+    order_id: str
+    kind: Literal["cancel", "return"]
+    reason: str
+    state: Literal["open", "accepted", "declined"]
+    variant_ids: list[str] = []
+    asked_at: str
+    returns_policy: str | None = None
+
+
+class SavedMethodView(CardView):
+    """A card that the shopper saved: to show, never to charge with."""
+
+    saved_at: str
+
+
+class SavedMethodsView(BaseModel):
+    """The shopper's saved cards, newest first."""
+
+    methods: list[SavedMethodView]
+
+
 class OrderView(BaseModel):
-    """A paid order."""
+    """A paid order. ``requests`` are the shopper's, oldest first. Dispatch and tracking are not known here."""
 
     order_id: str
     checkout_id: str
     brand: str
-    status: Literal["confirmed"]
+    status: Literal["confirmed", "partly_refunded", "refunded"]
     placed_at: str
     lines: list[CheckoutLineView]
     totals: TotalsView
     paid_with: CardView
     shipping_address: AddressGiven | None = None
     shipping_option: ShippingOptionView | None = None
+    refunded: MoneyView | None = None
+    requests: list[OrderRequestView] = []
     sandbox: bool = False

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -15,6 +16,7 @@ from tokenization.clock import monotonic_seconds
 from tokenization.logs import cause_of
 from tokenization.wire import (
     CaptureSession,
+    CardSummary,
     Charge,
     ChargeRequest,
     ErrorBody,
@@ -31,6 +33,19 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 LOOK_SECONDS = 5.0  # how often, at most, the certificate's files are looked at
 log = structlog.get_logger("commerce_api")
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+class SavedCard(BaseModel):
+    """What may be shown of a card that a shopper saved. Its token stays in the zone's answer: nothing here needs it."""
+
+    card: CardSummary
+    saved_ms: int
+
+
+class SavedCards(BaseModel):
+    """The zone's answer."""
+
+    cards: tuple[SavedCard, ...]
 
 
 class VaultUnavailable(Exception):
@@ -106,6 +121,11 @@ class VaultClient:
             if refused.code == "not_found":
                 return None
             raise
+
+    async def saved_cards(self, merchant: str, shopper: str) -> tuple[SavedCard, ...]:
+        """What may be shown of the shopper's saved cards. Raises VaultUnavailable, VaultRefused."""
+        path = f"/v1/merchants/{merchant}/shoppers/{quote(shopper, safe='')}/cards"
+        return (await self._call("GET", path, SavedCards)).cards
 
     async def notice_secret(self, merchant: str) -> str:
         """What the zone signs the merchant's notices with now. Raises VaultUnavailable, VaultRefused."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.engine import Row
 
@@ -20,9 +20,12 @@ from commerce_api.schemas import (
     CardView,
     CheckoutLineView,
     CheckoutView,
+    CompareRowView,
+    CompareView,
     MessageView,
     MoneyView,
     OptionView,
+    OrderRequestView,
     OrderView,
     ProductView,
     ShippingOptionView,
@@ -120,23 +123,77 @@ def checkout_view(current: Checkout, links: Links, declined: str | None = None) 
     )
 
 
-def order_view(brand: Brand, document: dict[str, Any]) -> OrderView:
-    """An order for agents and for the receipt."""
+def order_view(brand: Brand, document: dict[str, Any], requests: "Sequence[Row[Any]]" = ()) -> OrderView:
+    """An order for agents and for the receipt. ``requests`` are the rows of what the shopper asked for."""
+    refunded_minor = document["refunded_minor"]
     priced = Priced.restored(document["priced"])
     chosen = [option for option in brand.policy.shipping_options if option.id == priced.shipping_option_id]
     return OrderView(
         order_id=document["id"],
         checkout_id=document["checkout"],
         brand=brand.id,
-        status="confirmed",
+        status=_order_status(document["captured_minor"], refunded_minor),
         placed_at=as_text(document["created_ms"]),
         lines=_lines(priced, brand.currency),
         totals=_totals(priced, brand.currency),
         paid_with=CardView(**document["card"]),
         shipping_address=AddressGiven(**document["shipping_address"]) if document.get("shipping_address") else None,
         shipping_option=_option(chosen[0], priced.totals.items_minor, brand.currency) if chosen else None,
+        refunded=money_view(refunded_minor, brand.currency) if refunded_minor else None,
+        requests=[order_request_view(brand, row) for row in requests],
         sandbox=document["sandbox"],
     )
+
+
+def order_request_view(brand: Brand, row: "Row[Any]") -> OrderRequestView:
+    """A shopper's request, with the merchant's words about returns."""
+    return OrderRequestView(
+        request_id=row.id,
+        order_id=row.order_id,
+        kind=row.kind,
+        reason=row.reason,
+        state=row.state,
+        variant_ids=json.loads(row.variants),
+        asked_at=as_text(row.created_ms),
+        returns_policy=brand.policy.return_policy_text,
+    )
+
+
+def compare_view(products: Sequence[ProductView]) -> CompareView:
+    """Products beside each other, by what their records say."""
+    names = list(dict.fromkeys(option.name for product in products for v in product.variants for option in v.options))
+    rows = {
+        "price": [_price_range(product) for product in products],
+        "available": [_availability(product) for product in products],
+        "brand": [product.brand for product in products],
+        "category": [", ".join(product.categories) or "-" for product in products],
+        **{name: [_choices(product, name) for product in products] for name in names},
+    }
+    return CompareView(
+        products=list(products), rows=[CompareRowView(name=name, values=values) for name, values in rows.items()]
+    )
+
+
+def _price_range(product: ProductView) -> str:
+    ordered = sorted(product.variants, key=lambda variant: variant.price.amount_minor)
+    lowest, highest = ordered[0].price, ordered[-1].price
+    return lowest.text if lowest == highest else f"{lowest.text} to {highest.text}"
+
+
+def _availability(product: ProductView) -> str:
+    count = sum(variant.available for variant in product.variants)
+    return f"{count} of {len(product.variants)} variants"
+
+
+def _choices(product: ProductView, name: str) -> str:
+    found = dict.fromkeys(option.value for v in product.variants for option in v.options if option.name == name)
+    return ", ".join(found) or "-"
+
+
+def _order_status(captured_minor: int, refunded_minor: int) -> Literal["confirmed", "partly_refunded", "refunded"]:
+    if not refunded_minor:
+        return "confirmed"
+    return "refunded" if refunded_minor >= captured_minor else "partly_refunded"
 
 
 def _variant_view(row: "Row[Any]", currency: str) -> VariantView:

@@ -108,8 +108,12 @@ FLOWS: Final = (
         what="searches, checkout contents, the shopper's name, address and e-mail; card-like text is refused",
         data=Data.PERSONAL,
         channel="MCP over HTTP, POST only",
-        protection="operator's TLS; the brand's key where one is presented; card guard before anything reads the body",
-        code=("mcp_server/app.py", "mcp_server/cli.py", "commerce_api/serve.py", "tokenization/edge.py"),
+        protection="operator's TLS; a rate for each client; the brand's key where one is presented; card guard before "
+        "anything reads the body",
+        code=(
+            *("mcp_server/app.py", "mcp_server/cli.py", "mcp_server/workers.py", "commerce_api/serve.py"),
+            "tokenization/edge.py",
+        ),
     ),
     Flow(
         source="brand_agent",
@@ -559,6 +563,7 @@ STORES: Final = (
             "commerce.payment",
             "commerce.customer_order",
             "commerce.order_refund",
+            "commerce.order_request",
             "commerce.offer_decision",
         ),
         code=("commerce_api/models.py",),

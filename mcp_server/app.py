@@ -6,6 +6,8 @@ What holds for a request that reaches the SDK:
  3. Its host and origin are ours; its bearer key, if it has one, is the brand's agent key.
  4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
  5. What a client of the handshake era declared comes back with it, whichever process it reaches (sessions.py).
+ 6. Its client has not called too often (rates.py); this is looked at first, so that refusals have their limit too.
+And for what the SDK answers: its errors are a closed set (closed_errors.py).
 """
 
 import asyncio
@@ -20,12 +22,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.transaction import DatabaseBusy
 from commerce_api.app import conversation_of, refusal_recorder
-from commerce_api.brands import Brand, is_agent_key
+from commerce_api.brands import Brand, all_brands, is_agent_key
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from mcp_server import sessions
 from mcp_server.brand_server import make_brand_server
+from mcp_server.call_record import CallRecorder
+from mcp_server.closed_errors import ClosedErrors
 from mcp_server.handoff import MODERN
+from mcp_server.metadata import brand_named, challenge, metadata
+from mcp_server.rates import Rates
+from mcp_server.results import refusal_as_json
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
     CARD_TEXT_CODE,
@@ -48,7 +55,10 @@ from tokenization.edge import (
 from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024
+BRAND_SECONDS = 1.0
+HEALTH = "/health"
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
+TOO_MANY = -32000  # -32000 to -32019 are left to implementations
 log = structlog.get_logger("mcp_server")
 
 
@@ -64,10 +74,14 @@ class _Running:
 class BrandEndpoints:
     """Serves every brand's endpoint; a brand added while it runs is served from its first request on."""
 
-    def __init__(self, commerce: Commerce, state_keys: list[bytes]) -> None:
+    def __init__(self, commerce: Commerce, state_keys: list[bytes], rates: Rates | None = None) -> None:
+        """``rates`` is what the processes of a machine share; without it this one counts by itself."""
         self._commerce = commerce
         self._state_keys = state_keys
+        self.rates = rates if rates is not None else Rates(monotonic_seconds)
+        self._recorder = CallRecorder(commerce.database)
         self._running: dict[str, _Running] = {}
+        self._brands: dict[str, tuple[Brand, float]] = {}  # there are only so many: one that is not there is not kept
         self._starting = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,24 +89,25 @@ class BrandEndpoints:
         if scope["type"] != "http":
             return None
         parts = scope["path"].strip("/").split("/")
-        if parts == ["health"]:
+        if scope["path"] == HEALTH:
             return await send_json(send, (200, {"status": "ok"}))
+        if parts[0] == ".well-known":
+            return await self._send_metadata(scope, parts, send)
         if len(parts) != 2 or parts[1] != "mcp":
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
         if scope["method"] != "POST":  # (1)
             refused = error_body("method_not_allowed", "This endpoint is stateless: it takes POST only.")
             return await send_json(send, (405, refused), ((b"allow", b"POST"),))
         try:
-            brand = await self._commerce.desk.brand(parts[0])
+            brand = await self._brand(parts[0])
         except CommerceRefusal as refusal:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
         except (DatabaseBusy, SQLAlchemyError) as failure:
-            log.error("database_failed", cause=cause_of(failure))
-            return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
+            return await _send_busy(send, failure)
         if not self._may_enter(scope, brand):
             kind = CommerceError.UNAUTHENTICATED
-            challenge = ((b"www-authenticate", b'Bearer error="invalid_token"'),)
-            return await send_json(send, (401, error_body(kind.code, kind.message)), challenge)
+            asked = ((b"www-authenticate", challenge(brand, self._commerce.links).encode()),)
+            return await send_json(send, (401, error_body(kind.code, kind.message)), asked)
         running = await self._server_of(brand)
         return await _with_session(running.app, _as_sdk_expects(scope), receive, send)
 
@@ -101,6 +116,29 @@ class BrandEndpoints:
         for running in self._running.values():
             running.stop.set()
         await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
+        await self._recorder.close()
+        self.rates.close()
+
+    async def _send_metadata(self, scope: Scope, parts: list[str], send: Send) -> None:
+        """RFC 9728, for a brand's endpoint or for a host with one brand."""
+        try:
+            brands = await self._commerce.database.read(all_brands)
+        except (DatabaseBusy, SQLAlchemyError) as failure:
+            return await _send_busy(send, failure)
+        known = {brand.id: brand for brand in brands}
+        named = brand_named(parts, list(known))
+        if named is None or scope["method"] not in ("GET", "HEAD"):
+            return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
+        return await send_json(send, (200, metadata(known[named], self._commerce.links)))
+
+    async def _brand(self, identifier: str) -> Brand:
+        """The brand, as it was at most BRAND_SECONDS ago: a key that was taken back opens nothing for longer."""
+        now_seconds = monotonic_seconds()
+        known = self._brands.get(identifier)
+        if known is None or known[1] <= now_seconds:
+            known = (await self._commerce.desk.brand(identifier), now_seconds + BRAND_SECONDS)
+            self._brands[identifier] = known
+        return known[0]
 
     def _may_enter(self, scope: Scope, brand: Brand) -> bool:
         """(3) Anonymous callers may browse and build a checkout; a key that is presented must be right."""
@@ -117,7 +155,7 @@ class BrandEndpoints:
             return self._running[brand.id]
 
     async def _start(self, brand: Brand) -> _Running:
-        server = make_brand_server(self._commerce, brand, self._state_keys)
+        server = make_brand_server(self._commerce, brand, self._state_keys, self._recorder, self.rates.limits)
         app = server.streamable_http_app(
             streamable_http_path="/mcp",
             stateless_http=True,
@@ -136,11 +174,37 @@ class BrandEndpoints:
         await ready.wait()
         if task.done():
             await task
-        return _Running(app, stop, task)
+        return _Running(ClosedErrors(app), stop, task)
+
+
+async def _send_busy(send: Send, failure: BaseException) -> None:
+    log.error("database_failed", cause=cause_of(failure))
+    return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
+
+
+class RateLimited:
+    """Lets a client through as often as its rate allows (6)."""
+
+    def __init__(self, app: App, rates: Rates) -> None:
+        self._app = app
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == HEALTH:
+            return await self._app(scope, receive, send)
+        wait_seconds = self._rates.wait_seconds(scope)
+        if not wait_seconds:
+            return await self._app(scope, receive, send)
+        try:
+            body = await read_body(receive, BODY_BYTES)
+        except BodyRefused as refused:
+            return await send_json(send, refused.answer)
+        after = ((b"retry-after", str(wait_seconds).encode()),)
+        return await send_json(send, refuse_for_rate(body, wait_seconds), after)
 
 
 def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
-    """The endpoints behind the card guard (2)."""
+    """The endpoints behind the rate limit (6) and the card guard (2)."""
     guarded = CardGuard(
         endpoints,
         maximum_bytes=BODY_BYTES,
@@ -149,32 +213,42 @@ def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
         conversation=conversation_of,
         on_refusal=_recorder(commerce),
     )
-    return Contained(guarded)
+    return Contained(RateLimited(guarded, endpoints.rates))
 
 
 def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:
-    """The refusal as the protocol has it: for a tool call a result that the model reads, else an error."""
+    """The refusal of card-like text as the protocol has it."""
+    return _refuse(body, (422, 200), INVALID_PARAMS, CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
+
+
+def refuse_for_rate(body: bytes, wait_seconds: int) -> Answer:
+    """The refusal of a call too many, with when to come back."""
+    kind = CommerceError.RATE_LIMITED
+    statuses = (kind.status, kind.status)
+    return _refuse(body, statuses, TOO_MANY, kind.code, kind.message, retry_after_seconds=wait_seconds)
+
+
+def _refuse(body: bytes, statuses: tuple[int, int], number: int, code: str, message: str, **extra: object) -> Answer:
+    """For a tool call a result that the model reads, else an error of the protocol, else of HTTP.
+
+    ``statuses`` are the HTTP statuses of the last two, ``number`` is JSON-RPC's code.
+    """
+    plain, framed = statuses
     try:
         request = json.loads(body)
         request_id, method = request["id"], request["method"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return 422, error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
+        return plain, {**error_body(code, message), **extra}
     # The id is the caller's own text: one that could carry something is not repeated.
     if type(request_id) is not int or abs(request_id) > 2**31:
         request_id = (
             request_id if isinstance(request_id, str) and len(request_id) <= 36 and request_id.isalpha() else None
         )
     if method == "tools/call":
-        content = error_body(CARD_TEXT_CODE, CARD_TEXT_MESSAGE)
-        result = {
-            "content": [{"type": "text", "text": json.dumps(content)}],
-            "structuredContent": content,
-            "isError": True,
-            "resultType": "complete",
-        }
+        result = {**refusal_as_json(code, message, **extra), "resultType": "complete"}
         return 200, {"jsonrpc": "2.0", "id": request_id, "result": result}
-    failure = {"code": INVALID_PARAMS, "message": CARD_TEXT_MESSAGE}
-    return 200, {"jsonrpc": "2.0", "id": request_id, "error": failure}
+    failure = {"code": number, "message": message}
+    return framed, {"jsonrpc": "2.0", "id": request_id, "error": failure}
 
 
 def _recorder(commerce: Commerce) -> Callable[[Scope], Awaitable[None]]:

@@ -1,9 +1,11 @@
-"""``cordon-mcp``: runs the brands' MCP servers as a process of their own."""
+"""``cordon-mcp``: runs the brands' MCP servers as processes of their own."""
 
 import argparse
 import asyncio
+import ipaddress
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -13,7 +15,13 @@ from commerce_api.runtime import open_commerce
 from commerce_api.serve import server
 from commerce_api.settings import CommerceSettings, SettingsRefused
 from mcp_server.app import BrandEndpoints, mcp_app
+from mcp_server.rates import ANONYMOUS_PER_SECOND, KEYED_PER_SECOND, Limits, Rates, shared_table
+from mcp_server.workers import Workers, listen
 from tokenization import logs
+from tokenization.clock import monotonic_seconds
+
+WORKERS_MAXIMUM = 64
+RATE_MAXIMUM = 100_000.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +35,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--public-url", required=True, help="the address of the checkout pages")
     parser.add_argument("--zone-url", required=True)
     parser.add_argument("--capture-url", required=True)
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--workers", type=_count, default=1, help="processes behind the address (default: %(default)s)")
+    parser.add_argument(
+        "--anonymous-calls-per-second",
+        type=_rate,
+        default=ANONYMOUS_PER_SECOND,
+        metavar="N",
+        help="of one address without a key; ten seconds' worth at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keyed-calls-per-second",
+        type=_rate,
+        default=KEYED_PER_SECOND,
+        metavar="N",
+        help="of one address with a key (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        type=ipaddress.ip_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="an address or network whose X-Forwarded-For is believed; may be given again",
+    )
+    for shared in ("--listener", "--rates-table"):  # descriptors that a worker is started with; see workers.py
+        parser.add_argument(shared, type=int, default=-1, help=argparse.SUPPRESS)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(given)
     structlog.configure(processors=list(logs.PROCESSORS), logger_factory=structlog.stdlib.LoggerFactory())
     logs.install()
     logging.getLogger("mcp").setLevel(logging.WARNING)  # the SDK's INFO tells of every request
@@ -46,19 +80,44 @@ def main(argv: list[str] | None = None) -> int:
         for problem in refused.problems:
             sys.stderr.write(f"cordon-mcp: {problem}\n")
         return 1
-    asyncio.run(serve(settings))
+    if arguments.workers > 1 and arguments.listener < 0:
+        try:
+            listener = listen(settings.host, settings.port)
+        except OSError as failure:
+            sys.stderr.write(f"cordon-mcp: cannot listen on {settings.host}:{settings.port}: {failure.strerror}\n")
+            return 1
+        return Workers(list(given), arguments.workers, listener, shared_table()).run()
+    limits = Limits(
+        arguments.anonymous_calls_per_second, arguments.keyed_calls_per_second, tuple(arguments.trusted_proxy)
+    )
+    asyncio.run(serve(settings, Rates(monotonic_seconds, limits, arguments.rates_table), arguments.listener))
     return 0
 
 
-async def serve(settings: CommerceSettings) -> None:
-    """Runs the MCP server until SIGTERM or SIGINT."""
+async def serve(settings: CommerceSettings, rates: Rates, listener: int = -1) -> None:
+    """Runs the MCP server until SIGTERM or SIGINT, on a socket of its own or on one that workers share."""
     state_keys = [settings.mcp_state_key_file.read_bytes().strip()]
+    sockets = None if listener < 0 else [socket.socket(fileno=listener)]
     async with open_commerce(settings) as commerce:
-        endpoints = BrandEndpoints(commerce, state_keys)
+        endpoints = BrandEndpoints(commerce, state_keys, rates)
         try:
-            await server(mcp_app(commerce, endpoints), settings.host, settings.port).serve()
+            await server(mcp_app(commerce, endpoints), settings.host, settings.port).serve(sockets)
         finally:
             await endpoints.close()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= WORKERS_MAXIMUM:
+        raise ValueError
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= RATE_MAXIMUM:
+        raise ValueError
+    return number
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""The tools of a brand's server: names as in UCP, typed in and out, each one call to the agent desk.
+"""The tools of a brand's server: names as in UCP where it has one, typed in and out, each one call to the agent desk.
 
 No tool has a field for a card, and none ever will: payment leaves by an address (see handoff.py).
 """
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp_types import InputRequiredResult, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
 from commerce_api.brands import Brand
@@ -19,22 +19,30 @@ from commerce_api.schemas import (
     BuyerGiven,
     CheckoutGiven,
     CheckoutView,
+    CompareView,
     LineGiven,
     OffersView,
+    OrderRequestGiven,
+    OrderRequestView,
     OrderView,
     ProductView,
+    SavedMethodsView,
     SearchView,
 )
-from mcp_server import sessions
+from mcp_server import sessions, waiting
 from mcp_server.handoff import hand_off
+from mcp_server.results import answer
+from tokenization.wire import Identifier
 
 READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 WRITE = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+OFFER = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 END = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
 CheckoutId = Annotated[
     str, Field(max_length=64, description="Id from create_checkout. It lasts as long as its expires_at.")
 ]
+OrderId = Annotated[str, Field(max_length=64, description="order_id of a completed checkout")]
 Key = Annotated[
     str | None,
     Field(min_length=1, max_length=255, description="Any text of yours; repeating a call with it cannot do it twice"),
@@ -42,15 +50,39 @@ Key = Annotated[
 Lines = Annotated[
     list[LineGiven], Field(min_length=1, max_length=50, description="What to buy: variant ids and quantities")
 ]
-Codes = Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=5)]
+Codes = Annotated[
+    list[Annotated[str, Field(max_length=40)]],
+    Field(max_length=5, description="Discount codes to apply; they replace the earlier ones, [] takes them off"),
+]
 ShippingId = Annotated[str, Field(max_length=64, description="One of the checkout's shipping_options")]
 OfferId = Annotated[str, Field(max_length=64, description="offer_id from get_offers, to take that offer")]
+Shopper = Annotated[
+    Identifier, Field(description="Your own id of who buys. Only the brand's own agent, by its key, may say it")
+]
+ProductIds = Annotated[
+    list[Annotated[str, Field(max_length=200)]], Field(min_length=2, max_length=5, description="Product ids")
+]
+VariantIds = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]],
+    Field(min_length=1, max_length=50, description="What of the order it is about; leave out for all of it"),
+]
+WaitSeconds = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=waiting.MAXIMUM_SECONDS,
+        description="Wait so long for the shopper to pay, instead of asking again and again. Progress is told meanwhile",
+    ),
+]
+Reason = Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "not_arrived", "other"]
 
 
 def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand) -> None:
     """Gives the server its tools for one brand."""
     _add_reading_tools(server, commerce, brand.id)
     _add_checkout_tools(server, commerce, brand.id)
+    _add_closing_tools(server, commerce, brand.id)
+    _add_order_tools(server, commerce, brand.id)
 
 
 def caller_of(ctx: "Context[Any, Any]", brand: str) -> Caller:
@@ -90,30 +122,27 @@ def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
         available_only: Annotated[bool, Field(description="Leave out what cannot be bought now")] = False,
         limit: Annotated[int, Field(ge=1, le=20)] = 5,
         offset: Annotated[int, Field(ge=0, le=10_000, description="next_offset of the answer before")] = 0,
-    ) -> SearchView:
+    ) -> Annotated[CallToolResult, SearchView]:
         """Finds products with live prices and stock. Use the variant ids of the answer in a checkout."""
         search = Search(query, minimum_price_minor, maximum_price_minor, available_only, limit, offset)
-        return await desk.search_catalog(brand, search)
+        return answer(await desk.search_catalog(brand, search))
 
     @server.tool(title="Get a product", annotations=READ)
     async def get_product(
         product_id: Annotated[str, Field(max_length=200, description="Id of a product or of one of its variants")],
-    ) -> ProductView:
+    ) -> Annotated[CallToolResult, ProductView]:
         """A product with all its variants, prices and availability."""
-        return await desk.get_product(brand, product_id)
+        return answer(await desk.get_product(brand, product_id))
 
-    @server.tool(title="Get offers", annotations=WRITE)
-    async def get_offers(ctx: Context[Any, Any], lines: Lines) -> OffersView:
+    @server.tool(title="Compare products", annotations=READ)
+    async def compare_products(product_ids: ProductIds) -> Annotated[CallToolResult, CompareView]:
+        """Two to five products beside each other: prices, availability and what they come in. Claim no other difference."""
+        return answer(await desk.compare_products(brand, list(dict.fromkeys(product_ids))))
+
+    @server.tool(title="Get offers", annotations=OFFER)
+    async def get_offers(ctx: Context[Any, Any], lines: Lines) -> Annotated[CallToolResult, OffersView]:
         """The offer for these products, if there is one. Promise no discount that is not in the answer; take it by offer_id."""
-        return await desk.get_offers(brand, caller_of(ctx, brand), lines)
-
-    @server.tool(title="Get an order", annotations=READ)
-    async def get_order(
-        ctx: Context[Any, Any],
-        order_id: Annotated[str, Field(max_length=64, description="order_id of a completed checkout")],
-    ) -> OrderView:
-        """A paid order: what was bought, what it came to, where it goes."""
-        return await desk.get_order(brand, caller_of(ctx, brand), order_id)
+        return answer(await desk.get_offers(brand, caller_of(ctx, brand), lines))
 
 
 def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
@@ -128,12 +157,13 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
         shipping_option_id: ShippingId | None = None,
         discount_codes: Codes | None = None,
         offer_id: OfferId | None = None,
+        shopper: Shopper | None = None,
         idempotency_key: Key = None,
-    ) -> CheckoutView:
+    ) -> Annotated[CallToolResult, CheckoutView]:
         """Starts a checkout and counts its total. Its messages say what is still missing."""
-        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id, shopper)
         caller = caller_of(ctx, brand)
-        return await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key))
+        return answer(await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key)))
 
     @server.tool(title="Change a checkout", annotations=WRITE)
     async def update_checkout(
@@ -146,27 +176,71 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
         discount_codes: Codes | None = None,
         offer_id: OfferId | None = None,
         idempotency_key: Key = None,
-    ) -> CheckoutView:
-        """Changes what you give and leaves the rest; lines and codes replace the earlier ones."""
+    ) -> Annotated[CallToolResult, CheckoutView]:
+        """Changes what you give and leaves the rest: goods, buyer, address, shipping, discount codes, an offer."""
         given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
-        return await desk.update_checkout(brand, caller_of(ctx, brand), checkout_id, given, idempotency_key)
+        caller = caller_of(ctx, brand)
+        return answer(await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
+
+
+def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+    desk = commerce.desk
 
     @server.tool(title="Look at a checkout", annotations=READ)
-    async def get_checkout(ctx: Context[Any, Any], checkout_id: CheckoutId) -> CheckoutView:
+    async def get_checkout(
+        ctx: Context[Any, Any], checkout_id: CheckoutId, wait_seconds: WaitSeconds = 0
+    ) -> Annotated[CallToolResult, CheckoutView]:
         """Where a checkout stands, with its total and its order once it is paid."""
-        return await desk.get_checkout(brand, caller_of(ctx, brand), checkout_id)
+        caller = caller_of(ctx, brand)
+        return answer(
+            await waiting.until_changed(
+                lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
+            )
+        )
 
     @server.tool(title="Hand over to payment", annotations=WRITE)
     async def complete_checkout(
         ctx: Context[Any, Any], checkout_id: CheckoutId
-    ) -> Annotated[CheckoutView, Field()] | InputRequiredResult:
+    ) -> Annotated[CallToolResult, CheckoutView] | InputRequiredResult:
         """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
-        return hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx, brand), checkout_id))
+        handed = hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx, brand), checkout_id))
+        return answer(handed) if isinstance(handed, CheckoutView) else handed
 
     @server.tool(title="Cancel a checkout", annotations=END)
-    async def cancel_checkout(ctx: Context[Any, Any], checkout_id: CheckoutId) -> CheckoutView:
-        """Ends a checkout that is not being paid, and frees what it held."""
-        return await desk.cancel_checkout(brand, caller_of(ctx, brand), checkout_id)
+    async def cancel_checkout(
+        ctx: Context[Any, Any], checkout_id: CheckoutId
+    ) -> Annotated[CallToolResult, CheckoutView]:
+        """Ends a checkout that is not being paid, and frees what it held. A paid order: request_order_change."""
+        return answer(await desk.cancel_checkout(brand, caller_of(ctx, brand), checkout_id))
+
+
+def _add_order_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+    desk = commerce.desk
+
+    @server.tool(title="Get an order", annotations=READ)
+    async def get_order(ctx: Context[Any, Any], order_id: OrderId) -> Annotated[CallToolResult, OrderView]:
+        """A paid order: what was bought, what it came to, where it goes, what was given back, what was asked for."""
+        return answer(await desk.get_order(brand, caller_of(ctx, brand), order_id))
+
+    @server.tool(title="Ask to cancel or return", annotations=WRITE)
+    async def request_order_change(
+        ctx: Context[Any, Any],
+        order_id: OrderId,
+        kind: Annotated[Literal["cancel", "return"], Field(description="Cancel the order, or send goods back")],
+        reason: Reason = "other",
+        variant_ids: VariantIds | None = None,
+    ) -> Annotated[CallToolResult, OrderRequestView]:
+        """Asks the merchant to cancel a paid order or to take goods back. Confirm with the shopper first. The merchant
+        decides, and no money moves by it; asking again gives the request that is open."""
+        given = OrderRequestGiven(kind=kind, reason=reason, variant_ids=variant_ids)
+        return answer(await desk.request_about_order(brand, caller_of(ctx, brand), order_id, given))
+
+    @server.tool(title="Saved payment methods", annotations=READ)
+    async def get_saved_payment_methods(
+        ctx: Context[Any, Any], shopper: Shopper
+    ) -> Annotated[CallToolResult, SavedMethodsView]:
+        """Brand and last four digits of the cards a shopper saved, to show. For the brand's own agent, by its key."""
+        return answer(await desk.saved_methods(brand, caller_of(ctx, brand), shopper))
 
 
 def _given(
@@ -176,6 +250,7 @@ def _given(
     shipping_option_id: str | None,
     discount_codes: list[str] | None,
     offer_id: str | None,
+    shopper: str | None = None,
 ) -> CheckoutGiven:
     """What was given, and only that: a field left out stays as it was."""
     fields = {
@@ -185,5 +260,6 @@ def _given(
         "shipping_option_id": shipping_option_id,
         "discount_codes": discount_codes,
         "offer_id": offer_id,
+        "shopper": shopper,
     }
     return CheckoutGiven.model_validate({name: value for name, value in fields.items() if value is not None})

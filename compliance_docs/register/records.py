@@ -152,7 +152,7 @@ REQUIREMENTS: Final = (
         number="10.2.2",
         ours="Each entry says who, what kind, when, success or failure, from where, and about what.",
         control="The six facts are required fields: an event without one is refused before anything is written. Whom an "
-        "agent acts for is a field of its own. Free text has no place.",
+        "agent acts for is a field of its own; each call of an agent's tool is an entry. Free text has no place.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -166,8 +166,13 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/reconciliation/test_reconciling.py",
                 "test_a_break_is_resolved_once_with_who_and_why_and_its_suspense_is_undone_by_two",
             ),
+            *tests(
+                "tests/mcp_server/test_call_record.py",
+                "test_every_call_is_recorded_with_who_asked_for_what_on_whose_behalf",
+                "test_whatever_a_client_calls_itself_the_event_can_be_written_and_holds_no_card",
+            ),
         ),
-        code=("audit/event.py::Event", "audit/event.py::encode"),
+        code=("audit/event.py::Event", "audit/event.py::encode", "mcp_server/call_record.py::CallRecorder"),
     ),
     Requirement(
         number="10.3.1",

@@ -42,6 +42,8 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/wallets/test_wallet_tokens.py",
                 "test_by_every_other_way_the_same_body_meets_the_guard",
             ),
+            "tests/mcp_server/test_closed_errors.py",
+            "tests/mcp_server/test_rates.py",
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",
             "tests/vault_zone/delegation/test_platform_limits.py",

@@ -15,7 +15,7 @@ from mcp import Client
 WANT = "a kettle that pours slowly, and something to drink from"
 PASTED_CARD = "4000 0566 5566 5556"  # a published test number; not the one the shopper will use
 WAIT_SECONDS = 90
-POLL_SECONDS = 0.4
+ONE_CALL_SECONDS = 20
 ADDRESS = {
     "name": "Robin Field",
     "line1": "12 Quay Street",
@@ -100,13 +100,12 @@ async def refused_card(client: Client, identifier: str) -> None:
 
 
 async def wait_for_order(client: Client, identifier: str) -> dict[str, Any]:
-    """Asks until the shopper has paid. Raises TimeoutError."""
+    """Waits in the tool until the shopper has paid, as long as one call may, and again. Raises TimeoutError."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
-            checkout = await call(client, "get_checkout", checkout_id=identifier)
+            checkout = await call(client, "get_checkout", checkout_id=identifier, wait_seconds=ONE_CALL_SECONDS)
             if checkout["status"] == "completed":
                 return await call(client, "get_order", order_id=checkout["order_id"])
-            await asyncio.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ async def agent(world: World, web: httpx.AsyncClient) -> httpx.AsyncClient:
 def routes() -> list[tuple[str, str]]:
     """Every method and path of the agents' API, with something in each place."""
     found = [
-        (method, route.path.format(brand="harbour-pine", product="x", checkout="chk_x", order="ord_x"))
+        (method, route.path.format(brand="harbour-pine", product="x", checkout="chk_x", order="ord_x", shopper="shp_x"))
         for route in agents_api.router.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
@@ -56,7 +56,12 @@ def code(answer: httpx.Response) -> str:
     return told
 
 
-BODIES: dict[str, dict[str, Any]] = {"offers": {"lines": lines()}, "checkouts": ready()}
+BODIES: dict[str, dict[str, Any]] = {
+    "offers": {"lines": lines()},
+    "checkouts": ready(),
+    "requests": {"kind": "cancel"},
+    "compare": {"product_ids": ["hp-mug", "hp-kettle"]},
+}
 
 
 def body_for(method: str, path: str) -> dict[str, Any] | None:
@@ -95,7 +100,7 @@ async def test_planted_fault_a_route_without_the_dependency_is_noticed(world: Wo
 
 
 async def test_the_walk_sees_every_route(web: httpx.AsyncClient) -> None:
-    assert len(routes()) == 9
+    assert len(routes()) == 12
     assert ("POST", f"{PREFIX}/checkouts/chk_x/complete") in routes()
 
 

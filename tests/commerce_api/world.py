@@ -27,7 +27,7 @@ from commerce_api.payment import Payments
 from commerce_api.policy import load_policy
 from commerce_api.runtime import Commerce
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url
-from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
+from commerce_api.vault_client import SavedCard, VaultClient, VaultRefused, VaultUnavailable
 from commerce_api.zone_notices import NoticeDesk
 from offer_engine.rank import PriorityRanker
 from tokenization.ids import new_id
@@ -101,6 +101,7 @@ class FakeVault:
     modified: dict[str, Modification] = field(default_factory=dict)
     next_modification: ModificationState = ModificationState.SUCCEEDED
     calls: list[str] = field(default_factory=list)
+    saved: dict[tuple[str, str], list[SavedCard]] = field(default_factory=dict)  # by merchant and shopper
     _used_by: dict[str, str] = field(default_factory=dict)
 
     def capture(self, session_id: str | None = None, brand: str = "visa", last4: str = "4242") -> CaptureSession:
@@ -217,6 +218,11 @@ class FakeVault:
         """As VaultClient.find_modification."""
         self._called("find_modification")
         return self.modified.get(request)
+
+    async def saved_cards(self, merchant: str, shopper: str) -> tuple[SavedCard, ...]:
+        """As VaultClient.saved_cards."""
+        self._called("saved_cards")
+        return tuple(self.saved.get((merchant, shopper), ()))
 
     async def notice_secret(self, merchant: str) -> str:
         """As VaultClient.notice_secret."""

@@ -25,7 +25,9 @@ from mcp_types import (
 
 from commerce_api.serve import server
 from mcp_server.app import BrandEndpoints, mcp_app
+from mcp_server.rates import Limits, Rates
 from tests.commerce_api.world import World
+from tokenization.clock import monotonic_seconds
 from tokenization.edge import App
 
 STATE_KEYS = [b"a state key for tests, shared by all of its workers"]
@@ -66,9 +68,15 @@ async def serving(app: App) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def mcp_site(world: World, state_keys: list[bytes] | None = None, *, guarded: bool = True) -> AsyncIterator[Site]:
-    """The MCP server over a world. Without ``guarded`` its card guard is taken off: for negative controls only."""
-    endpoints = BrandEndpoints(world.commerce, state_keys or STATE_KEYS)
+async def mcp_site(
+    world: World, state_keys: list[bytes] | None = None, *, guarded: bool = True, limits: Limits | None = None
+) -> AsyncIterator[Site]:
+    """The MCP server over a world. Without ``guarded`` its card guard is taken off: for negative controls only.
+
+    Without ``limits`` tests may call as often as they like.
+    """
+    rates = Rates(monotonic_seconds, limits or Limits(1e6, 1e6))
+    endpoints = BrandEndpoints(world.commerce, state_keys or STATE_KEYS, rates)
     try:
         async with serving(mcp_app(world.commerce, endpoints) if guarded else endpoints) as url:
             yield Site(url, world, endpoints)

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from commerce_api.agent_desk import AgentDesk
+from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError
+from commerce_api.models import brand as brand_table
+from mcp_server import app
 from mcp_server.app import BODY_BYTES, BrandEndpoints
 from tests.commerce_api.purchases import ready
 from tests.commerce_api.world import commerce_world
@@ -92,6 +96,30 @@ async def test_the_key_of_another_brand_opens_nothing(site: Site) -> None:
     content = call_body("search_catalog")
     assert (await post(site.endpoint(), content, authorization=f"Bearer {key}")).status_code == 401
     assert (await post(site.endpoint(other), content, authorization=f"bearer {key}")).status_code == 200
+
+
+async def test_a_key_that_was_taken_back_opens_nothing_once_the_brand_is_read_again(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again after BRAND_SECONDS; and not for each of the calls before."""
+    world = own_site.world
+    read: list[str] = []
+    real = AgentDesk.brand
+
+    async def counted(self: AgentDesk, identifier: str) -> Brand:
+        read.append(identifier)
+        return await real(self, identifier)
+
+    monkeypatch.setattr(AgentDesk, "brand", counted)
+    now_seconds = [1000.0]
+    monkeypatch.setattr(app, "monotonic_seconds", lambda: now_seconds[0])
+    content, key = call_body("search_catalog"), {"authorization": f"Bearer {await world.agent_key()}"}
+    before = [(await post(own_site.endpoint(), content, **key)).status_code for _ in range(3)]
+    assert (before, read) == ([200] * 3, [world.brand])
+    taken_back = brand_table.update().values(agent_key_version=2)
+    await world.commerce.database.maintain(lambda tx: tx.execute(taken_back))
+    now_seconds[0] += app.BRAND_SECONDS
+    assert (await post(own_site.endpoint(), content, **key)).status_code == 401
 
 
 async def test_who_sees_which_checkout(site: Site) -> None:

@@ -25,10 +25,12 @@ from tests.mcp_server.serving import (
 
 pytestmark = pytest.mark.anyio
 
-# Universal Commerce Protocol, MCP binding: names of catalogue, checkout and order tools; get_offers is our own.
+# Universal Commerce Protocol, MCP binding: names of catalogue, checkout and order tools. Where it has none they are our own:
+# comparing, offers, requests about an order, saved methods.
 CANONICAL = {
     "search_catalog",
     "get_product",
+    "compare_products",
     "get_offers",
     "create_checkout",
     "get_checkout",
@@ -36,6 +38,8 @@ CANONICAL = {
     "complete_checkout",
     "cancel_checkout",
     "get_order",
+    "request_order_change",
+    "get_saved_payment_methods",
 }
 MOST_TOOLS = 12
 
@@ -70,7 +74,10 @@ async def test_every_tool_has_a_title_a_description_annotations_and_schemas_both
 
 async def test_only_reading_tools_say_that_they_only_read(site: Site) -> None:
     reading = {tool.name for tool in await listed(site) if tool.annotations and tool.annotations.read_only_hint}
-    assert reading == {"search_catalog", "get_product", "get_order", "get_checkout"}
+    assert reading == {
+        *("search_catalog", "get_product", "compare_products", "get_order", "get_checkout"),
+        "get_saved_payment_methods",
+    }
 
 
 async def test_no_tool_has_a_field_for_a_card(site: Site) -> None:
@@ -114,10 +121,16 @@ async def test_the_list_is_built_once_and_answers_are_byte_for_byte_the_same(
     assert len(built) == 1
 
 
-async def test_the_list_may_be_kept_by_who_asked(site: Site) -> None:
-    answer = result_of(await post(site.endpoint(), body("tools/list")))["result"]
-    assert answer["ttlMs"] > 0
-    assert answer["cacheScope"] == "public"
+@pytest.mark.parametrize("method", ["tools/list", "server/discover"])
+async def test_what_is_the_same_for_everybody_may_be_kept_and_shared(site: Site, method: str) -> None:
+    key = await site.world.agent_key()
+    answers = [
+        result_of(await post(site.endpoint(), body(method), **headers))["result"]
+        for headers in ({}, {"authorization": f"Bearer {key}"})
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["ttlMs"] > 0
+    assert answers[0]["cacheScope"] == "public"
 
 
 @pytest.mark.parametrize("mode", [MODERN, LEGACY])
@@ -135,6 +148,7 @@ async def test_what_every_tool_gives_is_valid_against_its_own_schema(site: Site,
 
         found = await call("search_catalog", query="mug")
         await call("get_product", product_id=found["products"][0]["id"])
+        await call("compare_products", product_ids=["hp-mug", "hp-kettle"])
         await call("get_offers", lines=lines("hp-kettle-oat"))
         other = await call("create_checkout", lines=lines())
         await call("cancel_checkout", checkout_id=other["checkout_id"])
@@ -144,7 +158,10 @@ async def test_what_every_tool_gives_is_valid_against_its_own_schema(site: Site,
         await world.commerce.payments.capture_link(world.brand, made["checkout_id"])
         world.vault.capture()
         paid = await call("get_checkout", checkout_id=made["checkout_id"])
+        await call("request_order_change", order_id=paid["order_id"], kind="return")
         await call("get_order", order_id=paid["order_id"])
+    async with client(site, mode=mode, key=await world.agent_key()) as connected:
+        await call("get_saved_payment_methods", shopper="shp_robin")
     assert seen.keys() == CANONICAL
     for tool, answer in seen.items():
         Draft202012Validator(schemas[tool]).validate(answer)
@@ -181,6 +198,12 @@ REFUSALS: list[tuple[str, dict[str, Any], CommerceError]] = [
     ("complete_checkout", {"checkout_id": ""}, CommerceError.CHECKOUT_UNKNOWN),
     ("cancel_checkout", {"checkout_id": "chk_"}, CommerceError.CHECKOUT_UNKNOWN),
     ("get_order", {"order_id": "ord_" + "b" * 32}, CommerceError.ORDER_UNKNOWN),
+    ("compare_products", {"product_ids": ["hp-mug", "no-such"]}, CommerceError.PRODUCT_UNKNOWN),
+    ("compare_products", {"product_ids": ["hp-mug"]}, CommerceError.INVALID_REQUEST),
+    ("request_order_change", {"order_id": "ord_x", "kind": "return"}, CommerceError.ORDER_UNKNOWN),
+    ("request_order_change", {"order_id": "ord_x", "kind": "refund"}, CommerceError.INVALID_REQUEST),
+    ("get_saved_payment_methods", {"shopper": "shp_robin"}, CommerceError.SHOPPER_UNKNOWN),
+    ("create_checkout", ready(shopper="shp_robin"), CommerceError.UNAUTHENTICATED),
     ("search_catalog", {"limit": 0}, CommerceError.INVALID_REQUEST),
     ("search_catalog", {"query": "x" * 301}, CommerceError.INVALID_REQUEST),
 ]
@@ -193,7 +216,7 @@ async def test_every_refusal_is_a_result_with_a_closed_code_that_echoes_nothing(
     for (tool, arguments, expected), answer in answers:
         assert code_of(answer) == expected.code, (tool, arguments)
         assert structured(answer)["error"]["message"] == expected.message
-        assert getattr(answer.content[0], "text", "").startswith('{"error"')
+        assert getattr(answer.content[0], "text", "").startswith(f"Refused ({expected.code}). {expected.message}")
 
 
 async def test_a_refused_form_names_our_own_fields_and_the_rule_and_no_name_of_the_callers(site: Site) -> None:

@@ -1,0 +1,143 @@
+"""How often a client may call: a bucket for each, shared by the workers of a machine (the specification's MUST, Tools).
+
+What holds:
+ 1. A client is an address, an IPv6 one by its /64; with a key it has a bucket of its own, wider than an anonymous one's.
+ 2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker.
+ 3. X-Forwarded-For is read only from trusted proxies, from its end: anybody can write the header.
+ 4. The table has a fixed size. Where clients share a row, the row that has been idle longest is taken over: a crowd of
+    addresses can make the limit forget, never refuse, somebody else.
+
+The table is shared memory under a lock of the operating system, held for microseconds. Several machines limit each by itself.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import math
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tokenization.edge import Scope, header
+
+BURST_SECONDS: Final = 10
+ANONYMOUS_PER_SECOND: Final = 20
+KEYED_PER_SECOND: Final = 200
+UNKNOWN: Final = "unknown"
+_ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
+_WAYS: Final = 8  # rows that a client may stand in
+_SETS: Final = 2048
+TABLE_BYTES: Final = _ROW.size * _WAYS * _SETS
+_MAXIMUM_HOPS: Final = 20
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls a second. ``trusted`` are the proxies whose word on the client's address counts."""
+
+    anonymous_per_second: float = ANONYMOUS_PER_SECOND
+    keyed_per_second: float = KEYED_PER_SECOND
+    trusted: tuple[Network, ...] = ()
+
+
+@dataclass
+class Rates:
+    """The table. ``descriptor`` is a file of TABLE_BYTES that workers share; without one the table is this process's own."""
+
+    monotonic_seconds: Callable[[], float]
+    limits: Limits = field(default_factory=Limits)
+    descriptor: int = -1
+    _table: mmap.mmap = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._table = mmap.mmap(self.descriptor, TABLE_BYTES)
+
+    def wait_seconds(self, scope: Scope) -> int:
+        """Takes a call out of the client's bucket: 0 where there was one, else after how many seconds there will be."""
+        keyed = header(scope, b"authorization") is not None
+        rate = self.limits.keyed_per_second if keyed else self.limits.anonymous_per_second  # (1)
+        client = client_of(scope, self.limits.trusted)
+        return self.take(f"{'key' if keyed else 'anonymous'}|{network_of(client)}", rate)
+
+    def take(self, client: str, rate: float) -> int:
+        """As wait_seconds(), for a client and its rate a second."""
+        digest = int.from_bytes(hashlib.blake2b(client.encode(), digest_size=8).digest(), "little") or 1
+        first = digest % _SETS * _WAYS
+        with self._locked():
+            now = self.monotonic_seconds()
+            place, left = self._found(digest, first, now, rate)
+            allowed = left >= 1
+            _ROW.pack_into(self._table, place, digest, left - 1 if allowed else left, now)  # (2)
+        return 0 if allowed else math.ceil((1 - left) / rate)
+
+    def close(self) -> None:
+        """Lets the table go."""
+        self._table.close()
+
+    def _found(self, digest: int, first: int, now: float, rate: float) -> tuple[int, float]:
+        """The client's row and what is in its bucket now; else the row that has been idle longest (4), with a full one."""
+        burst = rate * BURST_SECONDS
+        idle, idle_since = first, math.inf
+        for row in range(first, first + _WAYS):
+            held, left, since = _ROW.unpack_from(self._table, row * _ROW.size)
+            if held == digest:
+                return row * _ROW.size, max(0.0, min(burst, left + max(0.0, now - since) * rate))
+            if since < idle_since:
+                idle, idle_since = row, since
+        return idle * _ROW.size, burst
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self.descriptor < 0:
+            yield
+            return
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX)  # by process; each of ours has one thread here
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+
+def shared_table() -> int:
+    """A fresh table that processes started from this one can share: the descriptor of an unnamed file in memory."""
+    descriptor = os.memfd_create("cordon-mcp-rates", 0)
+    os.ftruncate(descriptor, TABLE_BYTES)
+    return descriptor
+
+
+def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The client's address as far as the trusted proxies say (3), or ``unknown``."""
+    peer = scope.get("client")
+    address = _address(peer[0]) if peer else None
+    if address is None:
+        return UNKNOWN
+    said = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+    hops = [hop for line in said for hop in line.split(",")][-_MAXIMUM_HOPS:]
+    while hops and any(address in network for network in trusted):
+        hop = _address(hops.pop())
+        if hop is None:
+            break  # a client cannot hide behind a malformed entry
+        address = hop
+    return str(address)
+
+
+def network_of(client: str) -> str:
+    """What a client is counted under (1)."""
+    address = _address(client)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return client
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address

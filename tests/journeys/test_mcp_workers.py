@@ -1,0 +1,173 @@
+"""Two workers behind one address over a running stack, and an official client of each protocol era that buys.
+
+Any worker answers, one is killed between calls, every call is repeated, connections close after each: one order.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from tests.commerce_api.purchases import ready
+from tests.journeys.running import BRAND, ROOT, Running, add_store, running_stack, wait_for
+
+STOP_SECONDS = 60
+WORKERS = 2
+
+
+@dataclass
+class Served:
+    """`cordon-mcp --workers 2` beside the stack's own MCP server, over the same database."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    key: str  # the brand's: an anonymous caller's idempotency keys count for one session only
+
+    @property
+    def url(self) -> str:
+        """The brand's endpoint."""
+        return f"http://127.0.0.1:{self.port}/{BRAND}/mcp"
+
+    def workers(self) -> list[int]:
+        """The workers' process ids, oldest first."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in text.split()]
+
+    def answers(self) -> bool:
+        """Whether somebody listens."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+
+
+@contextmanager
+def served(stack: Running, *more: str) -> Iterator[Served]:
+    """Until the block ends; then SIGTERM, and it must end well."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    described = stack.described
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mcp_server", "--data", str(stack.data / "commerce"), "--port", str(port)),
+            *("--public-url", described["commerce_url"], "--zone-url", described["zone_internal_url"]),
+            *("--capture-url", described["capture_url"], "--workers", str(WORKERS), *more),
+        ],
+        cwd=ROOT,
+    )
+    try:
+        running = Served(process, port, stack.brand["agent_api_key"])
+        wait_for(running.answers, "the workers do not answer")
+        yield running
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    data = tmp_path_factory.mktemp("stack")
+    add_store(data)
+    with running_stack(data) as running:
+        yield running
+
+
+def call(workers: Served, mode: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    """A call on a connection of its own, from a client of its own; asked again where the worker died under it."""
+
+    headers = {"connection": "close", "authorization": f"Bearer {workers.key}"}
+
+    async def once() -> dict[str, Any]:
+        async with (
+            httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http,
+            Client(streamable_http_client(workers.url, http_client=http), mode=mode, cache=None) as client,
+        ):
+            content: dict[str, Any] = (await client.call_tool(tool, arguments)).structured_content or {}
+            return content
+
+    for _ in range(5):
+        try:
+            return asyncio.run(once())
+        except (MCPError, httpx2.HTTPError, ExceptionGroup):  # a reply that was lost: the same call again
+            wait_for(workers.answers, "the workers do not answer any more")
+    raise AssertionError(f"{tool} got no answer")
+
+
+def twice(workers: Served, mode: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The same call two times over, with a worker killed between: the same checkout."""
+    first = call(workers, mode, tool, **arguments)
+    killed, *_ = workers.workers()
+    os.kill(killed, signal.SIGKILL)
+    again = call(workers, mode, tool, **arguments)
+    wait_for(lambda: len(workers.workers()) == WORKERS and killed not in workers.workers(), "no worker took its place")
+    assert again["checkout_id"] == first["checkout_id"]
+    return again
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+def test_workers_die_and_every_call_is_repeated_and_there_is_one_order(stack: Running, mode: str) -> None:
+    before = len(stack.charges())
+    # Each killed worker counts towards giving up, so both eras have a supervisor of their own.
+    with served(stack) as workers:
+        made = twice(workers, mode, "create_checkout", **ready(idempotency_key=f"journey-{mode}"))
+        own = {"checkout_id": made["checkout_id"]}
+        handed = twice(workers, mode, "complete_checkout", **own)
+        assert stack.pay(handed)
+        paid = twice(workers, mode, "get_checkout", **own, wait_seconds=20)
+        assert paid["status"] == "completed"
+        order = call(workers, mode, "get_order", order_id=paid["order_id"])
+    assert order["paid_with"]["last4"] == "4242"
+    assert len(stack.charges()) == before + 1
+
+
+def test_the_limit_of_a_client_holds_over_all_workers(stack: Running) -> None:
+    with served(stack, "--anonymous-calls-per-second", "1") as workers, httpx.Client(trust_env=False) as http:
+        statuses = [
+            http.post(workers.url, content=b"{}", headers={"connection": "close"}).status_code for _ in range(30)
+        ]
+    # Ten at once and one a second; the calls themselves take a moment.
+    assert 30 - statuses.count(429) < 2 * 10
+    assert statuses.count(429) >= 10
+
+
+def test_an_address_that_is_taken_is_said_and_nothing_is_started(stack: Running) -> None:
+    with served(stack) as workers:
+        done = subprocess.run(
+            [
+                *(
+                    sys.executable,
+                    "-m",
+                    "mcp_server",
+                    "--data",
+                    str(stack.data / "commerce"),
+                    "--port",
+                    str(workers.port),
+                ),
+                *("--public-url", stack.described["commerce_url"], "--zone-url", stack.described["zone_internal_url"]),
+                *("--capture-url", stack.described["capture_url"], "--workers", "2"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cordon-mcp: cannot listen on 127.0.0.1:{workers.port}: ")

@@ -1,0 +1,210 @@
+"""The record of calls: who asked for what on whose behalf, durable before a change is answered, and without anybody's words."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.event import encode
+from audit.transaction import Database, DatabaseBusy
+from commerce_api.errors import CommerceError, CommerceRefusal
+from mcp_server import call_record
+from mcp_server.call_record import WAITING_MAXIMUM, Call, CallRecorder, event_of
+from tests.commerce_api.purchases import EMAIL, lines, ready
+from tests.commerce_api.world import BRAND, World, commerce_world
+from tests.mcp_server.serving import (
+    LEGACY,
+    MODERN,
+    Host,
+    call_body,
+    client,
+    code_of,
+    mcp_site,
+    post,
+    result_of,
+    structured,
+)
+from tokenization.ids import letters_of, new_id
+
+pytestmark = pytest.mark.anyio
+
+
+async def called(world: World) -> list[dict[str, Any]]:
+    """What the record says of calls, oldest first."""
+    return [json.loads(row.entry) for row in await world.events("agent.called")]
+
+
+def call(**changed: Any) -> Call:
+    """A call that ended well."""
+    usual: dict[str, Any] = {
+        "brand": BRAND,
+        "principal": "anonymous",
+        "client": "203.0.113.7",
+        "software": "test 1.0",
+        "protocol": MODERN,
+        "tool": "search_catalog",
+        "arguments": {},
+        "refusal": None,
+    }
+    return Call(**{**usual, **changed})
+
+
+@pytest.mark.parametrize("mode", [MODERN, LEGACY])
+async def test_every_call_is_recorded_with_who_asked_for_what_on_whose_behalf(
+    tmp_path: Path, database_url: str, mode: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        async with mcp_site(world) as site:
+            async with client(site, mode=mode, key=await world.agent_key()) as agent:
+                made = structured(await agent.call_tool("create_checkout", ready(shopper="shp_robin")))
+            async with client(site, mode=mode) as anonymous:
+                await anonymous.call_tool("search_catalog", {"query": "a secret wish"})
+                refused = await anonymous.call_tool("get_checkout", {"checkout_id": made["checkout_id"]})
+        first, second, third = await called(world)
+    assert code_of(refused) == CommerceError.CHECKOUT_UNKNOWN.code
+    assert (first["actor"], first["resource"], first["outcome"]) == (
+        f"agent:{BRAND}",
+        "tool:create_checkout",
+        "success",
+    )
+    assert first["data"]["checkout"] == made["checkout_id"]
+    assert first["principal"] == "shp_robin"
+    assert first["data"]["client"] == "127.0.0.1"
+    assert first["merchant"] == BRAND
+    assert first["data"]["software"]
+    assert (second["actor"], second["data"]["tool"]) == ("anonymous", "search_catalog")
+    assert (third["outcome"], third["data"]["reason"]) == ("failure", CommerceError.CHECKOUT_UNKNOWN.code)
+    assert third["data"]["checkout"] == made["checkout_id"]
+    told = json.dumps([first, second, third])
+    assert [text for text in ("secret wish", EMAIL, "Robin", "Quay") if text in told] == []
+
+
+async def test_planted_fault_a_server_that_takes_nothing_down_leaves_no_trace_of_a_search(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CallRecorder, "take", lambda *_: None)
+    async with mcp_site(world) as site:
+        await post(site.endpoint(), call_body("search_catalog", {"query": "mug"}))
+    assert await called(world) == []
+
+
+async def test_a_host_that_has_to_open_an_address_is_recorded_too(world: World) -> None:
+    async with mcp_site(world) as site, client(site, mode=MODERN, host=Host()) as connected:
+        made = structured(await connected.call_tool("create_checkout", ready()))
+        await connected.call_tool("complete_checkout", {"checkout_id": made["checkout_id"]})
+    tools = [entry["data"]["tool"] for entry in await called(world)]
+    assert tools == ["create_checkout", "complete_checkout", "complete_checkout"]  # the request, and the call taken up
+
+
+class HeldUp:
+    """A database that commits when it is let."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.failures: list[Exception] = []
+        self.written = 0
+
+    async def change(self, work: Callable[[Any], Any]) -> None:
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop()
+        self.written += 1
+
+
+async def test_a_change_is_answered_once_its_event_is_durable_and_reading_does_not_wait() -> None:
+    held = HeldUp()
+    recorder = CallRecorder(cast(Database, held))
+    recorder.take(call())  # returns at once
+    waiting = asyncio.create_task(recorder.note(call(tool="create_checkout")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    held.gate.set()
+    await asyncio.wait_for(waiting, 10)
+    assert held.written == 1  # both in one commit
+    await recorder.close()
+
+
+async def test_what_could_not_be_written_waits_and_is_written_later() -> None:
+    held = HeldUp()
+    held.gate.set()
+    held.failures = [DatabaseBusy()]
+    recorder = CallRecorder(cast(Database, held))
+    await asyncio.wait_for(recorder.note(call()), 10)
+    assert (held.failures, held.written) == ([], 1)
+    await recorder.close()
+
+
+async def test_calls_are_refused_before_they_do_anything_when_too_many_wait_to_be_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def takes_nothing(_: CallRecorder) -> bool:
+        return False
+
+    monkeypatch.setattr(call_record, "WAITING_MAXIMUM", 3)
+    monkeypatch.setattr(CallRecorder, "_flush", takes_nothing)
+    async with mcp_site(world) as site:
+        for _ in range(3):
+            await post(site.endpoint(), call_body("search_catalog"))
+        late = await post(site.endpoint(), call_body("create_checkout", {"lines": lines()}))
+    assert result_of(late)["result"]["structuredContent"]["error"]["code"] == CommerceError.BUSY.code
+    assert await world.events("checkout.created") == []
+
+
+def test_check_refuses_from_the_maximum_on() -> None:
+    recorder = CallRecorder(cast(Database, None))
+    recorder._waiting = [(event_of(call()), None)] * (WAITING_MAXIMUM - 1)
+    recorder.check()
+    recorder._waiting.append((event_of(call()), None))
+    with pytest.raises(CommerceRefusal):
+        recorder.check()
+
+
+async def test_what_waits_is_written_when_the_process_ends(world: World) -> None:
+    recorder = CallRecorder(world.commerce.database)
+    for _ in range(450):
+        recorder.take(call())
+    await recorder.close()
+    assert len(await called(world)) == 450
+
+
+TEXTS = st.text(max_size=80) | st.sampled_from(["4242424242424242", "4242 4242 4242 4242", "Claude\n1.0", ""])
+
+
+@settings(deadline=None)
+@given(software=TEXTS, client=TEXTS, protocol=TEXTS, shopper=TEXTS, checkout=TEXTS)
+def test_whatever_a_client_calls_itself_the_event_can_be_written_and_holds_no_card(
+    software: str, client: str, protocol: str, shopper: str, checkout: str
+) -> None:
+    made = call(
+        software=software,
+        client=client,
+        protocol=protocol,
+        arguments={"shopper": shopper, "checkout_id": checkout, "order_id": [checkout]},
+    )
+    entry = encode(event_of(made), event_id=new_id("evt"), at_milliseconds=0)
+    assert b"4242424242424242" not in entry.replace(b" ", b"")
+
+
+@pytest.mark.parametrize(
+    ("client", "recorded"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("255.255.255.255", "255.255.255.255"),
+        ("2001:db8::5", "2001:db8::5"),
+        (
+            "2001:1234:5678:1234:5678:1234:5678:1234",
+            f"ipv6:{letters_of(bytes.fromhex('2001' + '12345678' * 3 + '1234'))}",
+        ),
+        ("unix socket", "unknown"),
+    ],
+)
+def test_a_clients_address_is_written_down_even_where_its_digits_look_like_a_card(client: str, recorded: str) -> None:
+    said = event_of(call(client=client)).data["client"]
+    assert said == recorded
+    encode(event_of(call(client=client)), event_id=new_id("evt"), at_milliseconds=0)

@@ -1,0 +1,113 @@
+"""Waiting for the shopper inside a call: progress meanwhile, the outcome at its end, and an end in any case."""
+
+import asyncio
+
+import pytest
+
+from commerce_api.schemas import CheckoutView
+from mcp_server import waiting
+from tests.commerce_api.purchases import ready
+from tests.mcp_server.serving import LEGACY, MODERN, Site, client, structured
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses take no time, and are counted."""
+    paused: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(waiting, "pause", at_once)
+    return paused
+
+
+def view(status: str) -> CheckoutView:
+    """A checkout that stands so."""
+    return CheckoutView.model_construct(status=status)
+
+
+class Asked:
+    """A checkout whose status moves on with every look; and what was reported."""
+
+    def __init__(self, *statuses: str) -> None:
+        self.statuses = list(statuses)
+        self.looked = 0
+        self.told: list[tuple[float, float | None, str | None]] = []
+
+    async def look(self) -> CheckoutView:
+        self.looked += 1
+        return view(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
+
+    async def report(self, done: float, total: float | None, message: str | None) -> None:
+        self.told.append((done, total, message))
+
+
+async def test_it_ends_as_soon_as_the_status_is_another(looks: list[float]) -> None:
+    asked = Asked("requires_escalation", "requires_escalation", "requires_escalation", "completed")
+    found = await waiting.until_changed(asked.look, 20, asked.report)
+    assert found.status == "completed"
+    assert len(looks) == 3
+    assert [done for done, _, _ in asked.told] == [0, 1, 2]
+    assert {total for _, total, _ in asked.told} == {20}
+
+
+@pytest.mark.parametrize("wait_seconds", [1, 7, waiting.MAXIMUM_SECONDS, 10_000])
+async def test_it_ends_when_the_time_is_over(looks: list[float], wait_seconds: int) -> None:
+    asked = Asked("requires_escalation")
+    assert (await waiting.until_changed(asked.look, wait_seconds, asked.report)).status == "requires_escalation"
+    assert len(looks) == min(wait_seconds, waiting.MAXIMUM_SECONDS)
+
+
+@pytest.mark.parametrize("status", ["incomplete", "ready_for_complete", "completed", "canceled"])
+async def test_where_there_is_nothing_to_wait_for_it_answers_at_once(looks: list[float], status: str) -> None:
+    asked = Asked(status)
+    await waiting.until_changed(asked.look, 20, asked.report)
+    assert (asked.looked, looks, asked.told) == (1, [], [])
+
+
+async def test_one_more_than_may_wait_is_answered_at_once(looks: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_waiting", waiting.MAXIMUM_WAITING)
+    asked = Asked("requires_escalation")
+    await waiting.until_changed(asked.look, 20, asked.report)
+    assert asked.looked == 1
+    assert waiting._waiting == waiting.MAXIMUM_WAITING
+
+
+async def test_a_wait_that_fails_or_is_left_gives_its_place_back(looks: list[float]) -> None:
+    asked = Asked("requires_escalation")
+
+    async def gone(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting.until_changed(asked.look, 20, gone)
+    assert waiting._waiting == 0
+
+
+@pytest.mark.parametrize("mode", [MODERN, LEGACY])
+async def test_a_host_hears_progress_and_gets_the_order_from_the_same_call(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The shopper pays while the call waits."""
+    world = own_site.world
+    heard: list[tuple[float, float | None, str | None]] = []
+
+    async def shopper_pays(_: float) -> None:
+        world.vault.capture()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message))
+
+    async with client(own_site, mode=mode) as connected:
+        made = structured(await connected.call_tool("create_checkout", ready()))
+        own = {"checkout_id": made["checkout_id"]}
+        await connected.call_tool("complete_checkout", own)
+        await world.commerce.payments.capture_link(world.brand, own["checkout_id"])
+        monkeypatch.setattr(waiting, "pause", shopper_pays)
+        answer = await connected.call_tool("get_checkout", {**own, "wait_seconds": 20}, progress_callback=hear)
+    assert structured(answer)["status"] == "completed"
+    assert structured(answer)["order_id"]
+    assert heard[0] == (0, 20, "Waiting for the shopper to pay on the secure page.")

@@ -13,7 +13,6 @@ The table is shared memory under a lock of the operating system, held for micros
 import contextlib
 import fcntl
 import hashlib
-import ipaddress
 import math
 import mmap
 import os
@@ -22,19 +21,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tokenization.addresses import Network, network_of, origin_of
 from tokenization.edge import Scope, header
 
 BURST_SECONDS: Final = 10
 ANONYMOUS_PER_SECOND: Final = 20
 KEYED_PER_SECOND: Final = 200
-UNKNOWN: Final = "unknown"
 _ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
 _WAYS: Final = 8  # rows that a client may stand in
 _SETS: Final = 2048
 TABLE_BYTES: Final = _ROW.size * _WAYS * _SETS
-_MAXIMUM_HOPS: Final = 20
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +110,5 @@ def shared_table() -> int:
 def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
     """The client's address as far as the trusted proxies say (3), or ``unknown``."""
     peer = scope.get("client")
-    address = _address(peer[0]) if peer else None
-    if address is None:
-        return UNKNOWN
     said = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
-    hops = [hop for line in said for hop in line.split(",")][-_MAXIMUM_HOPS:]
-    while hops and any(address in network for network in trusted):
-        hop = _address(hops.pop())
-        if hop is None:
-            break  # a client cannot hide behind a malformed entry
-        address = hop
-    return str(address)
-
-
-def network_of(client: str) -> str:
-    """What a client is counted under (1)."""
-    address = _address(client)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return client
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
+    return origin_of(peer[0] if peer else None, said, trusted)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
-from vault_zone.addresses import network_of
+from tokenization.addresses import network_of
 from vault_zone.capture import SHOPPER, LinkRefusal, LinkRefused, OpenLink, count_refused_card
 from vault_zone.card import CardField, CardInvalid, Pan
 from vault_zone.fingerprint import Fingerprint, fingerprint_of

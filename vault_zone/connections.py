@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vault_zone.addresses import Network, is_within, network_of, read_address
+from tokenization.addresses import Network, is_within, network_of, read_address
 
 
 @dataclass(frozen=True, slots=True)

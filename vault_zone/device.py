@@ -20,7 +20,8 @@ from fastapi import Depends, Request
 from sqlalchemy import bindparam, select, update
 
 from audit.transaction import Transaction
-from vault_zone.addresses import UNKNOWN, client_address
+from tokenization.addresses import UNKNOWN
+from vault_zone.addresses import client_address
 from vault_zone.hazmat.seal import PADDED, seal, unseal
 from vault_zone.key_rows import Purpose
 from vault_zone.keyring import KeyRing

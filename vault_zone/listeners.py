@@ -24,7 +24,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from vault_zone.addresses import UNKNOWN, Network
+from tokenization.addresses import UNKNOWN, Network
 from vault_zone.connections import Gate, Limits
 
 log = structlog.get_logger("vault_zone")

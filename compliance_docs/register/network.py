@@ -212,7 +212,7 @@ REQUIREMENTS: Final = (
             "vault_zone/settings.py::ZoneSettings",
             "vault_zone/serve.py::internal_config",
             "vault_zone/environment.py::refused_variables",
-            "vault_zone/addresses.py::origin_of",
+            "tokenization/addresses.py::origin_of",
         ),
         deferral="No test tries every setting to show that none of them weakens a guard.",
     ),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from commerce_api.errors import CommerceError
 from mcp_server import app
-from mcp_server.rates import BURST_SECONDS, Limits, Rates, client_of, network_of, shared_table
+from mcp_server.rates import BURST_SECONDS, Limits, Rates, client_of, shared_table
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import Site, body, call_body, mcp_site, post, result_of
+from tokenization.addresses import network_of
 
 pytestmark = pytest.mark.anyio
 

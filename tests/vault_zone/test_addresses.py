@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.requirement import requirement
-from vault_zone.addresses import network_of, origin_of
+from tokenization.addresses import network_of, origin_of
 from vault_zone.settings import SettingsRefused, ZoneSettings
 
 TRUSTED = (ipaddress.ip_network("10.0.0.0/24"), ipaddress.ip_network("2001:db8:1::/48"))

@@ -16,8 +16,8 @@ from tests.requirement import requirement
 from tests.vault_zone.saving import granted, saved_card, sweeper_of
 from tests.vault_zone.test_public_pages import FORM, browser, link_of
 from tests.vault_zone.world import ACTOR, World, charge_request, zone_world
+from tokenization.addresses import UNKNOWN
 from tokenization.ids import digest
-from vault_zone.addresses import UNKNOWN
 from vault_zone.capture_form import BODY_MAX_BYTES, parse_form_body
 from vault_zone.device import COLOR_DEPTHS, FIELD_MAXIMUM, Client, Device, read_device
 from vault_zone.errors import ZoneError, ZoneRefusal

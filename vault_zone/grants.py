@@ -9,11 +9,13 @@ A grant is usable when all of these hold, checked and counted by the one stateme
  6. Where it names a processor, it goes to that one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
 from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
@@ -92,23 +94,24 @@ class GrantInfo(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A use of a grant that is asked for."""
+    """A use of a grant that is asked for. The statement is built once, with a parameter in the place of each."""
 
-    grant: str
-    merchant: str
-    checkout: str
-    amount: Money
-    processors: Collection[str]  # it may go to one of these
+    grant: Any
+    merchant: Any
+    checkout: Any
+    amount_minor: Any
+    currency: Any
+    processors: Any  # it may go to one of these
 
 
-def binding(asked: Asked, now_ms: int) -> dict[str, ColumnElement[bool]]:
+def binding(asked: Asked, now_ms: Any) -> dict[str, ColumnElement[bool]]:
     """The conditions under which a grant is usable, by the field that each guards. All of them, or it is not."""
     return {
         "grant": card_grant.c.id == asked.grant,
         "merchant": card_grant.c.merchant == asked.merchant,  # (1)
         "checkout": card_grant.c.checkout == asked.checkout,  # (2)
-        "currency": card_grant.c.currency == asked.amount.currency,  # (3)
-        "ceiling": card_grant.c.used_minor <= card_grant.c.ceiling_minor - asked.amount.amount_minor,  # (3)
+        "currency": card_grant.c.currency == asked.currency,  # (3)
+        "ceiling": card_grant.c.used_minor <= card_grant.c.ceiling_minor - asked.amount_minor,  # (3)
         "expiry": card_grant.c.expires_ms > now_ms,  # (4)
         "revoked": card_grant.c.revoked_ms.is_(None),  # (4)
         "uses": card_grant.c.uses_left > 0,  # (5)
@@ -123,13 +126,9 @@ def consume_grant(
 
     Raises ZoneRefusal(GRANT_NOT_USABLE) for every broken binding alike, so that a refusal teaches nothing about the grant.
     """
-    asked = Asked(grant, merchant, checkout, amount, processors)
-    row = tx.execute(
-        update(card_grant)
-        .where(*binding(asked, tx.now_ms).values())
-        .values(uses_left=card_grant.c.uses_left - 1, used_minor=card_grant.c.used_minor + amount.amount_minor)  # (5)
-        .returning(card_grant.c.token, card_grant.c.needs_code, card_grant.c.processor)
-    ).first()
+    asked = Asked(grant, merchant, checkout, amount.amount_minor, amount.currency, list(processors))
+    values = {f"asked_{name}": value for name, value in asked._asdict().items()}
+    row = tx.execute(_use(binding), {**values, "now_ms": tx.now_ms}).first()
     if row is None:
         raise ZoneRefusal(ZoneError.GRANT_NOT_USABLE)
     data: Mapping[str, str | int | bool] = {
@@ -139,6 +138,19 @@ def consume_grant(
     }
     _record(tx, EventType.GRANT_CONSUMED, grant, merchant, actor, data)
     return row
+
+
+@cache
+def _use(conditions: Callable[[Asked, Any], dict[str, ColumnElement[bool]]]) -> ReturningUpdate[Any]:
+    """The one statement that uses a grant, made once: to build it takes longer than to run it."""
+    places: list[Any] = [bindparam(f"asked_{name}", expanding=name == "processors") for name in Asked._fields]
+    asked = Asked(*places)
+    return (
+        update(card_grant)
+        .where(*conditions(asked, bindparam("now_ms")).values())
+        .values(uses_left=card_grant.c.uses_left - 1, used_minor=card_grant.c.used_minor + asked.amount_minor)  # (5)
+        .returning(card_grant.c.token, card_grant.c.needs_code, card_grant.c.processor)
+    )
 
 
 def list_grants(

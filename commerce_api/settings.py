@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # As the pages' policy can name it: https, or http on this very machine.
@@ -33,6 +33,7 @@ class CommerceSettings:
     mcp_url: str | None
     zone_url: str
     capture_url: str
+    smtp_url: str | None = field(default=None, repr=False)  # holds a password
 
     @property
     def is_https(self) -> bool:
@@ -53,6 +54,21 @@ class CommerceSettings:
     def mcp_state_key_file(self) -> Path:
         """The key that seals what MCP clients carry between two halves of a call; the same for every process."""
         return self.data / "keys" / "mcp-state.key"
+
+    @property
+    def oauth_keys(self) -> Path:
+        """The directory of the keys that sign access tokens; see commerce_api/authorization/keys.py."""
+        return self.data / "keys" / "oauth"
+
+    @property
+    def outbox(self) -> Path:
+        """Where mail goes in development: one JSON line for each."""
+        return self.data / "logs" / "outbox.jsonl"
+
+    @property
+    def can_mail(self) -> bool:
+        """Whether a shopper can be sent a sign-in code."""
+        return self.environment == DEVELOPMENT or self.smtp_url is not None
 
     @property
     def log_key_file(self) -> Path:
@@ -107,6 +123,7 @@ class CommerceSettings:
             mcp_url=mcp_url.rstrip("/") if mcp_url else None,
             zone_url=zone_url,
             capture_url=capture_url.rstrip("/"),
+            smtp_url=environ.get("CORDON_SMTP_URL"),
         )
         needed = (
             settings.offer_key_file,

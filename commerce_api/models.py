@@ -229,6 +229,7 @@ oauth_request = Table(
     Column("id", String(40), primary_key=True),
     Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
     Column("browser", String(64), nullable=False),  # digest of the cookie of the browser that it was begun in
+    Column("network", String(64), nullable=False),
     Column("client", String(500), nullable=False),
     Column("client_name", String(100), nullable=False),
     Column("redirect_uri", Text, nullable=False),
@@ -240,6 +241,7 @@ oauth_request = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_oauth_request_expires", "expires_ms"),
+    Index("ix_oauth_request_network", "network", "created_ms"),
 )
 
 sign_in_code = Table(
@@ -270,6 +272,7 @@ shopper_account = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("seen_ms", BigInteger, nullable=False),
     UniqueConstraint("brand", "mailbox", name="uq_shopper_account"),
+    Index("ix_shopper_account_seen", "seen_ms"),
 )
 
 oauth_grant = Table(
@@ -285,6 +288,7 @@ oauth_grant = Table(
     Column("expires_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
     Index("ix_oauth_grant_expires", "expires_ms"),
+    Index("ix_oauth_grant_revoked", "revoked_ms"),
 )
 
 oauth_code = Table(

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(40), primary_key=True),
         sa.Column("brand", sa.String(64), sa.ForeignKey("brand.id"), nullable=False),
         sa.Column("browser", sa.String(64), nullable=False),
+        sa.Column("network", sa.String(64), nullable=False),
         sa.Column("client", sa.String(500), nullable=False),
         sa.Column("client_name", sa.String(100), nullable=False),
         sa.Column("redirect_uri", sa.Text(), nullable=False),
@@ -40,6 +41,7 @@ def upgrade() -> None:
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
     )
     op.create_index("ix_oauth_request_expires", "oauth_request", ["expires_ms"])
+    op.create_index("ix_oauth_request_network", "oauth_request", ["network", "created_ms"])
     op.create_table(
         "sign_in_code",
         sa.Column("id", sa.String(40), primary_key=True),
@@ -66,6 +68,7 @@ def upgrade() -> None:
         sa.Column("seen_ms", sa.BigInteger(), nullable=False),
         sa.UniqueConstraint("brand", "mailbox", name="uq_shopper_account"),
     )
+    op.create_index("ix_shopper_account_seen", "shopper_account", ["seen_ms"])
     op.create_table(
         "oauth_grant",
         sa.Column("id", sa.String(40), primary_key=True),
@@ -79,6 +82,7 @@ def upgrade() -> None:
         sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
     )
     op.create_index("ix_oauth_grant_expires", "oauth_grant", ["expires_ms"])
+    op.create_index("ix_oauth_grant_revoked", "oauth_grant", ["revoked_ms"])
     op.create_table(
         "oauth_code",
         sa.Column("digest", sa.String(64), primary_key=True),

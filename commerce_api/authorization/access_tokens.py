@@ -133,7 +133,7 @@ def accepted(
 
 def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
     """The token's scopes: ``scope`` as text (RFC 9068), or ``scp`` or ``scope`` as a list, as some servers have it."""
-    said = claims.get("scope", claims.get("scp", ""))
+    said = claims.get("scp") if claims.get("scope") is None else claims["scope"]
     parts = said.split() if isinstance(said, str) else said if isinstance(said, list) else []
     return frozenset(part for part in parts if isinstance(part, str))
 

@@ -143,6 +143,8 @@ def is_public(address: Address, *, loopback: bool = False) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner, loopback=loopback)
+        if address.is_site_local:  # deprecated, and still what some networks use inside (RFC 3879)
+            return False
     if address.is_loopback:
         return loopback
     return address.is_global and not address.is_multicast and not address.is_reserved

@@ -1,4 +1,4 @@
-"""The embedded authorization server as clients and thieves meet it: the way to a token, and the ways that must not lead there."""
+"""The embedded authorization server as clients and thieves meet it: what leads to a token, and what must not."""
 
 import json
 from typing import Any
@@ -117,8 +117,11 @@ async def test_mix_up_a_code_of_one_brands_server_is_worth_nothing_at_anothers(f
     code = await code_for(flow, client)
     elsewhere = f"{flow.commerce_url}/{other}/oauth/token"
     said = {
-        "grant_type": "authorization_code", "client_id": client.id, "code": code,
-        "redirect_uri": CALLBACK, "code_verifier": client.verifier,
+        "grant_type": "authorization_code",
+        "client_id": client.id,
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "code_verifier": client.verifier,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         assert (await http.post(elsewhere, data=said)).status_code == 400

@@ -1,13 +1,17 @@
 """The commerce side's settings: frozen, read once at start, no default for a secret (I9). Secrets are files."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tokenization.addresses import Network
+
 # As the pages' policy can name it: https, or http on this very machine.
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost)(:[0-9]+)?")
+_SMTP = re.compile(r"smtps?://[^\s/]+/[^\s/]+@[^\s/]+")
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -34,6 +38,7 @@ class CommerceSettings:
     zone_url: str
     capture_url: str
     smtp_url: str | None = field(default=None, repr=False)  # holds a password
+    trusted_proxies: tuple[Network, ...] = ()  # whose word on a shopper's address counts
 
     @property
     def is_https(self) -> bool:
@@ -113,6 +118,13 @@ class CommerceSettings:
             problems.append("--capture-url must be the bare https:// address of the card page, without a path")
         if not zone_url.startswith("https://"):
             problems.append("--zone-url must start with https://: the zone speaks mutual TLS only")
+        proxies: list[Network] = []
+        try:
+            proxies += [ipaddress.ip_network(text) for text in environ.get("CORDON_TRUSTED_PROXIES", "").split()]
+        except ValueError:
+            problems.append("CORDON_TRUSTED_PROXIES must be addresses or networks, with blanks between them")
+        if not _SMTP.fullmatch(environ.get("CORDON_SMTP_URL", "smtps://mail/a@b")):
+            problems.append("CORDON_SMTP_URL must be smtps://USER:PASSWORD@HOST/SENDER, or smtp:// for STARTTLS")
         settings = cls(
             data=data,
             environment=environment,
@@ -124,6 +136,7 @@ class CommerceSettings:
             zone_url=zone_url,
             capture_url=capture_url.rstrip("/"),
             smtp_url=environ.get("CORDON_SMTP_URL"),
+            trusted_proxies=tuple(proxies),
         )
         needed = (
             settings.offer_key_file,

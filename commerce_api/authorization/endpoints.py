@@ -24,6 +24,7 @@ from commerce_api.errors import CommerceRefusal
 from commerce_api.pages.authorize import Step, render_step
 from commerce_api.pages.render import Notice, page_headers, render_notice
 from commerce_api.runtime import Commerce
+from tokenization.addresses import origin_of
 from tokenization.edge import header
 
 router = APIRouter()
@@ -58,7 +59,7 @@ async def get_keys(brand: str, desk: DeskIn) -> JSONResponse:
 async def get_authorize(brand: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
     """Where a client sends the shopper: a fit request goes on to its pages."""
     try:
-        identifier, secret = await desk.begin(brand, _pairs(request.url.query), _host(request))
+        identifier, secret = await desk.begin(brand, _pairs(request.url.query), _host(request, commerce))
     except RedirectRefused as refused:  # (4)
         return RedirectResponse(_refusal_address(refused, embedded_issuer(commerce.links, brand)), 303, _NO_STORE)
     except OAuthRefused as refused:
@@ -88,7 +89,7 @@ async def post_email(brand: str, identifier: str, request: Request, commerce: Co
     fields = await _form(request)
     try:
         sent = await desk.send_code(
-            brand, identifier, _secret(request, commerce), fields.get("email", ""), _host(request)
+            brand, identifier, _secret(request, commerce), fields.get("email", ""), _host(request, commerce)
         )
     except OAuthRefused:
         return await _page(commerce, desk, brand, identifier, request, problem="too_many", status=429)
@@ -150,14 +151,14 @@ async def post_revoke(brand: str, request: Request, desk: DeskIn) -> JSONRespons
 
 
 @router.post("/{brand}/oauth/register")
-async def post_register(brand: str, request: Request, desk: DeskIn) -> JSONResponse:
+async def post_register(brand: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> JSONResponse:
     """A client registers itself (RFC 7591)."""
     try:
         document: Any = json.loads(await request.body())
     except (ValueError, RecursionError):
         document = None
     try:
-        record = await desk.register(brand, document, _host(request))
+        record = await desk.register(brand, document, _host(request, commerce))
     except OAuthRefused as refused:
         return _answer(Answered(refused.kind.status, refused.kind.body))
     return _answer(Answered(201, record))
@@ -232,8 +233,10 @@ def _secret(request: Request, commerce: Commerce) -> str:
     return request.cookies.get(_cookie(commerce), "")
 
 
-def _host(request: Request) -> str | None:
-    return request.client.host if request.client else None
+def _host(request: Request, commerce: Commerce) -> str:
+    """The shopper's or client's address."""
+    forwarded = request.headers.getlist("x-forwarded-for")
+    return origin_of(request.client.host if request.client else None, forwarded, commerce.settings.trusted_proxies)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ What holds:
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 from typing import Any, Final
@@ -25,6 +24,7 @@ from commerce_api.authorization.mail import Letter
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from commerce_api.brands import ORIGIN, Brand
 from commerce_api.models import oauth_request, shopper_account, sign_in_code
+from tokenization.addresses import network_of
 from tokenization.ids import letters_of, new_id
 
 LIFETIME_SECONDS: Final = 600
@@ -44,12 +44,7 @@ def mailbox_in(text: str) -> str | None:
 
 def network_digest(pepper: bytes, host: str | None) -> str:
     """Who is counted together: an IPv4 address, or an IPv6 network of 64 bits (4)."""
-    try:
-        address = ipaddress.ip_address((host or "").partition("%")[0])
-        network = ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)
-    except ValueError:
-        return _keyed(pepper, "network", "unknown")
-    return _keyed(pepper, "network", str(network))
+    return _keyed(pepper, "network", network_of(host or ""))
 
 
 def send_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, mailbox: str, network: str) -> Letter | None:

@@ -59,13 +59,12 @@ async def hosting() -> AsyncIterator[Host]:
         under_way.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             begun = await reader.readexactly(1)
-            if begun == TLS_HANDSHAKE:  # it speaks no TLS
-                return writer.close()
-            host.requests.append(begun + await reader.readuntil(b"\r\n\r\n"))
-            if host.silent:
-                await reader.read()
-            writer.write(host.answer)
-            await writer.drain()
+            if begun != TLS_HANDSHAKE:  # it speaks no TLS
+                host.requests.append(begun + await reader.readuntil(b"\r\n\r\n"))
+                if host.silent:
+                    await reader.read()
+                writer.write(host.answer)
+                await writer.drain()
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

@@ -31,10 +31,11 @@ from commerce_api.runtime import Commerce
 from commerce_api.settings import PRODUCTION
 from mcp_server.metadata import challenge
 from mcp_server.scopes import NEEDS, Need, need_of
-from tokenization.edge import Answer, Scope, error_body, header
+from tokenization.edge import Answer, Scope, header
 from tokenization.ids import digest
 
 STATE: Final = "cordon.access"
+NOT_ALLOWED: Final = -32003  # -32000 to -32019 are left to implementations
 _URL_TOKENS: Final = ("access_token=", "id_token=", "refresh_token=")
 
 
@@ -157,8 +158,11 @@ class Door:
     def _refused(self, brand: Brand, status: int, *, error: str | None = None, scope: str | None = None) -> Refused:
         kind = CommerceError.SCOPE_INSUFFICIENT if status == 403 else CommerceError.UNAUTHENTICATED
         code, message = ("invalid_request", _ONE_TOKEN) if status == 400 else (kind.code, kind.message)
+        # As the protocol's own error: who cannot sign in reads at least why; who can reads the challenge.
+        failure = {"code": NOT_ALLOWED, "message": message, "data": {"code": code}}
         return Refused(
-            (status, error_body(code, message)), challenge(brand, self._commerce.links, error=error, scope=scope)
+            (status, {"jsonrpc": "2.0", "id": None, "error": failure}),
+            challenge(brand, self._commerce.links, error=error, scope=scope),
         )
 
 

@@ -178,7 +178,7 @@ def register(tx: Transaction, brand: str, document: Any, network: str) -> dict[s
         "redirect_uris": list(client.redirect_uris),
         "grant_types": list(_GRANTS),
         "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
+        "token_endpoint_auth_method": _AUTH_METHODS[1],
     }
 
 

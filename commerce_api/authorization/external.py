@@ -60,7 +60,7 @@ class ExternalIssuers:
             return keys.get(str(header.get("kid"))) if "kid" in header else _only(keys)
 
         header, claims = opened(token, find, list(server.algorithms))  # (4)
-        if server.token_type != "any" and header.get("typ") not in TYPES:
+        if server.token_type == TYPES[0] and header.get("typ") not in TYPES:
             raise TokenRefused("type")
         return accepted(
             claims,

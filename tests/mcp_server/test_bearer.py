@@ -21,6 +21,7 @@ from commerce_api.authorization.scopes import (
     ORDERS_WRITE,
     PAYMENT_METHODS_READ,
 )
+from commerce_api.errors import CommerceError
 from commerce_api.models import checkout as checkout_table
 from commerce_api.models import oauth_grant
 from mcp_server import bearer
@@ -231,6 +232,7 @@ async def test_who_did_not_sign_in_browses_and_is_asked_to_sign_in_for_what_is_t
         "scope": PAYMENT_METHODS_READ,
         "resource_metadata": f"{MCP_URL}/{METADATA}/{signing.world.brand}/mcp",
     }  # no error: nothing was presented (RFC 6750, 3.1)
+    assert answer.json()["error"]["message"] == CommerceError.UNAUTHENTICATED.message  # for a host that cannot sign in
 
 
 @pytest.mark.parametrize("tool", sorted(NEEDS))
@@ -244,7 +246,7 @@ async def test_a_token_without_one_of_a_tools_scopes_is_told_all_of_them(signing
         assert asked["error"] == "insufficient_scope"
         assert set(asked["scope"].split()) == need.scopes
         assert asked["resource_metadata"].endswith("/mcp")
-        assert answer.json()["error"]["code"] == "scope_insufficient"
+        assert answer.json()["error"]["data"]["code"] == "scope_insufficient"
     assert (await call(signing, await token_of(signing.world, *need.scopes), tool)).status_code == 200
 
 

@@ -123,6 +123,12 @@ class CommerceSettings:
             proxies += [ipaddress.ip_network(text) for text in environ.get("CORDON_TRUSTED_PROXIES", "").split()]
         except ValueError:
             problems.append("CORDON_TRUSTED_PROXIES must be addresses or networks, with blanks between them")
+        from commerce_api.authorization.issuers import AuthorizationRefused, load_authorization  # commands start sooner
+
+        try:
+            load_authorization(data, production=environment == PRODUCTION)
+        except AuthorizationRefused as refused:
+            problems += refused.problems
         if not _SMTP.fullmatch(environ.get("CORDON_SMTP_URL", "smtps://mail/a@b")):
             problems.append("CORDON_SMTP_URL must be smtps://USER:PASSWORD@HOST/SENDER, or smtp:// for STARTTLS")
         settings = cls(

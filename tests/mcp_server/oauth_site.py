@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import httpx
 
 from commerce_api.app import commerce_app
+from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.authorization.mail import Letter
 from commerce_api.links import Links
 from mcp_server.app import BrandEndpoints, mcp_app
@@ -57,6 +58,7 @@ class OAuthSite:
     mcp: Site
     commerce_url: str
     mailbox: Mailbox
+    desk: AuthorizationDesk
 
     @property
     def issuer(self) -> str:
@@ -84,7 +86,7 @@ async def oauth_site(world: World) -> AsyncIterator[OAuthSite]:
     endpoints = BrandEndpoints(world.commerce, STATE_KEYS, Rates(monotonic_seconds, Limits(1e6, 1e6)))
     try:
         async with serving(app, ports[0]), serving(mcp_app(world.commerce, endpoints), ports[1]):
-            yield OAuthSite(world, Site(mcp, world, endpoints), public, mailbox)
+            yield OAuthSite(world, Site(mcp, world, endpoints), public, mailbox, inner.state.authorization)
     finally:
         await endpoints.close()
 

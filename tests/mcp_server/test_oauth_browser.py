@@ -103,7 +103,12 @@ def pages() -> dict[str, str]:
         "allows": ["See products, prices and offers", "x" * 80],
         "path": "/harbour-pine/oauth/requests/oar_x",
     }
-    local = {"client_host": None, "redirect_host": "127.0.0.1:33418", "is_local": True, "client_name": "y" * 60}
+    local: dict[str, Any] = {
+        "client_host": None,
+        "redirect_host": "127.0.0.1:33418",
+        "is_local": True,
+        "client_name": "y" * 60,
+    }
     hosted = {**local, "client_host": "a" * 60 + ".example", "redirect_host": "b" * 60 + ".example", "is_local": False}
     found = {}
     for step in Step:

@@ -1,6 +1,8 @@
 """The embedded authorization server as clients and thieves meet it: what leads to a token, and what must not."""
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +16,13 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from pydantic import AnyUrl
 
 from commerce_api.authorization import access_tokens, grants, protocol
+from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.scopes import MEANINGS
 from commerce_api.models import metadata as tables
 from commerce_api.models import oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
+from tests.commerce_api.authorization.test_client_documents import hosting
 from tests.commerce_api.purchases import lines
+from tests.commerce_api.world import commerce_world
 from tests.mcp_server.oauth_site import (
     CALLBACK,
     SHOPPER,
@@ -25,6 +30,7 @@ from tests.mcp_server.oauth_site import (
     Program,
     browser,
     code_for,
+    oauth_site,
     parameters,
     pkce,
     program,
@@ -90,6 +96,32 @@ async def test_a_shopper_signs_in_and_the_client_gets_what_was_allowed_and_no_mo
     assert told["token_type"] == "Bearer"
     assert await called(flow, told["access_token"]) == 200
     assert await called(flow, told["access_token"], "create_checkout") == 403
+
+
+async def test_the_way_to_a_token_and_its_end_on_either_database(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow:
+        client = await program(flow)
+        first = await tokens_for(flow, client)
+        second = (await client.refresh(first["refresh_token"])).json()
+        assert await called(flow, second["access_token"], "create_checkout") == 200
+        assert error_of(await client.refresh(first["refresh_token"])) == "invalid_grant"
+        assert await called(flow, second["access_token"]) == 401
+        world.clock.advance(grants.GRANT_SECONDS * 10)
+        await world.commerce.database.maintain(grants.forget_old)
+        assert await world.rows(oauth_grant) == await world.rows(shopper_account) == []
+
+
+async def test_a_code_or_refresh_token_is_taken_once_however_many_ask_at_once(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow:
+        client = await program(flow)
+        code = await code_for(flow, client)
+        taken = await asyncio.gather(*(client.exchange(code) for _ in range(4)))
+        assert sorted(answer.status_code for answer in taken) == [200, 400, 400, 400]
+        token = (await tokens_for(flow, client))["refresh_token"]
+        renewed = await asyncio.gather(*(client.refresh(token) for _ in range(4)))
+        assert sorted(answer.status_code for answer in renewed) == [200, 400, 400, 400]
 
 
 async def test_answers_say_who_answers_and_give_the_state_back(flow: OAuthSite) -> None:
@@ -457,6 +489,27 @@ async def test_a_client_of_another_brand_is_none_here(flow: OAuthSite) -> None:
     other = await flow.world.add_brand("Salt Shed")
     address = client.address().replace(f"/{flow.world.brand}/oauth", f"/{other}/oauth")
     assert (await get(address)).status_code == 400
+
+
+async def test_a_client_that_is_its_documents_address_needs_no_registration(flow: OAuthSite) -> None:
+    async with hosting() as host:
+        host.says({"client_id": host.id, "client_name": "Acorn", "redirect_uris": ["https://acorn.example/cb"]})
+        verifier, challenge = pkce()
+        client = Program(flow, host.id, verifier, challenge, "https://acorn.example/cb")
+        assert (await get(client.address())).status_code == 400  # loopback is out of reach, as in production
+        assert host.requests == []
+        flow.desk._documents = ClientDocuments(flow.world.clock, loopback=True)
+        async with browser(flow) as shopper:
+            await shopper.open(client.address())
+            page = await shopper.sign_in()
+            assert "<bdi>127.0.0.1</bdi>" in page.text  # who vouches for it
+            assert "acorn.example" in page.text  # where the shopper is sent back to
+            code = (await shopper.decide())["code"]
+        told = (await client.exchange(code)).json()
+        assert await called(flow, told["access_token"]) == 200
+        assert (await client.refresh(told["refresh_token"])).status_code == 200
+        other = client.address(redirect_uri="https://evil.example/cb")
+        assert (await get(other)).status_code == 400
 
 
 class Memory:

@@ -108,6 +108,14 @@ class EventType(StrEnum):
     ORDER_REQUEST_MADE = "order_request.made"
     ORDER_REQUEST_ANSWERED = "order_request.answered"
     AGENT_CALLED = "agent.called"
+    CLIENT_REGISTERED = "client.registered"
+    SIGN_IN_CODE_SENT = "sign_in.code_sent"
+    SIGN_IN_REFUSED = "sign_in.refused"
+    SIGNED_IN = "sign_in.succeeded"
+    AUTHORIZATION_GRANTED = "authorization.granted"
+    AUTHORIZATION_DENIED = "authorization.denied"
+    AUTHORIZATION_USED = "authorization.used"
+    AUTHORIZATION_REVOKED = "authorization.revoked"
     CAPTURE_SESSION_OPENED = "capture_session.opened"
     CAPTURE_SESSION_CLAIMED = "capture_session.claimed"
     CAPTURE_SESSION_REFUSED = "capture_session.refused"
@@ -270,6 +278,14 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.AGENT_CALLED: _means(
         "An agent called a tool", "tool software client protocol reason checkout order offer"
     ),
+    EventType.CLIENT_REGISTERED: _means("A program registered itself, to ask shoppers for access", "count reason"),
+    EventType.SIGN_IN_CODE_SENT: _means("A shopper was sent a code to sign in with", "reason"),
+    EventType.SIGN_IN_REFUSED: _means("A code that a shopper typed was refused", "reason"),
+    EventType.SIGNED_IN: _means("A shopper signed in", "reason"),
+    EventType.AUTHORIZATION_GRANTED: _means("A shopper let a program act for them", "shopper host count expires_at"),
+    EventType.AUTHORIZATION_DENIED: _means("A shopper did not let a program act for them", "shopper host reason"),
+    EventType.AUTHORIZATION_USED: _means("A program was given an access token for a shopper", "shopper kind"),
+    EventType.AUTHORIZATION_REVOKED: _means("A program may act for a shopper no longer", "shopper reason"),
     EventType.CAPTURE_SESSION_OPENED: _means("A secure page for the card was opened", _SESSION),
     EventType.CAPTURE_SESSION_CLAIMED: _means("The secure page was opened in the shopper's browser", _SESSION),
     EventType.CAPTURE_SESSION_REFUSED: _means("The secure page was refused", _SESSION),

@@ -186,8 +186,8 @@ class AgentDesk:
             return await self.database.change(work)
 
     async def saved_methods(self, brand_id: str, caller: Caller, shopper: str) -> SavedMethodsView:
-        """The shopper's saved cards, to show. SHOPPER_UNKNOWN but for the brand's own agent; PAYMENT_UNAVAILABLE."""
-        if caller.principal != f"agent:{brand_id}":
+        """The shopper's saved cards, to show. SHOPPER_UNKNOWN but for them and the brand's own agent; PAYMENT_UNAVAILABLE."""
+        if not shopper or caller.principal not in (f"agent:{brand_id}", service.shopper_principal(shopper)):
             raise CommerceRefusal(CommerceError.SHOPPER_UNKNOWN)
         try:
             cards = await self.payments.vault.saved_cards(brand_id, shopper)

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from commerce_api import agents_api, checkout_pages, zone_notices
+from commerce_api.authorization import endpoints
+from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
@@ -28,6 +30,8 @@ def commerce_app(commerce: Commerce) -> App:
     """Agents' API and pages. Card-like text is refused before anything reads, logs or stores it (I2)."""
     app = FastAPI(title="Cordon commerce", version="1", docs_url=None, redoc_url=None)
     app.state.commerce = commerce
+    app.state.authorization = AuthorizationDesk(commerce)
+    app.include_router(endpoints.router)
     app.include_router(agents_api.router)
     app.include_router(checkout_pages.router)
     app.include_router(zone_notices.router)

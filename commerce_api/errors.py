@@ -13,7 +13,12 @@ class CommerceError(Enum):
     """A refusal's code is its member's name in lower case. Codes are only ever added."""
 
     INVALID_REQUEST = _Kind(422, "The request does not have the required form. See `broken` for the rules it breaks.")
-    UNAUTHENTICATED = _Kind(401, "This call needs the brand's agent key: `Authorization: Bearer cak_…`.")
+    UNAUTHENTICATED = _Kind(
+        401, "This call needs a shopper who is signed in, or the brand's agent key: `Authorization: Bearer …`."
+    )
+    SCOPE_INSUFFICIENT = _Kind(
+        403, "The shopper did not allow this yet. Ask them to, with the scopes of the challenge."
+    )
     BRAND_UNKNOWN = _Kind(404, "There is no brand of this name here. `cordon brand add` makes one.")
     PRODUCT_UNKNOWN = _Kind(404, "The catalogue has no such product. Search for it and use the id from the answer.")
     QUANTITY_INVALID = _Kind(422, "A quantity is a whole number from 1 to 999.")

@@ -207,3 +207,111 @@ idempotency = Table(
     Column("answer", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
 )
+
+# The embedded authorization server (commerce_api/authorization). Secrets are digests, e-mail addresses keyed digests.
+oauth_client = Table(
+    "oauth_client",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("redirect_uris", Text, nullable=False),  # a JSON list
+    Column("network", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),
+    Index("ix_oauth_client_network", "network", "created_ms"),
+    Index("ix_oauth_client_used", "used_ms"),
+)
+
+oauth_request = Table(
+    "oauth_request",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("browser", String(64), nullable=False),  # digest of the cookie of the browser that it was begun in
+    Column("network", String(64), nullable=False),
+    Column("client", String(500), nullable=False),
+    Column("client_name", String(100), nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    Column("scope", String(300), nullable=False),
+    Column("resource", String(500), nullable=False),
+    Column("state", Text, nullable=True),
+    Column("code_challenge", String(128), nullable=False),
+    Column("shopper", String(40), nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_oauth_request_expires", "expires_ms"),
+    Index("ix_oauth_request_network", "network", "created_ms"),
+)
+
+sign_in_code = Table(
+    "sign_in_code",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("request", String(40), nullable=False),
+    Column("mailbox", String(64), nullable=False),
+    Column("network", String(64), nullable=False),
+    Column("code_digest", String(64), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("used_ms", BigInteger, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_sign_in_code_request", "request", "created_ms"),
+    Index("ix_sign_in_code_mailbox", "mailbox", "created_ms"),
+    Index("ix_sign_in_code_network", "network", "created_ms"),
+    Index("ix_sign_in_code_created", "created_ms"),
+)
+
+shopper_account = Table(
+    "shopper_account",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("mailbox", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+    UniqueConstraint("brand", "mailbox", name="uq_shopper_account"),
+    Index("ix_shopper_account_seen", "seen_ms"),
+)
+
+oauth_grant = Table(
+    "oauth_grant",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("client", String(500), nullable=False),
+    Column("shopper", String(40), nullable=False),
+    Column("scope", String(300), nullable=False),
+    Column("resource", String(500), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=True),
+    Index("ix_oauth_grant_expires", "expires_ms"),
+    Index("ix_oauth_grant_revoked", "revoked_ms"),
+)
+
+oauth_code = Table(
+    "oauth_code",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("grant_id", String(40), ForeignKey("oauth_grant.id"), nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    Column("code_challenge", String(128), nullable=False),
+    Column("used_ms", BigInteger, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_oauth_code_created", "created_ms"),
+    Index("ix_oauth_code_grant", "grant_id"),
+)
+
+oauth_refresh = Table(
+    "oauth_refresh",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("grant_id", String(40), ForeignKey("oauth_grant.id"), nullable=False),
+    Column("used_ms", BigInteger, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_oauth_refresh_grant", "grant_id"),
+)

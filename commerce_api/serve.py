@@ -27,6 +27,7 @@ def server(app: object, host: str, port: int) -> uvicorn.Server:
         http="httptools",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # who is trusted is the settings' to say (tokenization/addresses.py)
         server_header=False,
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

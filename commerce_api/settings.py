@@ -1,13 +1,17 @@
 """The commerce side's settings: frozen, read once at start, no default for a secret (I9). Secrets are files."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from tokenization.addresses import Network
 
 # As the pages' policy can name it: https, or http on this very machine.
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost)(:[0-9]+)?")
+_SMTP = re.compile(r"smtps?://[^\s/]+/[^\s/]+@[^\s/]+")
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -33,6 +37,8 @@ class CommerceSettings:
     mcp_url: str | None
     zone_url: str
     capture_url: str
+    smtp_url: str | None = field(default=None, repr=False)  # holds a password
+    trusted_proxies: tuple[Network, ...] = ()  # whose word on a shopper's address counts
 
     @property
     def is_https(self) -> bool:
@@ -53,6 +59,21 @@ class CommerceSettings:
     def mcp_state_key_file(self) -> Path:
         """The key that seals what MCP clients carry between two halves of a call; the same for every process."""
         return self.data / "keys" / "mcp-state.key"
+
+    @property
+    def oauth_keys(self) -> Path:
+        """The directory of the keys that sign access tokens; see commerce_api/authorization/keys.py."""
+        return self.data / "keys" / "oauth"
+
+    @property
+    def outbox(self) -> Path:
+        """Where mail goes in development: one JSON line for each."""
+        return self.data / "logs" / "outbox.jsonl"
+
+    @property
+    def can_mail(self) -> bool:
+        """Whether a shopper can be sent a sign-in code."""
+        return self.environment == DEVELOPMENT or self.smtp_url is not None
 
     @property
     def log_key_file(self) -> Path:
@@ -97,6 +118,19 @@ class CommerceSettings:
             problems.append("--capture-url must be the bare https:// address of the card page, without a path")
         if not zone_url.startswith("https://"):
             problems.append("--zone-url must start with https://: the zone speaks mutual TLS only")
+        proxies: list[Network] = []
+        try:
+            proxies += [ipaddress.ip_network(text) for text in environ.get("CORDON_TRUSTED_PROXIES", "").split()]
+        except ValueError:
+            problems.append("CORDON_TRUSTED_PROXIES must be addresses or networks, with blanks between them")
+        from commerce_api.authorization.issuers import AuthorizationRefused, load_authorization  # commands start sooner
+
+        try:
+            load_authorization(data, production=environment == PRODUCTION)
+        except AuthorizationRefused as refused:
+            problems += refused.problems
+        if not _SMTP.fullmatch(environ.get("CORDON_SMTP_URL", "smtps://mail/a@b")):
+            problems.append("CORDON_SMTP_URL must be smtps://USER:PASSWORD@HOST/SENDER, or smtp:// for STARTTLS")
         settings = cls(
             data=data,
             environment=environment,
@@ -107,6 +141,8 @@ class CommerceSettings:
             mcp_url=mcp_url.rstrip("/") if mcp_url else None,
             zone_url=zone_url,
             capture_url=capture_url.rstrip("/"),
+            smtp_url=environ.get("CORDON_SMTP_URL"),
+            trusted_proxies=tuple(proxies),
         )
         needed = (
             settings.offer_key_file,

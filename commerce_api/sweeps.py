@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from audit.transaction import Database, Transaction
 from commerce_api import stock
+from commerce_api.authorization import grants
 from commerce_api.brands import find_brand
 from commerce_api.checkout import service
 from commerce_api.checkout.states import CHANGEABLE
@@ -53,6 +54,7 @@ async def sweep(database: Database, payments: Payments, after: Turn | None = Non
     await _expire_overdue(database, payments)
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(forget_old)
+    await database.maintain(grants.forget_old)
     return turn
 
 

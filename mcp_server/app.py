@@ -3,7 +3,7 @@
 What holds for a request that reaches the SDK:
  1. It is a POST with a bounded body; the open-ended GET stream of old sessions is not served.
  2. It holds no card-like text, alone or with what the same client sent just before (I2).
- 3. Its host and origin are ours; its bearer key, if it has one, is the brand's agent key.
+ 3. Its host and origin are ours; what it presents is right and enough for the tool that it calls (bearer.py).
  4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
  5. What a client of the handshake era declared comes back with it, whichever process it reaches (sessions.py).
  6. Its client has not called too often (rates.py); this is looked at first, so that refusals have their limit too.
@@ -22,15 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.transaction import DatabaseBusy
 from commerce_api.app import conversation_of, refusal_recorder
-from commerce_api.brands import Brand, all_brands, is_agent_key
+from commerce_api.brands import Brand, all_brands
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from mcp_server import sessions
+from mcp_server.bearer import STATE, Door, Refused
 from mcp_server.brand_server import make_brand_server
 from mcp_server.call_record import CallRecorder
 from mcp_server.closed_errors import ClosedErrors
 from mcp_server.handoff import MODERN
-from mcp_server.metadata import brand_named, challenge, metadata
+from mcp_server.metadata import brand_named, metadata
 from mcp_server.rates import Rates
 from mcp_server.results import refusal_as_json
 from tokenization.clock import monotonic_seconds
@@ -80,6 +81,7 @@ class BrandEndpoints:
         self._state_keys = state_keys
         self.rates = rates if rates is not None else Rates(monotonic_seconds)
         self._recorder = CallRecorder(commerce.database)
+        self.door = Door(commerce)
         self._running: dict[str, _Running] = {}
         self._brands: dict[str, tuple[Brand, float]] = {}  # there are only so many: one that is not there is not kept
         self._starting = asyncio.Lock()
@@ -104,12 +106,18 @@ class BrandEndpoints:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
         except (DatabaseBusy, SQLAlchemyError) as failure:
             return await _send_busy(send, failure)
-        if not self._may_enter(scope, brand):
-            kind = CommerceError.UNAUTHENTICATED
-            asked = ((b"www-authenticate", challenge(brand, self._commerce.links).encode()),)
-            return await send_json(send, (401, error_body(kind.code, kind.message)), asked)
+        try:
+            body = await read_body(receive, BODY_BYTES)
+            access = await self.door.admit(scope, brand, body)  # (3)
+        except BodyRefused as refused:
+            return await send_json(send, refused.answer)
+        except Refused as refused:
+            return await send_json(send, refused.answer, refused.headers)
+        except (DatabaseBusy, SQLAlchemyError) as failure:
+            return await _send_busy(send, failure)
         running = await self._server_of(brand)
-        return await _with_session(running.app, _as_sdk_expects(scope), receive, send)
+        entered = {**_as_sdk_expects(scope), STATE: access}
+        return await _with_session(running.app, entered, replay(body, receive), send)
 
     async def close(self) -> None:
         """Ends every brand's session manager."""
@@ -117,6 +125,7 @@ class BrandEndpoints:
             running.stop.set()
         await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
         await self._recorder.close()
+        await self.door.close()
         self.rates.close()
 
     async def _send_metadata(self, scope: Scope, parts: list[str], send: Send) -> None:
@@ -129,7 +138,7 @@ class BrandEndpoints:
         named = brand_named(parts, list(known))
         if named is None or scope["method"] not in ("GET", "HEAD"):
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
-        return await send_json(send, (200, metadata(known[named], self._commerce.links)))
+        return await send_json(send, (200, metadata(known[named], self._commerce.links, self.door.issuer(named))))
 
     async def _brand(self, identifier: str) -> Brand:
         """The brand, as it was at most BRAND_SECONDS ago: a key that was taken back opens nothing for longer."""
@@ -140,14 +149,6 @@ class BrandEndpoints:
             self._brands[identifier] = known
         return known[0]
 
-    def _may_enter(self, scope: Scope, brand: Brand) -> bool:
-        """(3) Anonymous callers may browse and build a checkout; a key that is presented must be right."""
-        presented = header(scope, b"authorization")
-        if presented is None:
-            return True
-        scheme, _, key = presented.partition(" ")
-        return scheme.lower() == "bearer" and is_agent_key(brand, self._commerce.agent_secret, key.strip())
-
     async def _server_of(self, brand: Brand) -> _Running:
         async with self._starting:
             if brand.id not in self._running:
@@ -156,6 +157,7 @@ class BrandEndpoints:
 
     async def _start(self, brand: Brand) -> _Running:
         server = make_brand_server(self._commerce, brand, self._state_keys, self._recorder, self.rates.limits)
+        server.guest_checkout = self.door.authorization.of(brand.id).guest_checkout
         app = server.streamable_http_app(
             streamable_http_path="/mcp",
             stateless_http=True,

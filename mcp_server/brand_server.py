@@ -20,11 +20,13 @@ from commerce_api.app import UNSTORABLE_TEXT, is_unstorable
 from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
+from mcp_server.bearer import access_of, caller_from
 from mcp_server.call_record import Call, CallRecorder
 from mcp_server.closed_errors import CURSOR_UNKNOWN, TOOL_UNKNOWN
 from mcp_server.rates import Limits, client_of
 from mcp_server.results import output_schema, refusal
-from mcp_server.tools import add_tools, caller_from
+from mcp_server.scopes import need_of
+from mcp_server.tools import add_tools
 from tokenization.logs import cause_of
 
 log = structlog.get_logger("mcp_server")
@@ -47,6 +49,7 @@ class BrandServer(MCPServer[Any]):
     brand: str
     recorder: CallRecorder
     limits: Limits
+    guest_checkout: bool = True
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: "Context[Any, Any] | None" = None
@@ -60,6 +63,7 @@ class BrandServer(MCPServer[Any]):
             raise MCPError(INVALID_PARAMS, TOOL_UNKNOWN)
         try:
             self.recorder.check()
+            self._check_scope(tool, context)
             outcome = await self._call(tool, arguments, context)
         except CommerceRefusal as refused:
             return refusal(refused.kind)
@@ -76,6 +80,14 @@ class BrandServer(MCPServer[Any]):
             await self.recorder.note(self._call_of(tool, arguments, context, outcome, refused_with))
         return outcome
 
+    def _check_scope(self, tool: Tool, context: "Context[Any, Any]") -> None:
+        """The door refused it already, with the challenge that clients act on: this is the second lock of the same table."""
+        access, need = access_of(context.request_context.request), need_of(tool.name)
+        if not access.may_call(need, guest_checkout=self.guest_checkout):
+            raise CommerceRefusal(
+                CommerceError.UNAUTHENTICATED if access.is_guest else CommerceError.SCOPE_INSUFFICIENT
+            )
+
     def _call_of(
         self,
         tool: Tool,
@@ -88,7 +100,7 @@ class BrandServer(MCPServer[Any]):
         made = outcome.structured_content if isinstance(outcome, CallToolResult) else None
         return Call(
             brand=self.brand,
-            principal=caller_from(request, self.brand).principal,
+            principal=caller_from(request).principal,
             client=client_of(request.scope, self.limits.trusted) if request is not None else "",
             software=_software(context),
             protocol=context.protocol_version or "",
@@ -127,10 +139,15 @@ class BrandServer(MCPServer[Any]):
 
 
 class ListOnce:
-    """Answers ``tools/list`` from memory: the list is the same for everyone, and building it is the SDK's dearest call."""
+    """Answers ``tools/list`` from memory, because building it is the SDK's dearest call.
+
+    Guests and the brand's own agent see every tool: a guest learns from it what signing in would open. Who is signed in sees
+    what the token's scopes allow; that list is private to the token, and there are no more of them than sets of scopes.
+    """
 
     def __init__(self) -> None:
         self._lists: dict[str, HandlerResult] = {}
+        self._allowed: dict[tuple[str, frozenset[str]], HandlerResult] = {}
 
     async def __call__(self, ctx: "ServerRequestContext[Any, Any]", call_next: CallNext) -> HandlerResult:
         """Server middleware; see mcp.server.context.ServerMiddleware."""
@@ -141,7 +158,15 @@ class ListOnce:
         version = ctx.protocol_version or ""
         if version not in self._lists:
             self._lists[version] = await call_next(ctx)
-        return self._lists[version]
+        access, whole = access_of(ctx.request), self._lists[version]
+        if access.is_guest or access.scopes is None or not isinstance(whole, dict):
+            return whole
+        key = (version, access.scopes)
+        if key not in self._allowed:
+            tools = [tool for tool in whole["tools"] if access.may_call(need_of(tool["name"]), guest_checkout=False)]
+            private = {"cacheScope": "private"} if "cacheScope" in whole else {}
+            self._allowed[key] = {**whole, "tools": tools, **private}
+        return self._allowed[key]
 
 
 def make_brand_server(
@@ -156,7 +181,7 @@ def make_brand_server(
         subscriptions=False,
         cache_hints={method: CacheHint(ttl_ms=LIST_TTL_MILLISECONDS, scope="public") for method in SAME_FOR_ALL},
         request_state_security=RequestStateSecurity(
-            keys=state_keys, bind_principal=lambda ctx: caller_from(ctx.request, brand.id).principal
+            keys=state_keys, bind_principal=lambda ctx: caller_from(ctx.request).principal
         ),
         middleware=[ListOnce()],
         log_level="WARNING",

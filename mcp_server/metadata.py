@@ -1,13 +1,15 @@
-"""Protected resource metadata (RFC 9728): which resource an endpoint is, at the address its path gives and at the host's root.
+"""Protected resource metadata (RFC 9728): which resource an endpoint is, at the address its path gives and at the host's root,
+and which authorization server lets shoppers in.
 
 The SDK serves the first address only. The root stands for a host with one brand; with several it would name the wrong one.
-No authorization server is named, because there is none: the key that an endpoint takes is the brand's agent key.
+Where there is no authorization server none is named: the key that such an endpoint takes is the brand's agent key.
 """
 
 from typing import Any
 
 from commerce_api.brands import Brand
 from commerce_api.links import Links
+from mcp_server.scopes import ALL_SCOPES
 
 WELL_KNOWN = ".well-known/oauth-protected-resource"
 
@@ -24,15 +26,22 @@ def brand_named(parts: list[str], brands: list[str]) -> str | None:
     return None
 
 
-def metadata(brand: Brand, links: Links) -> dict[str, Any]:
+def metadata(brand: Brand, links: Links, issuer: str | None = None) -> dict[str, Any]:
     """The document."""
-    return {
+    found: dict[str, Any] = {
         "resource": links.mcp(brand.id),
         "resource_name": brand.name,
         "bearer_methods_supported": ["header"],
     }
+    if issuer is not None:
+        found |= {"authorization_servers": [issuer], "scopes_supported": ALL_SCOPES.split()}
+    return found
 
 
-def challenge(brand: Brand, links: Links) -> str:
-    """What a refused key is answered with (RFC 6750, RFC 9728 5.1)."""
-    return f'Bearer error="invalid_token", resource_metadata="{links.mcp_url or ""}/{WELL_KNOWN}/{brand.id}/mcp"'
+def challenge(brand: Brand, links: Links, *, error: str | None = "invalid_token", scope: str | None = None) -> str:
+    """What a refused request is answered with (RFC 6750, 3; RFC 9728, 5.1): constants and an address of ours."""
+    said = [f'error="{error}"'] if error else []
+    if scope:
+        said.append(f'scope="{scope}"')
+    said.append(f'resource_metadata="{links.mcp_url or ""}/{WELL_KNOWN}/{brand.id}/mcp"')
+    return "Bearer " + ", ".join(said)

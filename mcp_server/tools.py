@@ -30,6 +30,7 @@ from commerce_api.schemas import (
     SearchView,
 )
 from mcp_server import sessions, waiting
+from mcp_server.bearer import access_of, caller_from
 from mcp_server.handoff import hand_off
 from mcp_server.results import answer
 from tokenization.wire import Identifier
@@ -85,15 +86,14 @@ def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand) -> None:
     _add_order_tools(server, commerce, brand.id)
 
 
-def caller_of(ctx: "Context[Any, Any]", brand: str) -> Caller:
-    """Who calls."""
-    return caller_from(ctx.request_context.request, brand)
+def caller_of(ctx: "Context[Any, Any]") -> Caller:
+    """Who calls, as the door found it."""
+    return caller_from(ctx.request_context.request)
 
 
-def caller_from(request: Any, brand: str) -> Caller:
-    """Who sent an HTTP request. The key was verified at the door (app.py); here it only matters whether there was one."""
-    headers = getattr(request, "headers", None) or {}
-    return Caller(f"agent:{brand}" if headers.get("authorization") else ANONYMOUS, "mcp")
+def signed_in(ctx: "Context[Any, Any]") -> str | None:
+    """The shopper who is signed in: buys for themselves, without being named."""
+    return access_of(ctx.request_context.request).shopper
 
 
 def own_key(ctx: "Context[Any, Any]", caller: Caller, key: str | None) -> str | None:
@@ -142,7 +142,7 @@ def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
     @server.tool(title="Get offers", annotations=OFFER)
     async def get_offers(ctx: Context[Any, Any], lines: Lines) -> Annotated[CallToolResult, OffersView]:
         """The offer for these products, if there is one. Promise no discount that is not in the answer; take it by offer_id."""
-        return answer(await desk.get_offers(brand, caller_of(ctx, brand), lines))
+        return answer(await desk.get_offers(brand, caller_of(ctx), lines))
 
 
 def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
@@ -161,8 +161,9 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
         idempotency_key: Key = None,
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Starts a checkout and counts its total. Its messages say what is still missing."""
-        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id, shopper)
-        caller = caller_of(ctx, brand)
+        buys = shopper or signed_in(ctx)
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id, buys)
+        caller = caller_of(ctx)
         return answer(await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key)))
 
     @server.tool(title="Change a checkout", annotations=WRITE)
@@ -179,7 +180,7 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Changes what you give and leaves the rest: goods, buyer, address, shipping, discount codes, an offer."""
         given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
-        caller = caller_of(ctx, brand)
+        caller = caller_of(ctx)
         return answer(await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
 
 
@@ -191,7 +192,7 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
         ctx: Context[Any, Any], checkout_id: CheckoutId, wait_seconds: WaitSeconds = 0
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Where a checkout stands, with its total and its order once it is paid."""
-        caller = caller_of(ctx, brand)
+        caller = caller_of(ctx)
         return answer(
             await waiting.until_changed(
                 lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
@@ -203,7 +204,7 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
         ctx: Context[Any, Any], checkout_id: CheckoutId
     ) -> Annotated[CallToolResult, CheckoutView] | InputRequiredResult:
         """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
-        handed = hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx, brand), checkout_id))
+        handed = hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx), checkout_id))
         return answer(handed) if isinstance(handed, CheckoutView) else handed
 
     @server.tool(title="Cancel a checkout", annotations=END)
@@ -211,7 +212,7 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
         ctx: Context[Any, Any], checkout_id: CheckoutId
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Ends a checkout that is not being paid, and frees what it held. A paid order: request_order_change."""
-        return answer(await desk.cancel_checkout(brand, caller_of(ctx, brand), checkout_id))
+        return answer(await desk.cancel_checkout(brand, caller_of(ctx), checkout_id))
 
 
 def _add_order_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
@@ -220,7 +221,7 @@ def _add_order_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> 
     @server.tool(title="Get an order", annotations=READ)
     async def get_order(ctx: Context[Any, Any], order_id: OrderId) -> Annotated[CallToolResult, OrderView]:
         """A paid order: what was bought, what it came to, where it goes, what was given back, what was asked for."""
-        return answer(await desk.get_order(brand, caller_of(ctx, brand), order_id))
+        return answer(await desk.get_order(brand, caller_of(ctx), order_id))
 
     @server.tool(title="Ask to cancel or return", annotations=WRITE)
     async def request_order_change(
@@ -233,14 +234,14 @@ def _add_order_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> 
         """Asks the merchant to cancel a paid order or to take goods back. Confirm with the shopper first. The merchant
         decides, and no money moves by it; asking again gives the request that is open."""
         given = OrderRequestGiven(kind=kind, reason=reason, variant_ids=variant_ids)
-        return answer(await desk.request_about_order(brand, caller_of(ctx, brand), order_id, given))
+        return answer(await desk.request_about_order(brand, caller_of(ctx), order_id, given))
 
     @server.tool(title="Saved payment methods", annotations=READ)
     async def get_saved_payment_methods(
-        ctx: Context[Any, Any], shopper: Shopper
+        ctx: Context[Any, Any], shopper: Shopper | None = None
     ) -> Annotated[CallToolResult, SavedMethodsView]:
-        """Brand and last four digits of the cards a shopper saved, to show. For the brand's own agent, by its key."""
-        return answer(await desk.saved_methods(brand, caller_of(ctx, brand), shopper))
+        """Brand and last four digits of the cards a shopper saved, to show. Leave the shopper out where one is signed in."""
+        return answer(await desk.saved_methods(brand, caller_of(ctx), shopper or signed_in(ctx) or ""))
 
 
 def _given(

@@ -5,7 +5,7 @@ Each function is one unit of work over an open transaction. What holds for every
  2. The state moves only as states.MOVES allows, and the row is written only from the version that was read.
  3. Lines, discounts and the offer are priced from the catalogue, the policy and the signed snapshot; never from what was sent.
  4. While money may be moving nothing changes but by the payment itself.
- 5. Who the shopper is, is said by the brand's own agent: a card may be saved for that shopper.
+ 5. Who the shopper is, is said by the brand's own agent, or by the shopper who signed in: a card may be saved for them.
 """
 
 import json
@@ -29,16 +29,21 @@ from tokenization.ids import is_id, new_id
 ANONYMOUS = "anonymous"
 
 
+def shopper_principal(shopper: str) -> str:
+    """A signed-in shopper as a principal."""
+    return f"shopper:{shopper}"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``agent:BRAND`` by its key, or ``anonymous``; and the tongue that carried it."""
+    """Who asks: ``agent:BRAND`` by its key, ``shopper:ID`` who signed in, or ``anonymous``; and the tongue that carried it."""
 
     principal: str
     channel: str
 
     def may_see(self, brand: str, owner: str) -> bool:
-        """The brand's own agent sees the brand's checkouts; an anonymous one only those that nobody signed for."""
-        return self.principal == f"agent:{brand}" or owner == self.principal == ANONYMOUS
+        """The brand's own agent sees the brand's checkouts; a shopper their own; anybody those that nobody signed for."""
+        return self.principal == f"agent:{brand}" or owner in (self.principal, ANONYMOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +253,7 @@ def _check_currency(brand: Brand, given: CheckoutGiven) -> None:
 def _check_shopper(brand: Brand, caller: Caller, given: CheckoutGiven) -> None:
     if given.shopper is None:
         return
-    if caller.principal != f"agent:{brand.id}":  # (5)
+    if caller.principal not in (f"agent:{brand.id}", shopper_principal(given.shopper)):  # (5)
         raise CommerceRefusal(CommerceError.UNAUTHENTICATED)
     if looks_like_card(given.shopper):  # thirteen digits: the zone would refuse it at the last step, when somebody pays
         raise CommerceRefusal(CommerceError.INVALID_REQUEST)

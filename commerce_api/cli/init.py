@@ -29,10 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
 def make_commerce_keys(data: Path) -> None:
     """Writes the commerce side's own keys, each 0600, and starts its log."""
     from audit.note import Signer  # loads the cryptographic library, which most commands do without
+    from commerce_api.authorization.keys import rotate
 
     keys = data / "keys"
     keys.mkdir(parents=True, mode=0o700)
     for name in ("offer.key", "agent.key", "mcp-state.key"):
         with os.fdopen(os.open(keys / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32) + "\n")
+    rotate(keys / "oauth")
     Signer.create(keys / "log.key", f"cordon/commerce/{new_id('log')}", data / "log")

@@ -93,6 +93,10 @@ class Stack:
             (zone / "limits.json").write_text(json.dumps(DEVELOPMENT_LIMITS, indent=2) + "\n", encoding="utf-8")
         if not (commerce / "keys").exists():
             make_commerce_keys(commerce)
+        if not (commerce / "keys" / "oauth").exists():  # made before there were any
+            from commerce_api.authorization.keys import rotate
+
+            rotate(commerce / "keys" / "oauth")
         if not (commerce / "tls").exists() or not (zone / "tls" / "access.json").exists():
             self.issue_identity("commerce", commerce / "tls")
         self._renew_identities()

@@ -26,7 +26,16 @@ from commerce_api.pages.view import (
 )
 from commerce_api.schemas import CheckoutView, OrderView
 
-__all__ = ["Asset", "Notice", "UnsafeUrl", "page_headers", "render_checkout", "render_notice", "static_asset"]
+__all__ = [
+    "Asset",
+    "Notice",
+    "UnsafeUrl",
+    "page_headers",
+    "render_checkout",
+    "render_notice",
+    "render_template",
+    "static_asset",
+]
 
 REFRESH_SECONDS: Final = 2  # a charge takes one to three seconds
 _HERE: Final = Path(__file__).parent
@@ -95,6 +104,11 @@ def render_checkout(
 def render_notice(notice: Notice) -> str:
     """The notice as a whole HTML document."""
     return _render("notice.html", alert=None, brand_name=None, conditions=None, notice=NOTICES[notice], sandbox=False)
+
+
+def render_template(template: str, **context: Any) -> str:
+    """A template of this package's, for the modules beside this one."""
+    return _render(template, **context)
 
 
 def static_asset(name: str) -> Asset | None:

@@ -30,6 +30,9 @@ class Notice(Enum):
 
     NOT_FOUND = "not_found"
     UNAVAILABLE = "unavailable"
+    CLIENT_REFUSED = "client_refused"
+    REQUEST_ENDED = "request_ended"
+    TOO_OFTEN = "too_often"
 
 
 PROBLEMS: Final[Mapping[CommerceError, Alert]] = {
@@ -124,6 +127,24 @@ NOTICES: Final[Mapping[Notice, NoticeText]] = {
         "We cannot find this page",
         "Check that you opened the whole link, or go back to your conversation and ask for a new one.",
         "notice",
+    ),
+    Notice.CLIENT_REFUSED: NoticeText(
+        "This assistant cannot be connected",
+        "The link does not say in a way that can be checked which program wants to be connected, or where to send you back to. "
+        "Nothing was shared. Go back to your assistant and start again there.",
+        "notice",
+        "warning",
+    ),
+    Notice.REQUEST_ENDED: NoticeText(
+        "This sign-in has ended",
+        "It was finished, took too long, or began in another browser. Nothing was shared. Go back to your assistant and start "
+        "again there.",
+        "clock",
+    ),
+    Notice.TOO_OFTEN: NoticeText(
+        "Too many sign-ins for now",
+        "Many were begun from here in a short time. Wait an hour, then start again in your assistant.",
+        "clock",
     ),
     Notice.UNAVAILABLE: NoticeText(
         "We cannot show your order just now",

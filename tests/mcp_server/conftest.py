@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.commerce_api.world import World, commerce_world
+from tests.mcp_server.oauth_site import OAuthSite, oauth_site
 from tests.mcp_server.serving import Site, mcp_site
 
 
@@ -27,4 +28,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def own_site(world: World) -> AsyncIterator[Site]:
     """The MCP server over it."""
     async with mcp_site(world) as served:
+        yield served
+
+
+@pytest.fixture
+async def flow(world: World) -> AsyncIterator[OAuthSite]:
+    """Both programs of the commerce side, at the addresses that they name."""
+    async with oauth_site(world) as served:
         yield served

@@ -53,9 +53,9 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(app: App) -> AsyncIterator[str]:
-    """Serves an application as our programs do (uvicorn, httptools) on a free loopback port; gives its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
+async def serving(app: App, port: int = 0) -> AsyncIterator[str]:
+    """Serves an application as our programs do (uvicorn, httptools) on a loopback port, a free one; gives its address."""
+    listener = socket.create_server(("127.0.0.1", port))
     port = listener.getsockname()[1]
     program = server(app, "127.0.0.1", port)
     task = asyncio.create_task(program.serve(sockets=[listener]))

@@ -174,8 +174,10 @@ async def test_negative_control_each_of_the_calls_reaches_the_tools_without_the_
     """None of them is refused for another reason before it would be read."""
     async with mcp_site(own_site.world, guarded=False) as open_site:
         calls = (await tool_calls(open_site))[::7]
+        key = f"Bearer {await own_site.world.agent_key()}"  # for what guests may not call
         for tool, arguments in calls:
-            answer = result_of(await post(open_site.endpoint(), call_body(tool, arguments)))["result"]
+            sent = await post(open_site.endpoint(), call_body(tool, arguments), authorization=key)
+            answer = result_of(sent)["result"]
             code = (answer.get("structuredContent") or {}).get("error", {}).get("code")
             assert code != CARD_TEXT_CODE, (tool, arguments)
 

@@ -158,7 +158,7 @@ async def test_planted_fault_a_door_that_checks_no_keys_lets_anybody_be_the_agen
 ) -> None:
     async with client(site, key=await site.world.agent_key()) as agent:
         signed = {"checkout_id": structured(await agent.call_tool("create_checkout", ready()))["checkout_id"]}
-    monkeypatch.setattr(BrandEndpoints, "_may_enter", lambda *_: True)
+    monkeypatch.setattr("mcp_server.bearer.is_agent_key", lambda *_: True)
     async with client(site, key="made-up") as impostor:
         assert code_of(await impostor.call_tool("get_checkout", signed)) is None
 

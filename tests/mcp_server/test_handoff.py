@@ -10,6 +10,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, InputRequiredResult
 from commerce_api.checkout.states import CheckoutState
 from commerce_api.models import checkout as checkout_table
 from mcp_server import handoff, sessions
+from mcp_server.bearer import NOT_ALLOWED
 from tests.commerce_api.purchases import ADDRESS, EMAIL, ready
 from tests.mcp_server.serving import (
     LEGACY,
@@ -136,7 +137,7 @@ async def test_no_host_in_any_era_sees_an_internal_error_from_any_tool(site: Sit
             except MCPError as refused:
                 codes.append(refused.error.code)
     assert INTERNAL_ERROR not in codes
-    assert set(codes) <= {URL_ELICITATION_REQUIRED}
+    assert set(codes) <= {URL_ELICITATION_REQUIRED, NOT_ALLOWED}
 
 
 async def test_planted_fault_a_modern_input_request_to_a_handshake_era_host_is_an_internal_error(

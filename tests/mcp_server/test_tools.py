@@ -202,7 +202,6 @@ REFUSALS: list[tuple[str, dict[str, Any], CommerceError]] = [
     ("compare_products", {"product_ids": ["hp-mug"]}, CommerceError.INVALID_REQUEST),
     ("request_order_change", {"order_id": "ord_x", "kind": "return"}, CommerceError.ORDER_UNKNOWN),
     ("request_order_change", {"order_id": "ord_x", "kind": "refund"}, CommerceError.INVALID_REQUEST),
-    ("get_saved_payment_methods", {"shopper": "shp_robin"}, CommerceError.SHOPPER_UNKNOWN),
     ("create_checkout", ready(shopper="shp_robin"), CommerceError.UNAUTHENTICATED),
     ("search_catalog", {"limit": 0}, CommerceError.INVALID_REQUEST),
     ("search_catalog", {"query": "x" * 301}, CommerceError.INVALID_REQUEST),

@@ -11,6 +11,7 @@ import pytest
 
 from mcp_server import app
 from mcp_server.brand_server import BrandServer, make_brand_server
+from mcp_server.scopes import Need
 from tests.mcp_server.conformance import fixtures
 from tests.mcp_server.conformance.suite import CONFORMANCE, checks_of, failed, needs_tools, node, required
 from tests.mcp_server.serving import Site, body, post, result_of
@@ -53,6 +54,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> list[BrandServer]:
         return made[-1]
 
     monkeypatch.setattr(app, "make_brand_server", with_fixtures)
+    monkeypatch.setattr("mcp_server.brand_server.need_of", lambda tool: Need(frozenset(), guests=True))
     monkeypatch.setattr("mcp_server.brand_server.serve_tools_only", lambda server: None)  # the suite wants prompts too
     return made
 

@@ -1,0 +1,1 @@
+"""The embedded authorization server: how shoppers let assistants act for them, for brands that have none of their own."""

@@ -1,0 +1,182 @@
+"""The embedded authorization server at work: what its endpoints ask for, each as one change of the database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Row
+
+from audit.transaction import Transaction
+from commerce_api.authorization import clients, requests, sign_in
+from commerce_api.authorization.client_documents import ClientDocuments
+from commerce_api.authorization.clients import Client
+from commerce_api.authorization.issuers import Authorization, embedded_issuer, load_authorization
+from commerce_api.authorization.keys import SigningKeys
+from commerce_api.authorization.mail import Courier, delivery_of
+from commerce_api.authorization.protocol import Answered, BrandAuthorizationServer, Pairs, Realm
+from commerce_api.authorization.scopes import MEANINGS
+from commerce_api.brands import Brand, find_brand
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.runtime import Commerce
+from commerce_api.settings import PRODUCTION
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as its pages show it. ``client`` holds what is known of who asks."""
+
+    brand: Brand
+    row: "Row[Any]"
+    client: Client
+    has_code: bool
+
+
+class AuthorizationDesk:
+    """Every brand's embedded server. All raise CommerceRefusal(BRAND_UNKNOWN) for a brand that has none."""
+
+    def __init__(
+        self, commerce: Commerce, *, documents: ClientDocuments | None = None, courier: Courier | None = None
+    ) -> None:
+        settings = commerce.settings
+        self._commerce = commerce
+        self.authorization: Authorization = load_authorization(
+            settings.data, production=settings.environment == PRODUCTION
+        )
+        self.keys = SigningKeys(settings.oauth_keys)
+        self._documents = documents or ClientDocuments(
+            commerce.clock, loopback=self.authorization.loopback_client_documents
+        )
+        self.courier = courier or Courier(delivery_of(settings))
+
+    async def realm(self, brand_id: str) -> tuple[Brand, Realm]:
+        """The brand and its server."""
+        commerce, chosen = self._commerce, self.authorization.of(brand_id)
+        offered = chosen.embedded and chosen.external is None and commerce.settings.can_mail and self.keys.is_there
+        resource = commerce.links.mcp(brand_id)
+        if not offered or resource is None:
+            raise CommerceRefusal(CommerceError.BRAND_UNKNOWN)
+        brand = await commerce.database.read(lambda connection: find_brand(connection, brand_id))
+        return brand, Realm(brand.id, embedded_issuer(commerce.links, brand.id), resource, self.keys)
+
+    async def metadata(self, brand_id: str) -> dict[str, Any]:
+        """What clients read first (RFC 8414)."""
+        _, realm = await self.realm(brand_id)
+        return {
+            "issuer": realm.issuer,
+            "authorization_endpoint": f"{realm.issuer}/authorize",
+            "token_endpoint": f"{realm.issuer}/token",
+            "registration_endpoint": f"{realm.issuer}/register",
+            "revocation_endpoint": f"{realm.issuer}/revoke",
+            "jwks_uri": f"{realm.issuer}/jwks",
+            "scopes_supported": list(MEANINGS),
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "revocation_endpoint_auth_methods_supported": ["none"],
+            "authorization_response_iss_parameter_supported": True,
+            "client_id_metadata_document_supported": True,
+        }
+
+    async def begin(self, brand_id: str, pairs: Pairs, host: str | None) -> tuple[str, str]:
+        """A fit request's id and its cookie. Raises OAuthRefused, RedirectRefused."""
+        brand, realm = await self.realm(brand_id)
+        client_id = dict(reversed(pairs)).get("client_id", "")
+        network = self._network(host)
+        fetched = await self._documents.client(client_id) if "://" in client_id else None
+
+        def work(tx: Transaction) -> tuple[str, str]:
+            server = BrandAuthorizationServer(tx, realm, fetched)
+            grant = server.begin(pairs)
+            client = grant.request.client
+            return requests.open_request(
+                tx, brand=brand.id, network=network, client=client, grant=grant, resource=realm.resource
+            )
+
+        return await self._commerce.database.maintain(work)  # nothing was decided yet; the decision is what is recorded
+
+    async def look(self, brand_id: str, identifier: str, cookie: str) -> Asked | None:
+        """The request as it stands, for the browser that began it; None for any other."""
+        brand, _ = await self.realm(brand_id)
+
+        def work(tx: Transaction) -> Asked | None:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            if row is None:
+                return None
+            known = clients.registered(tx, brand.id, row.client)
+            client = known or Client(row.client, row.client_name, (row.redirect_uri,))
+            return Asked(brand, row, client, sign_in.has_code(tx, row.id))
+
+        return await self._commerce.database.maintain(work)
+
+    async def send_code(self, brand_id: str, identifier: str, cookie: str, text: str, host: str | None) -> bool:
+        """Sends a code, or none past a mailbox's limit, and says the same. False where there is no such request or address.
+
+        Raises OAuthRefused(TEMPORARILY_UNAVAILABLE).
+        """
+        brand, _ = await self.realm(brand_id)
+        mailbox = sign_in.mailbox_in(text)
+        network, pepper = self._network(host), self.keys.pepper()
+        if mailbox is None:
+            return False
+
+        def work(tx: Transaction) -> Any:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            return (False, None) if row is None else (True, sign_in.send_code(tx, pepper, brand, row, mailbox, network))
+
+        found, letter = await self._commerce.database.change(work)
+        if letter is not None:
+            self.courier.take(letter)
+        return bool(found)
+
+    async def try_code(self, brand_id: str, identifier: str, cookie: str, typed: str) -> bool:
+        """Whether the code was right."""
+        brand, _ = await self.realm(brand_id)
+        pepper = self.keys.pepper()
+
+        def work(tx: Transaction) -> bool:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            return row is not None and sign_in.try_code(tx, pepper, brand, row, typed) is not None
+
+        return await self._commerce.database.change(work)
+
+    async def decide(self, brand_id: str, identifier: str, cookie: str, *, allow: bool) -> str | None:
+        """Where the browser goes with the decision; None where there is no such request, or nobody signed in to allow it."""
+        brand, realm = await self.realm(brand_id)
+
+        def work(tx: Transaction) -> str | None:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            if row is None or (allow and row.shopper is None):
+                return None
+            client = Client(row.client, row.client_name, (row.redirect_uri,))
+            server = BrandAuthorizationServer(tx, realm, client)
+            grant = server.begin(requests.parameters_of(row))
+            requests.close_request(tx, row, allowed=allow)
+            return server.decide(grant, row.shopper if allow else None)
+
+        return await self._commerce.database.change(work)
+
+    async def token(self, brand_id: str, pairs: Pairs) -> Answered:
+        """The token endpoint."""
+        return await self._answered(brand_id, lambda server: server.token(pairs))
+
+    async def revocation(self, brand_id: str, pairs: Pairs) -> Answered:
+        """The revocation endpoint."""
+        return await self._answered(brand_id, lambda server: server.revocation(pairs))
+
+    async def register(self, brand_id: str, document: Any, host: str | None) -> dict[str, Any]:
+        """The registration endpoint. Raises OAuthRefused."""
+        brand, _ = await self.realm(brand_id)
+        network = self._network(host)
+        return await self._commerce.database.change(lambda tx: clients.register(tx, brand.id, document, network))
+
+    async def _answered(self, brand_id: str, act: Callable[[BrandAuthorizationServer], T]) -> T:
+        _, realm = await self.realm(brand_id)
+        # Whatever changes a grant records it (grants.py); what a client's last use is noted by, is no change of state.
+        return await self._commerce.database.maintain(lambda tx: act(BrandAuthorizationServer(tx, realm)))
+
+    def _network(self, host: str | None) -> str:
+        return sign_in.network_digest(self.keys.pepper(), host)

@@ -1,0 +1,34 @@
+"""What an assistant may be allowed, in the words that the shopper is asked with.
+
+Which tool needs which scope: mcp_server/scopes.py.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+CATALOG_READ: Final = "catalog:read"
+CHECKOUT_WRITE: Final = "checkout:write"
+ORDERS_READ: Final = "orders:read"
+ORDERS_WRITE: Final = "orders:write"
+PAYMENT_METHODS_READ: Final = "payment_methods:read"
+# Scope, and what the consent page says it allows. Nothing here allows a payment: that takes the shopper, on the card page.
+MEANINGS: Final = {
+    CATALOG_READ: "See products, prices and offers",
+    CHECKOUT_WRITE: "Fill a checkout for you; you pay yourself, on the shop's secure page",
+    ORDERS_READ: "See the orders you place while it is connected",
+    ORDERS_WRITE: "Ask the shop to cancel such an order or to take goods back",
+    PAYMENT_METHODS_READ: "See which cards you saved: the brand and the last four digits, never the number",
+}
+DEFAULT: Final = " ".join((CATALOG_READ, CHECKOUT_WRITE, ORDERS_READ))  # for a client that names none
+
+
+def known(text: str | None) -> list[str]:
+    """The scopes named in a space-separated text that there are here, in our order. Others are left out (RFC 6749, 3.3)."""
+    asked = set((text or "").split())
+    return [scope for scope in MEANINGS if scope in asked]
+
+
+def joined(scopes: Iterable[str]) -> str:
+    """Scopes as the protocol writes them, in our order."""
+    held = set(scopes)
+    return " ".join(scope for scope in MEANINGS if scope in held)

@@ -1,0 +1,199 @@
+"""The resource server's side of OAuth: who calls, by which token, and whether that is enough for the tool that is called.
+
+What holds for a request that goes on from here:
+ 1. It carries no token in its address (RFC 6750, 2.3 is refused) and at most one ``Authorization``.
+ 2. What it presents is right: the brand's agent key, or an access token of this brand's issuer, for this endpoint, in its time
+    (commerce_api/authorization/access_tokens.py), whose grant nobody revoked. Presenting nothing makes a guest.
+ 3. The tool that it calls is one that who calls may call: a guest where guests may (401 else), a token with every scope of the
+    tool (403 else, with all of them in one challenge, so that the client can step up).
+ 4. Who calls is written into the request's scope here and nowhere else; nothing further in reads the header again.
+
+The scopes are looked up by the tool that the body names, in either era of the protocol; brand_server.py asks once more, so that
+a body read differently there opens nothing. A token goes no further than this process.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from commerce_api.authorization import access_tokens, scopes
+from commerce_api.authorization.access_tokens import AccessToken, TokenRefused
+from commerce_api.authorization.external import ExternalIssuers
+from commerce_api.authorization.issuers import embedded_issuer, load_authorization
+from commerce_api.authorization.keys import SigningKeys
+from commerce_api.brands import Brand, is_agent_key
+from commerce_api.checkout.service import ANONYMOUS, Caller, shopper_principal
+from commerce_api.errors import CommerceError
+from commerce_api.models import oauth_grant
+from commerce_api.runtime import Commerce
+from commerce_api.settings import PRODUCTION
+from mcp_server.metadata import challenge
+from mcp_server.scopes import NEEDS, Need, need_of
+from tokenization.edge import Answer, Scope, header
+from tokenization.ids import digest
+
+STATE: Final = "cordon.access"
+NOT_ALLOWED: Final = -32003  # -32000 to -32019 are left to implementations
+_URL_TOKENS: Final = ("access_token=", "id_token=", "refresh_token=")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who calls. ``scopes`` is None for the brand's own agent, which needs none; ``shopper`` is who is signed in."""
+
+    principal: str
+    scopes: frozenset[str] | None = frozenset()
+    shopper: str | None = None
+    client: str | None = None
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether nothing was presented."""
+        return self.principal == ANONYMOUS
+
+    def may_call(self, need: Need, *, guest_checkout: bool) -> bool:
+        """Whether this is enough for a tool (3)."""
+        if self.scopes is None:
+            return True
+        return need.lets_in(guest_checkout=guest_checkout) if self.is_guest else need.scopes <= self.scopes
+
+
+GUEST: Final = Access(ANONYMOUS)
+
+
+class Refused(Exception):
+    """A request that goes no further: how it is answered, with the challenge."""
+
+    def __init__(self, answer: Answer, challenge: str) -> None:
+        super().__init__(answer[0])
+        self.answer = answer
+        self.headers = ((b"www-authenticate", challenge.encode()),)
+
+
+class Door:
+    """Lets requests of every brand in, or says what is missing."""
+
+    def __init__(self, commerce: Commerce) -> None:
+        self._commerce = commerce
+        settings = commerce.settings
+        self.authorization = load_authorization(settings.data, production=settings.environment == PRODUCTION)
+        self.keys = SigningKeys(settings.oauth_keys)
+        self.external = ExternalIssuers(commerce.clock)
+
+    async def close(self) -> None:
+        """Lets connections go."""
+        await self.external.close()
+
+    def issuer(self, brand: str) -> str | None:
+        """The authorization server that a brand's metadata names, or None where there is none."""
+        chosen = self.authorization.of(brand)
+        if chosen.external is not None:
+            return chosen.external.issuer
+        offered = chosen.embedded and self._commerce.settings.can_mail and self.keys.is_there
+        return embedded_issuer(self._commerce.links, brand) if offered else None
+
+    async def admit(self, scope: Scope, brand: Brand, body: bytes) -> Access:
+        """Who calls. Raises Refused."""
+        query = scope.get("query_string", b"").decode("latin-1").lower()
+        presented = [value for name, value in scope["headers"] if name == b"authorization"]
+        if any(name in query for name in _URL_TOKENS) or len(presented) > 1:  # (1)
+            raise self._refused(brand, 400, error="invalid_request")
+        access = await self._caller(brand, header(scope, b"authorization"))
+        tool = tool_called(body)
+        if tool is not None and tool in NEEDS:  # others: there is no such tool, as the SDK will say
+            self._check(brand, access, need_of(tool))
+        return access
+
+    def _check(self, brand: Brand, access: Access, need: Need) -> None:
+        if access.may_call(need, guest_checkout=self.authorization.of(brand.id).guest_checkout):
+            return
+        if access.is_guest:
+            raise self._refused(brand, 401, scope=need.text)
+        raise self._refused(brand, 403, error="insufficient_scope", scope=need.text)
+
+    async def _caller(self, brand: Brand, presented: str | None) -> Access:
+        if presented is None:
+            return GUEST
+        scheme, _, credential = presented.partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
+            raise self._refused(brand, 401, error="invalid_token", scope=scopes.DEFAULT)
+        if is_agent_key(brand, self._commerce.agent_secret, credential):
+            return Access(f"agent:{brand.id}", None)
+        try:
+            return await self._by_token(brand, credential)
+        except TokenRefused:
+            raise self._refused(brand, 401, error="invalid_token", scope=scopes.DEFAULT) from None
+
+    async def _by_token(self, brand: Brand, token: str) -> Access:
+        """(2) Raises TokenRefused."""
+        issuer, resource = self.issuer(brand.id), self._commerce.links.mcp(brand.id) or ""
+        if issuer is None:
+            raise TokenRefused("issuer")
+        now_ms = self._commerce.clock()
+        chosen = self.authorization.of(brand.id).external
+        if chosen is not None:
+            said = await self.external.verify(chosen, token, resource, now_ms)
+            shopper = shopper_of(brand.id, issuer, said.subject)
+            return Access(shopper_principal(shopper), chosen.ours(said.scopes), shopper, said.client)
+        said = access_tokens.verify(self.keys, token, issuer=issuer, audience=resource, now_ms=now_ms)
+        await self._check_grant(brand, said, now_ms)
+        held = said.scopes & scopes.MEANINGS.keys()
+        return Access(shopper_principal(said.subject), frozenset(held), said.subject, said.client)
+
+    async def _check_grant(self, brand: Brand, said: AccessToken, now_ms: int) -> None:
+        """What was revoked opens nothing from that moment on, and not only when the token has run out."""
+        query = select(oauth_grant.c.shopper).where(
+            oauth_grant.c.id == (said.grant or ""),
+            oauth_grant.c.brand == brand.id,
+            oauth_grant.c.revoked_ms.is_(None),
+            oauth_grant.c.expires_ms > now_ms,
+        )
+        shopper = await self._commerce.database.read(lambda connection: connection.execute(query).scalar())
+        if shopper is None or shopper != said.subject:
+            raise TokenRefused("revoked")
+
+    def _refused(self, brand: Brand, status: int, *, error: str | None = None, scope: str | None = None) -> Refused:
+        kind = CommerceError.SCOPE_INSUFFICIENT if status == 403 else CommerceError.UNAUTHENTICATED
+        code, message = ("invalid_request", _ONE_TOKEN) if status == 400 else (kind.code, kind.message)
+        # As the protocol's own error: who cannot sign in reads at least why; who can reads the challenge.
+        failure = {"code": NOT_ALLOWED, "message": message, "data": {"code": code}}
+        return Refused(
+            (status, {"jsonrpc": "2.0", "id": None, "error": failure}),
+            challenge(brand, self._commerce.links, error=error, scope=scope),
+        )
+
+
+_ONE_TOKEN: Final = "A token goes into one Authorization header, and never into an address."
+
+
+def tool_called(body: bytes) -> str | None:
+    """The tool that a request calls, or None where it is no tools/call."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(request, dict) or request.get("method") != "tools/call":
+        return None
+    params = request.get("params")
+    name = params.get("name") if isinstance(params, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def access_of(request: Any) -> Access:
+    """Who sent an HTTP request, as the door found it (4). What no door let in is a guest."""
+    scope = getattr(request, "scope", None)
+    found = scope.get(STATE) if scope is not None else None
+    return found if isinstance(found, Access) else GUEST
+
+
+def caller_from(request: Any) -> Caller:
+    """As access_of(), in the form that the desk takes."""
+    return Caller(access_of(request).principal, "mcp")
+
+
+def shopper_of(brand: str, issuer: str, subject: str) -> str:
+    """Our id for the subject of another server's: the same each time, and nothing of the subject can be read from it."""
+    return "shp_" + digest("\0".join((brand, issuer, subject)))[:32]

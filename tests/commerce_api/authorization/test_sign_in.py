@@ -1,0 +1,299 @@
+"""Codes by mail: how often they may be tried and asked for, and that nothing tells who has an account."""
+
+import hmac
+import json
+import smtplib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commerce_api.authorization import grants, mail, sign_in
+from commerce_api.authorization.keys import SigningKeys, rotate
+from commerce_api.authorization.mail import Courier, Letter, Outbox, delivery_of
+from commerce_api.models import (
+    oauth_client,
+    oauth_code,
+    oauth_grant,
+    oauth_refresh,
+    oauth_request,
+    shopper_account,
+    sign_in_code,
+)
+from tests.commerce_api.world import World
+from tests.mcp_server.oauth_site import SHOPPER, Browser, OAuthSite, browser, oauth_site, program, tokens_for
+
+pytestmark = pytest.mark.anyio
+
+
+async def begun(flow: OAuthSite, shopper: Browser, mailbox: str = SHOPPER) -> None:
+    """A sign-in up to the page that asks for the code."""
+    await shopper.open((await program(flow)).address())
+    await shopper.send("email", email=mailbox)
+
+
+def wrong(code: str) -> str:
+    """Another code."""
+    return ("C" if code[0] != "C" else "D") + code[1:]
+
+
+async def test_a_code_may_be_typed_as_people_type(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        answer = await shopper.send("code", code=f"  {flow.mailbox.code.lower().replace('-', ' ')} ")
+        assert "decision" in answer.text
+
+
+async def test_a_code_can_be_tried_five_times(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        code = flow.mailbox.code
+        for _ in range(sign_in.TRIES):
+            assert (await shopper.send("code", code=wrong(code))).status_code == 422
+        assert (await shopper.send("code", code=code)).status_code == 422
+        assert await world.rows(shopper_account) == []
+        assert len(await world.events("sign_in.refused")) == sign_in.TRIES + 1
+
+
+async def test_the_last_try_counts(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        for _ in range(sign_in.TRIES - 1):
+            await shopper.send("code", code=wrong(flow.mailbox.code))
+        assert "decision" in (await shopper.send("code", code=flow.mailbox.code)).text
+
+
+async def test_a_code_lasts_ten_minutes(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        world.clock.advance(sign_in.LIFETIME_SECONDS)
+        assert (await shopper.send("code", code=flow.mailbox.code)).status_code == 422
+
+
+async def test_a_new_code_takes_the_place_of_the_one_before(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        first = flow.mailbox.code
+        assert shopper.page is not None
+        await shopper.open(f"{shopper.page.url}?again")
+        await shopper.send("email", email=SHOPPER)
+        assert (await shopper.send("code", code=first)).status_code == 422
+        assert "decision" in (await shopper.send("code", code=flow.mailbox.code)).text
+
+
+async def test_a_code_is_for_the_request_that_it_was_sent_for(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as one, browser(flow) as other:
+        await begun(flow, one)
+        code = flow.mailbox.code
+        await begun(flow, other)
+        assert (await other.send("code", code=code)).status_code == 422
+
+
+async def test_a_request_has_three_codes(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        assert shopper.page is not None
+        address = str(shopper.page.url)
+        statuses = []
+        for number in range(3):
+            await shopper.open(f"{address}?again")
+            statuses.append((await shopper.send("email", email=f"kit{number}@shopper.example")).status_code)
+    assert statuses == [200, 200, 429]
+    assert len(flow.mailbox.letters) == sign_in.PER_REQUEST
+
+
+async def test_a_mailbox_is_sent_five_an_hour_and_the_page_says_what_it_always_says(world: World) -> None:
+    async with oauth_site(world) as flow:
+        pages = set()
+        for _ in range(sign_in.PER_MAILBOX_AN_HOUR + 2):
+            async with browser(flow) as shopper:
+                await begun(flow, shopper)
+                assert shopper.page is not None
+                path = shopper.page.url.path
+                pages.add(shopper.page.text.replace(path, ""))
+        assert len(flow.mailbox.letters) == sign_in.PER_MAILBOX_AN_HOUR
+        assert len(pages) == 1
+        async with browser(flow) as shopper:  # one that was not sent can be tried by nobody
+            await begun(flow, shopper)
+            assert (await shopper.send("code", code=flow.mailbox.code)).status_code == 422
+            await begun(flow, shopper, "kit@shopper.example")
+            assert len(flow.mailbox.letters) == sign_in.PER_MAILBOX_AN_HOUR + 1
+
+
+async def test_a_network_is_limited_however_many_mailboxes_it_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "PER_NETWORK_AN_HOUR", 3)
+    async with oauth_site(world) as flow:
+        for number in range(4):
+            async with browser(flow) as shopper:
+                await begun(flow, shopper, f"kit{number}@shopper.example")
+        assert len(flow.mailbox.letters) == 3
+        assert shopper.page is not None
+        assert shopper.page.status_code == 429
+
+
+async def test_nothing_tells_a_mailbox_with_an_account_from_one_without(world: World) -> None:
+    async with oauth_site(world) as flow:
+        await tokens_for(flow, await program(flow))  # SHOPPER has an account now
+        seen = set()
+        for mailbox in (SHOPPER, "nobody@shopper.example"):
+            async with browser(flow) as shopper:
+                await begun(flow, shopper, mailbox)
+                assert shopper.page is not None
+                page = shopper.page
+                headers = tuple(sorted(name for name in page.headers if name != "date"))
+                seen.add((page.status_code, page.text.replace(page.url.path, ""), headers))
+        letters = {letter.text.replace(flow.mailbox.code, "") for letter in flow.mailbox.letters[-1:]}
+    assert len(seen) == 1
+    assert len(letters) == 1
+
+
+async def test_comparing_takes_a_constant_time_comparison_even_where_there_is_no_code(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bool] = []
+    real = hmac.compare_digest
+
+    def counted(one: str, other: str) -> bool:
+        compared.append(len(one) == len(other))
+        return real(one, other)
+
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        page = await shopper.open((await program(flow)).address())
+        monkeypatch.setattr("commerce_api.authorization.sign_in.hmac.compare_digest", counted)
+        before = len(compared)
+        await shopper.http.post(f"{page.url}/code", data={"code": "BBBB-BBBB"})
+        assert compared[before:].count(True) >= 2  # the cookie's, and the code's
+
+
+async def test_planted_fault_without_counting_tries_a_code_can_be_guessed_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "TRIES", 10**9)
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        for _ in range(6):
+            await shopper.send("code", code=wrong(flow.mailbox.code))
+        assert "decision" in (await shopper.send("code", code=flow.mailbox.code)).text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "@b.example",
+        "a@b",
+        "a b@c.example",
+        "a@b.example\nbcc: x@y.example",
+        "a@b..example",
+        "<a@b.example>",
+        "a@é.example",
+        "é@b.example",
+        "a@b.example" * 30,
+    ],
+)
+async def test_what_is_no_mailbox_gets_no_letter(world: World, text: str) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await shopper.open((await program(flow)).address())
+        assert (await shopper.send("email", email=text)).status_code == 422
+        assert flow.mailbox.letters == []
+
+
+@given(st.text(max_size=80))
+def test_a_mailbox_never_holds_what_ends_a_header(text: str) -> None:
+    found = sign_in.mailbox_in(f"{text}@shop.example")
+    assert found is None or found.isprintable()
+    assert sign_in.mailbox_in(" Robin@Shopper.Example ") == SHOPPER
+
+
+async def test_the_letter_says_who_asks_and_that_nobody_else_will(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        [letter] = flow.mailbox.letters
+    assert letter.to == SHOPPER
+    assert "Acorn" in letter.text
+    assert "http" not in letter.text  # nothing to click, so nothing to imitate
+
+
+async def test_development_writes_letters_to_a_file_of_its_owners(world: World) -> None:
+    settings = world.commerce.settings
+    courier = Courier(delivery_of(settings))
+    courier.take(Letter("a@b.example", "Shop", "Code", "text"))
+    await courier.close()
+    stored = settings.outbox
+    assert json.loads(stored.read_text())["to"] == "a@b.example"
+    assert stored.stat().st_mode & 0o077 == 0
+
+
+async def test_a_letter_that_cannot_be_sent_disturbs_nobody() -> None:
+    class Broken:
+        def send(self, letter: Letter) -> None:
+            raise smtplib.SMTPServerDisconnected
+
+    courier = Courier(Broken())
+    courier.take(Letter("a@b.example", "Shop", "Code", "text"))
+    await courier.close()
+
+
+def test_mail_is_never_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Server:
+        def __init__(self, *_: object, **__: object) -> None:
+            said.append("connected")
+
+        def starttls(self, **_: object) -> None:
+            raise smtplib.SMTPNotSupportedError
+
+        def close(self) -> None:
+            said.append("closed")
+
+    monkeypatch.setattr(smtplib, "SMTP", Server)
+    with pytest.raises(smtplib.SMTPNotSupportedError):
+        mail.Smtp("smtp://u:p@mail.example/shop@brand.example").send(Letter("a@b.example", "Shop", "Code", "text"))
+    assert said == ["connected", "closed"]
+    assert "u:p" not in repr(mail.Smtp("smtp://u:p@mail.example/x"))
+    assert isinstance(Outbox(Path("x")), Outbox)
+
+
+async def test_what_is_past_its_time_is_forgotten(world: World) -> None:
+    tables = (oauth_request, sign_in_code, oauth_code, oauth_refresh, oauth_grant, oauth_client, shopper_account)
+
+    async def swept(seconds: int) -> set[str]:
+        world.clock.advance(seconds)
+        await world.commerce.database.maintain(grants.forget_old)
+        return {table.name for table in tables if await world.rows(table)}
+
+    async with oauth_site(world) as flow:
+        await tokens_for(flow, await program(flow))
+        async with browser(flow) as shopper:
+            await begun(flow, shopper)
+        everything = {table.name for table in tables}
+        assert await swept(0) == everything
+        kept = everything - {"oauth_request"}
+        assert await swept(900 + grants.REQUEST_KEPT_SECONDS + 1) == kept
+        kept -= {"sign_in_code"}
+        assert await swept(grants.SIGN_IN_KEPT_SECONDS) == kept
+        kept -= {"oauth_client"}
+        assert await swept(90 * 86_400) == kept
+        kept -= {"oauth_grant", "oauth_code", "oauth_refresh"}
+        assert await swept(grants.ENDED_KEPT_SECONDS) == kept == {"shopper_account"}
+        assert await swept(grants.ACCOUNT_KEPT_SECONDS) == set()
+
+
+def test_keys_are_files_of_their_owners_and_two_are_kept(tmp_path: Path) -> None:
+    directory = tmp_path / "oauth"
+    keys = SigningKeys(directory)
+    assert not keys.is_there
+    made = [rotate(directory) for _ in range(3)]
+    assert [key["kid"] for key in keys.public()["keys"]] == made[:0:-1]
+    assert keys.signing()[0] == made[-1]
+    assert keys.find(made[0]) is None
+    assert {path.stat().st_mode & 0o077 for path in directory.iterdir()} == {0}
+    pepper = keys.pepper()
+    rotate(directory, drop_previous=True)
+    assert len(keys.public()["keys"]) == 1
+    assert keys.pepper() == pepper  # accounts stay what they are

@@ -68,7 +68,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
         internal_port=0,
         processor_url="http://127.0.0.1:9",
         charge_timeout_seconds=10,
-        trusted_proxies=("127.0.0.1",),  # the load comes through the operator's proxy, whose connections are not limited
+        trusted_proxies=(
+            "127.0.0.1",
+        ),  # the load comes through the operator's proxy, whose connections are not limited
     )
     async with running_zone(settings) as zone:
         bearer = await _platform(zone)

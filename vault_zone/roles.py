@@ -51,7 +51,6 @@ class Verb(StrEnum):
     RETIRE_KEY = "retire_key"
     DESTROY_KEYS = "destroy_keys"
     READ_RETENTION = "read_retention"
-    MANAGE_PLATFORMS = "manage_platforms"
     MANAGE_FORWARD = "manage_forward"
     READ_LEDGER = "read_ledger"
     READ_VERIFICATION = "read_verification"
@@ -110,7 +109,6 @@ ROLES: Final[Mapping[str, Role]] = {
         | {Verb.LIST_CHARGES, Verb.RESOLVE_CHARGE}
         | {Verb.READ_DISPUTES, Verb.LIST_NOTICES, Verb.REPLAY_NOTICES},
     ),
-    "access_manager": Role(Kind.OPERATOR, _FOR_OPERATORS | {Verb.MANAGE_PLATFORMS}),
     "auditor": Role(
         Kind.OPERATOR,
         _FOR_ALL

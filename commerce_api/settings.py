@@ -1,6 +1,5 @@
 """The commerce side's settings: frozen, read once at start, no default for a secret (I9). Secrets are files."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from tokenization.addresses import Network
 # As the pages' policy can name it: https, or http on this very machine.
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?|http://(127\.0\.0\.1|localhost)(:[0-9]+)?")
 _SMTP = re.compile(r"smtps?://[^\s/]+/[^\s/]+@[^\s/]+")
+SMTP_FILE = "smtp.url"
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -102,6 +102,7 @@ class CommerceSettings:
         mcp_url: str | None,
         zone_url: str,
         capture_url: str,
+        trusted_proxies: tuple[Network, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> "CommerceSettings":
         """Checks everything before anything starts. Raises SettingsRefused with every problem at once."""
@@ -118,19 +119,16 @@ class CommerceSettings:
             problems.append("--capture-url must be the bare https:// address of the card page, without a path")
         if not zone_url.startswith("https://"):
             problems.append("--zone-url must start with https://: the zone speaks mutual TLS only")
-        proxies: list[Network] = []
-        try:
-            proxies += [ipaddress.ip_network(text) for text in environ.get("CORDON_TRUSTED_PROXIES", "").split()]
-        except ValueError:
-            problems.append("CORDON_TRUSTED_PROXIES must be addresses or networks, with blanks between them")
         from commerce_api.authorization.issuers import AuthorizationRefused, load_authorization  # commands start sooner
 
         try:
             load_authorization(data, production=environment == PRODUCTION)
         except AuthorizationRefused as refused:
             problems += refused.problems
-        if not _SMTP.fullmatch(environ.get("CORDON_SMTP_URL", "smtps://mail/a@b")):
-            problems.append("CORDON_SMTP_URL must be smtps://USER:PASSWORD@HOST/SENDER, or smtp:// for STARTTLS")
+        smtp_file = data / "keys" / SMTP_FILE
+        smtp_url = smtp_file.read_text(encoding="utf-8").strip() if smtp_file.is_file() else None
+        if smtp_url is not None and not _SMTP.fullmatch(smtp_url):
+            problems.append(f"{smtp_file} must hold smtps://USER:PASSWORD@HOST/SENDER, or smtp:// for STARTTLS")
         settings = cls(
             data=data,
             environment=environment,
@@ -141,8 +139,8 @@ class CommerceSettings:
             mcp_url=mcp_url.rstrip("/") if mcp_url else None,
             zone_url=zone_url,
             capture_url=capture_url.rstrip("/"),
-            smtp_url=environ.get("CORDON_SMTP_URL"),
-            trusted_proxies=tuple(proxies),
+            smtp_url=smtp_url,
+            trusted_proxies=trusted_proxies,
         )
         needed = (
             settings.offer_key_file,

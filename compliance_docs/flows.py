@@ -673,7 +673,7 @@ STORES: Final = (
     Store(
         where="commerce's files: keys",
         side=Side.COMMERCE,
-        holds="offer key, agents' key, MCP state key, keys of access tokens and sign-in, log key, certificate for the zone",
+        holds="offer key, agents' key, MCP state key, keys of access tokens, sign-in, mail and the log, its certificate",
         data=Data.KEYS,
         protection="owner-only files; none of them opens a card",
         retention="until replaced; the certificate a day, 90 days at most",

@@ -1,6 +1,7 @@
 """``cordon serve``: runs the commerce process by itself, as a deployment does. ``cordon up`` runs the whole stack."""
 
 import argparse
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--mcp-url", help="the address of the MCP server")
     parser.add_argument("--zone-url", required=True, help="https:// address of the zone's internal API")
     parser.add_argument("--capture-url", required=True, help="the address of the zone's card page")
+    parser.add_argument(
+        "--trusted-proxy",
+        type=ipaddress.ip_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="an address or network whose X-Forwarded-For is believed; may be given again",
+    )
     parser.set_defaults(run=run)
 
 
@@ -42,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             mcp_url=arguments.mcp_url,
             zone_url=arguments.zone_url,
             capture_url=arguments.capture_url,
+            trusted_proxies=tuple(arguments.trusted_proxy),
         )
     except SettingsRefused as refused:
         raise CommandRefused(*refused.problems) from None

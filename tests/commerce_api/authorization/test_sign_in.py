@@ -3,6 +3,7 @@
 import hmac
 import json
 import smtplib
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -297,3 +298,44 @@ def test_keys_are_files_of_their_owners_and_two_are_kept(tmp_path: Path) -> None
     rotate(directory, drop_previous=True)
     assert len(keys.public()["keys"]) == 1
     assert keys.pepper() == pepper  # accounts stay what they are
+
+
+@pytest.mark.parametrize(
+    ("scheme", "steps"),
+    [("smtp", ["starttls", "login", "send", "quit"]), ("smtps", ["login", "send", "quit"])],
+)
+def test_a_letter_goes_out_behind_tls_and_from_the_brands_address(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, steps: list[str]
+) -> None:
+    said: list[str] = []
+    sent: list[EmailMessage] = []
+
+    class Server:
+        def __init__(self, host: str, port: int, **_: object) -> None:
+            assert (host, port) == ("mail.example", {"smtp": 587, "smtps": 465}[scheme])
+
+        def __enter__(self) -> "Server":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            said.append("quit")
+
+        def starttls(self, **_: object) -> None:
+            said.append("starttls")
+
+        def login(self, user: str, password: str) -> None:
+            assert (user, password) == ("u@x", "p/w")
+            said.append("login")
+
+        def send_message(self, message: EmailMessage) -> None:
+            said.append("send")
+            sent.append(message)
+
+    monkeypatch.setattr(smtplib, {"smtp": "SMTP", "smtps": "SMTP_SSL"}[scheme], Server)
+    mail.Smtp(f"{scheme}://u%40x:p%2Fw@mail.example/shop@brand.example").send(
+        Letter(SHOPPER, "Shop", "Your code", "BBBB-BBBB\n")
+    )
+    assert said == steps
+    [message] = sent
+    assert (message["To"], message["From"], message["Subject"]) == (SHOPPER, "shop@brand.example", "Your code")
+    assert message.get_content() == "BBBB-BBBB\n"

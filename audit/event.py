@@ -276,7 +276,7 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     ),
     EventType.ORDER_REQUEST_ANSWERED: _means("The merchant answered the shopper's request", "operation kind state"),
     EventType.AGENT_CALLED: _means(
-        "An agent called a tool", "tool software client protocol reason checkout order offer"
+        "An agent called a tool", "tool software client host identity protocol reason checkout order offer"
     ),
     EventType.CLIENT_REGISTERED: _means("A program registered itself, to ask shoppers for access", "count reason"),
     EventType.SIGN_IN_CODE_SENT: _means("A shopper was sent a code to sign in with", "reason"),

@@ -19,12 +19,12 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import CursorResult, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.engine import Connection
@@ -33,6 +33,9 @@ from sqlalchemy.sql import Executable
 
 from audit.event import Event
 from audit.store import EventRow, insert_events, row_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
@@ -358,15 +361,28 @@ class _Postgres:
 
     async def _attempt(self, work: Work[T]) -> T:
         try:
-            async with self._engine.begin() as connection:
+            async with self._connection() as connection, connection.begin():
                 return await connection.run_sync(lambda sync: work(Transaction(sync, self._clock())))
         except DBAPIError as failure:
             if getattr(failure.orig, "sqlstate", None) not in _RETRYABLE:
                 raise
         raise _NotSerialized
 
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> "AsyncIterator[AsyncConnection]":
+        """A connection of the pool. Raises DatabaseBusy for a server that is not there or does not answer."""
+        connection = self._engine.connect()
+        try:
+            await connection.start()
+        except OSError:  # the driver's own, and a time that ran out: no statement was sent
+            raise DatabaseBusy from None
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def read(self, work: Callable[[Connection], T]) -> T:
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             return await connection.run_sync(work)
 

@@ -12,7 +12,7 @@ And for what the SDK answers: its errors are a closed set (closed_errors.py).
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -32,8 +32,9 @@ from mcp_server.call_record import CallRecorder
 from mcp_server.closed_errors import ClosedErrors
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import brand_named, metadata
-from mcp_server.rates import Rates
+from mcp_server.rates import Rates, client_of
 from mcp_server.results import refusal_as_json
+from tokenization.addresses import Network
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
     CARD_TEXT_CODE,
@@ -104,7 +105,7 @@ class BrandEndpoints:
             brand = await self._brand(parts[0])
         except CommerceRefusal as refusal:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
-        except (DatabaseBusy, SQLAlchemyError) as failure:
+        except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
         try:
             body = await read_body(receive, BODY_BYTES)
@@ -113,7 +114,7 @@ class BrandEndpoints:
             return await send_json(send, refused.answer)
         except Refused as refused:
             return await send_json(send, refused.answer, refused.headers)
-        except (DatabaseBusy, SQLAlchemyError) as failure:
+        except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
         running = await self._server_of(brand)
         entered = {**_as_sdk_expects(scope), STATE: access}
@@ -132,7 +133,7 @@ class BrandEndpoints:
         """RFC 9728, for a brand's endpoint or for a host with one brand."""
         try:
             brands = await self._commerce.database.read(all_brands)
-        except (DatabaseBusy, SQLAlchemyError) as failure:
+        except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
         known = {brand.id: brand for brand in brands}
         named = brand_named(parts, list(known))
@@ -184,6 +185,19 @@ async def _send_busy(send: Send, failure: BaseException) -> None:
     return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
 
 
+class FromClient:
+    """Puts the client's address in the place of a trusted proxy's, for everything behind: else all who come by it are one."""
+
+    def __init__(self, app: App, trusted: Sequence[Network]) -> None:
+        self._app = app
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope.get("client"):
+            scope = {**scope, "client": (client_of(scope, self._trusted), scope["client"][1])}
+        return await self._app(scope, receive, send)
+
+
 class RateLimited:
     """Lets a client through as often as its rate allows (6)."""
 
@@ -215,7 +229,7 @@ def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
         conversation=conversation_of,
         on_refusal=_recorder(commerce),
     )
-    return Contained(RateLimited(guarded, endpoints.rates))
+    return Contained(FromClient(RateLimited(guarded, endpoints.rates), endpoints.rates.limits.trusted))
 
 
 def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:

@@ -97,16 +97,20 @@ class BrandServer(MCPServer[Any]):
         refused_with: str | None,
     ) -> Call:
         request = context.request_context.request
+        access = access_of(request)
+        named = arguments.get("shopper") if access.scopes is None else None  # only the brand's own agent may say it
         made = outcome.structured_content if isinstance(outcome, CallToolResult) else None
         return Call(
             brand=self.brand,
-            principal=caller_from(request).principal,
+            principal=access.principal,
             client=client_of(request.scope, self.limits.trusted) if request is not None else "",
             software=_software(context),
             protocol=context.protocol_version or "",
             tool=tool.name,
             arguments=arguments,
             refusal=refused_with,
+            shopper=access.shopper or (named if isinstance(named, str) else None),
+            program=access.client,
             made=made if isinstance(made, dict) else {},
         )
 

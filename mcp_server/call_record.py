@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from audit.event import Event, EventType, looks_like_card
-from audit.transaction import Database, DatabaseBusy
+from audit.event import Event, EventRefused, EventType, encode, looks_like_card
+from audit.transaction import Database
+from commerce_api.authorization.grants import host_of
 from commerce_api.errors import CommerceError, CommerceRefusal
 from tokenization.ids import is_id, letters_of
 from tokenization.logs import cause_of
@@ -49,6 +49,8 @@ class Call:
     tool: str
     arguments: Mapping[str, Any]
     refusal: str | None
+    shopper: str | None = None  # who is signed in, or whom the brand's own agent named
+    program: str | None = None  # what the shopper let act for them
     made: Mapping[str, Any] = field(default_factory=dict)  # the answer's own ids: a checkout that was created
 
 
@@ -110,8 +112,14 @@ class CallRecorder:
         events = [event for event, _ in batch]
         try:
             await self.database.change(lambda tx: tx.record_all(events))
-        except (DatabaseBusy, SQLAlchemyError) as failure:
-            log.error("calls_not_recorded", cause=cause_of(failure))  # they wait (3)
+        except (
+            EventRefused
+        ) as refused:  # what event_of() writes is in bounds: a defect of ours, and not the others' loss
+            log.error("calls_not_recorded", cause=cause_of(refused))
+            self._leave_out(refused_among(events))
+            return True
+        except Exception as failure:  # noqa: BLE001  # whatever it is, the next try may succeed, and callers wait for it (3)
+            log.error("calls_not_recorded", cause=cause_of(failure))
             return False
         del self._waiting[: len(batch)]
         for _, done in batch:
@@ -120,6 +128,24 @@ class CallRecorder:
         if self._waiting:
             self._wake.set()
         return True
+
+    def _leave_out(self, refused: set[int]) -> None:
+        """Takes events out of the batch that cannot be written; who waits for one is told that it is not on record (1)."""
+        for place in sorted(refused, reverse=True):
+            _, done = self._waiting.pop(place)
+            if done is not None and not done.done():
+                done.set_exception(CommerceRefusal(CommerceError.INTERNAL))
+
+
+def refused_among(events: Sequence[Event]) -> set[int]:
+    """The places of events that the record does not take."""
+    refused = set()
+    for place, event in enumerate(events):
+        try:
+            encode(event, event_id="evt_" + "b" * 32, at_milliseconds=0)
+        except EventRefused:
+            refused.add(place)
+    return refused
 
 
 def event_of(call: Call) -> Event:
@@ -136,8 +162,8 @@ def event_of(call: Call) -> Event:
         value = call.made.get(name) or call.arguments.get(name)
         if isinstance(value, str) and is_id(value, prefix):
             data[key] = value
-    shopper = call.arguments.get("shopper")
-    is_named = isinstance(shopper, str) and _SHOPPER.fullmatch(shopper) and not looks_like_card(shopper)
+    data |= _program(call.program)
+    is_named = call.shopper is not None and _SHOPPER.fullmatch(call.shopper) and not looks_like_card(call.shopper)
     return Event(
         type=EventType.AGENT_CALLED,
         outcome="success" if call.refusal is None else "failure",
@@ -145,9 +171,16 @@ def event_of(call: Call) -> Event:
         origin="mcp_server",
         resource=f"tool:{call.tool}",
         merchant=call.brand,
-        principal=str(shopper) if is_named else "",
+        principal=call.shopper or "" if is_named else "",
         data=data,
     )
+
+
+def _program(client: str | None) -> dict[str, str]:
+    """The program that a shopper let act for them: the host that vouches for it, or its id of ours."""
+    if client is None:
+        return {}
+    return host_of(client) or ({"identity": client} if is_id(client, "acl") else {})
 
 
 def plain(text: str) -> str:

@@ -46,7 +46,11 @@ CheckoutId = Annotated[
 OrderId = Annotated[str, Field(max_length=64, description="order_id of a completed checkout")]
 Key = Annotated[
     str | None,
-    Field(min_length=1, max_length=255, description="Any text of yours; repeating a call with it cannot do it twice"),
+    Field(
+        min_length=1,
+        max_length=255,
+        description="A UUID of yours; a call repeated with it is done once. A shorter word counts within a session",
+    ),
 ]
 Lines = Annotated[
     list[LineGiven], Field(min_length=1, max_length=50, description="What to buy: variant ids and quantities")
@@ -75,6 +79,7 @@ WaitSeconds = Annotated[
         description="Wait so long for the shopper to pay, instead of asking again and again. Progress is told meanwhile",
     ),
 ]
+UNGUESSABLE = 32  # characters: a UUID's, without its dashes
 Reason = Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "not_arrived", "other"]
 
 
@@ -100,12 +105,16 @@ def own_key(ctx: "Context[Any, Any]", caller: Caller, key: str | None) -> str | 
     """The idempotency key as the caller's own. All anonymous callers are one principal, and their keys are simple words.
 
     Two of them that choose the same word for the same cart must not be given one checkout, in which each would read the
-    other's address. So an anonymous key counts only with where it comes from; a retry from elsewhere makes another draft.
+    other's address. So an anonymous key counts only with where it comes from; a retry from elsewhere makes another draft. Many
+    come from one address, an assistant's or a proxy's: without a session or conversation to tell them apart, only a key that
+    nobody guesses counts.
     """
     if key is None or caller.principal != ANONYMOUS:
         return key
     request = ctx.request_context.request
     headers = getattr(request, "headers", None) or {}
+    if len(key) < UNGUESSABLE and not (headers.get(sessions.HEADER) or headers.get("conversation-id")):
+        return None
     client = getattr(request, "client", None)
     said = [headers.get(name, "") for name in ("user-agent", sessions.HEADER, "conversation-id")]
     return hashlib.sha256("\0".join([client.host if client else "", *said, key]).encode()).hexdigest()

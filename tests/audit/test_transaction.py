@@ -11,7 +11,14 @@ from sqlalchemy.exc import DBAPIError
 
 from audit.event import Event, EventRefused, EventType
 from audit.store import audit_event, metadata
-from audit.transaction import BUSY_TIMEOUT_SECONDS, Database, Transaction, Unrecorded, switch_to_wal
+from audit.transaction import (
+    BUSY_TIMEOUT_SECONDS,
+    Database,
+    DatabaseBusy,
+    Transaction,
+    Unrecorded,
+    switch_to_wal,
+)
 from commerce_api.migrations import upgrade
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +83,15 @@ async def test_those_that_were_not_serialized_are_run_again_one_at_a_time_and_ea
     done = await asyncio.gather(*(database.maintain(partial(work, number)) for number in range(12)))
     assert done == list(range(12))
     assert met == [set()] * 12
+    await database.close()
+
+
+async def test_a_server_that_is_not_there_says_that_nothing_was_done() -> None:
+    database = Database.open("postgresql://nobody@127.0.0.1:9/nothing", lambda: 0)
+    with pytest.raises(DatabaseBusy):
+        await database.change(add_one)
+    with pytest.raises(DatabaseBusy):
+        await database.read(lambda connection: None)
     await database.close()
 
 

@@ -1,8 +1,10 @@
 """The record of calls: who asked for what on whose behalf, durable before a change is answered, and without anybody's words."""
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.event import encode
+from audit.event import Event, encode
 from audit.transaction import Database, DatabaseBusy
 from commerce_api.errors import CommerceError, CommerceRefusal
 from mcp_server import call_record
 from mcp_server.call_record import WAITING_MAXIMUM, Call, CallRecorder, event_of
+from mcp_server.rates import Limits
 from tests.commerce_api.purchases import EMAIL, lines, ready
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tests.mcp_server.serving import (
@@ -130,14 +133,63 @@ async def test_a_change_is_answered_once_its_event_is_durable_and_reading_does_n
     await recorder.close()
 
 
-async def test_what_could_not_be_written_waits_and_is_written_later() -> None:
+@pytest.mark.parametrize("failure", [DatabaseBusy(), ConnectionRefusedError(), TimeoutError(), RuntimeError()])
+async def test_what_could_not_be_written_waits_and_is_written_later(failure: Exception) -> None:
     held = HeldUp()
     held.gate.set()
-    held.failures = [DatabaseBusy()]
+    held.failures = [failure]
     recorder = CallRecorder(cast(Database, held))
     await asyncio.wait_for(recorder.note(call()), 10)
     assert (held.failures, held.written) == ([], 1)
     await recorder.close()
+
+
+async def test_an_event_that_the_record_does_not_take_keeps_no_other_from_it_and_its_caller_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(made: Call) -> Event:
+        event = event_of(made)
+        return replace(event, resource="4242424242424242") if made.software == "odd" else event
+
+    monkeypatch.setattr(call_record, "event_of", odd)
+    recorder = CallRecorder(world.commerce.database)
+    notes = [recorder.note(call(software=software)) for software in ("one", "odd", "two")]
+    told = await asyncio.wait_for(asyncio.gather(*notes, return_exceptions=True), 10)
+    await recorder.close()
+    assert [type(one).__name__ for one in told] == ["NoneType", "CommerceRefusal", "NoneType"]
+    assert [entry["data"]["software"] for entry in await called(world)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("mode", [MODERN])
+async def test_a_guest_who_names_somebody_is_refused_and_the_record_names_nobody(world: World, mode: Any) -> None:
+    async with mcp_site(world) as site, client(site, mode=mode) as guest:
+        refused = await guest.call_tool("create_checkout", ready(shopper="shp_robin"))
+    [entry] = await called(world)
+    assert code_of(refused) is not None
+    assert "principal" not in entry or entry["principal"] == ""
+
+
+def test_the_record_names_the_shopper_who_is_signed_in_and_the_program_that_acts() -> None:
+    made = event_of(call(shopper="shp_robin", program="https://assistant.example/client.json"))
+    assert (made.principal, made.data["host"]) == ("shp_robin", "assistant.example")
+    registered = new_id("acl")
+    assert event_of(call(program=registered)).data["identity"] == registered
+    assert "identity" not in event_of(call(program="4242424242424242")).data
+
+
+async def test_behind_a_proxy_each_client_is_known_by_its_own_address(world: World) -> None:
+    trusted = (ipaddress.ip_network("127.0.0.1"),)
+    async with mcp_site(world, limits=Limits(trusted=trusted)) as site:
+        content = call_body(
+            "create_checkout", {"lines": lines(), "idempotency_key": "0b6f6c52-1d0e-4b39-9e6c-52f1a7d3c9e0"}
+        )
+        answers = [
+            result_of(await post(site.endpoint(), content, **{"user-agent": "one", "x-forwarded-for": address}))
+            for address in ("203.0.113.7", "203.0.113.8", "203.0.113.7")
+        ]
+    made = [answer["result"]["structuredContent"]["checkout_id"] for answer in answers]
+    assert made[0] == made[2] != made[1]
+    assert [entry["data"]["client"] for entry in await called(world)] == ["203.0.113.7", "203.0.113.8", "203.0.113.7"]
 
 
 async def test_calls_are_refused_before_they_do_anything_when_too_many_wait_to_be_recorded(
@@ -185,7 +237,9 @@ def test_whatever_a_client_calls_itself_the_event_can_be_written_and_holds_no_ca
         software=software,
         client=client,
         protocol=protocol,
-        arguments={"shopper": shopper, "checkout_id": checkout, "order_id": [checkout]},
+        arguments={"checkout_id": checkout, "order_id": [checkout]},
+        shopper=shopper,
+        program=client,
     )
     entry = encode(event_of(made), event_id=new_id("evt"), at_milliseconds=0)
     assert b"4242424242424242" not in entry.replace(b" ", b"")

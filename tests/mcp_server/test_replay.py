@@ -30,19 +30,20 @@ from tests.mcp_server.serving import (
 
 pytestmark = pytest.mark.anyio
 
+UUID = "0b6f6c52-1d0e-4b39-9e6c-52f1a7d3c9e0"
 OPENS_ADDRESSES = {**MODERN_META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
 INVALID_STATE = -32602
 
 
 async def test_the_same_key_with_the_same_content_gives_the_same_checkout(own_site: Site) -> None:
     async with client(own_site) as connected:
-        made = [await connected.call_tool("create_checkout", ready(idempotency_key="one")) for _ in range(3)]
+        made = [await connected.call_tool("create_checkout", ready(idempotency_key=UUID)) for _ in range(3)]
     assert len({structured(answer)["checkout_id"] for answer in made}) == 1
     assert len(await own_site.world.rows(checkout_table)) == 1
 
 
 async def test_the_same_key_at_the_same_moment_gives_the_same_checkout(own_site: Site) -> None:
-    content = call_body("create_checkout", ready(idempotency_key="one"))
+    content = call_body("create_checkout", ready(idempotency_key=UUID))
     answers = await asyncio.gather(*(post(own_site.endpoint(), content) for _ in range(5)))
     ids = {result_of(answer)["result"]["structuredContent"]["checkout_id"] for answer in answers}
     assert len(ids) == len(await own_site.world.rows(checkout_table)) == 1
@@ -59,8 +60,8 @@ async def test_without_a_key_or_with_another_each_call_makes_its_own(site: Site)
 
 async def test_the_same_key_with_another_content_is_refused(site: Site) -> None:
     async with client(site) as connected:
-        await connected.call_tool("create_checkout", ready(idempotency_key="conflict"))
-        other = await connected.call_tool("create_checkout", ready(lines=lines(quantity=3), idempotency_key="conflict"))
+        await connected.call_tool("create_checkout", ready(idempotency_key=UUID))
+        other = await connected.call_tool("create_checkout", ready(lines=lines(quantity=3), idempotency_key=UUID))
     assert code_of(other) == CommerceError.IDEMPOTENCY_CONFLICT.code
 
 
@@ -77,13 +78,26 @@ async def test_an_agents_keys_hold_wherever_it_calls_from_and_are_not_anonymous_
 @pytest.mark.parametrize("name", ["user-agent", "conversation-id", "mcp-session-id"])
 async def test_two_anonymous_callers_that_choose_the_same_key_do_not_get_one_checkout(site: Site, name: str) -> None:
     """Each would read the other's address in it."""
-    content = call_body("create_checkout", {"lines": lines(), "idempotency_key": f"checkout-1-{name}"})
+    content = call_body("create_checkout", {"lines": lines(), "idempotency_key": f"{UUID}-{name}"})
     made = [
         result_of(await post(site.endpoint(), content, **{name: who}))["result"]["structuredContent"]["checkout_id"]
         for who in ("one", "two", "one")
     ]
     assert made[0] != made[1]
     assert made[0] == made[2]
+
+
+async def test_a_key_that_anybody_would_choose_counts_only_within_a_session(site: Site) -> None:
+    """Many speak through one assistant: address and software are the same, and so is the word."""
+
+    async def made(**headers: str) -> str:
+        content = call_body("create_checkout", {"lines": lines(), "idempotency_key": "checkout-1"})
+        answer = result_of(await post(site.endpoint(), content, **{"user-agent": "assistant", **headers}))
+        return str(answer["result"]["structuredContent"]["checkout_id"])
+
+    assert await made() != await made()
+    assert await made(**{"mcp-session-id": "a"}) == await made(**{"mcp-session-id": "a"})
+    assert await made(**{"mcp-session-id": "a"}) != await made(**{"mcp-session-id": "b"})
 
 
 async def test_planted_fault_with_keys_as_they_come_two_anonymous_callers_meet(

@@ -143,6 +143,7 @@ async def test_a_role_that_may_not_is_told_apart_and_the_report_says_what_is_lef
             assert left["card_record"].dead
             shown = command.as_text(list(left.values()), now_milliseconds())
             assert "deleted rows are still in the file of card_record" in shown
+            assert max(map(len, shown.splitlines())) <= command.WIDTH_COLUMNS
             await on_server(postgres_url, f'GRANT MAINTAIN ON card_record TO "{role}"')
             assert await lesser.vacuum(card_record, rewrite=True) is Vacuumed.CLEARED
         finally:

@@ -94,9 +94,14 @@ def _uncleared(kept: Sequence[Kept], now_ms: int) -> list[str]:
         one for one in kept if one.table in sealed and one.dead and (one.cleared_ms or 0) < now_ms - _NOT_CLEARED_MS
     ]
     return [
-        f"{one.dead:,} deleted rows are still in the file of {one.table}, last cleared at {_moment(one.cleared_ms)}: the "
-        f"zone's role has to own the table or have MAINTAIN on it, and nothing may hold it for long"
+        line
         for one in late
+        for line in textwrap.wrap(
+            f"{one.dead:,} deleted rows are still in the file of {one.table}, last cleared at {_moment(one.cleared_ms)}: "
+            "the zone's role has to own the table or have MAINTAIN on it, and nothing may hold it for long",
+            WIDTH_COLUMNS,
+            subsequent_indent="    ",
+        )
     ]
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc import jwt
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
@@ -15,9 +19,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
+from audit.transaction import Transaction
 from commerce_api.authorization import access_tokens, grants, protocol
 from commerce_api.authorization.client_documents import ClientDocuments
-from commerce_api.authorization.scopes import MEANINGS
+from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
 from commerce_api.models import metadata as tables
 from commerce_api.models import oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
 from tests.commerce_api.authorization.test_client_documents import hosting
@@ -39,6 +44,7 @@ from tests.mcp_server.oauth_site import (
     tokens_for,
 )
 from tests.mcp_server.serving import LEGACY, MODERN, call_body, code_of, post, structured
+from tokenization.ids import new_secret
 
 pytestmark = pytest.mark.anyio
 
@@ -299,6 +305,102 @@ async def test_a_refresh_token_is_its_clients_and_never_gives_more(flow: OAuthSi
     assert await called(flow, narrower["access_token"], "create_checkout") == 403
 
 
+async def scopes_renewed(flow: OAuthSite, client: Program, granted: str, said: bytes | None) -> tuple[int, set[str]]:
+    """What a fresh grant's renewal is answered with: the status, and all scopes that its answer and its token name."""
+    fields = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": new_secret("art")}
+
+    def work(tx: Transaction) -> None:
+        code = new_secret("acd")
+        grants.grant(
+            tx,
+            code,
+            brand=flow.world.brand,
+            client=client.id,
+            shopper="shp_" + "b" * 32,
+            scope=granted,
+            resource=flow.resource,
+            redirect_uri=CALLBACK,
+            challenge=client.challenge,
+        )
+        row = grants.take_code(tx, flow.world.brand, code)
+        assert row is not None
+        grants.keep_refresh(tx, row.grant.id, fields["refresh_token"], row.grant.expires_ms)
+
+    await flow.world.commerce.database.change(work)
+    content = urlencode(fields).encode() + (b"" if said is None else b"&scope=" + said)
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        answer = await http.post(
+            f"{flow.issuer}/token", content=content, headers={"content-type": "application/x-www-form-urlencoded"}
+        )
+    told = answer.json()
+    if answer.status_code != 200:
+        assert told["error"] == "invalid_scope"
+        return answer.status_code, set()
+    claims = json.loads(urlsafe_b64decode(told["access_token"].split(".")[1] + "=="))
+    return 200, set(told["scope"].split()) | set(claims["scope"].split())
+
+
+NAMES_NOTHING = [
+    b"%20",
+    b"%09",
+    b"+",
+    b"%2B",
+    b"%20+%09",
+    b"%C2%A0",
+    b"%00",
+    b"admin",
+    b"catalog:read+admin",
+    b"openid",
+]
+
+
+@pytest.mark.parametrize("said", NAMES_NOTHING)
+async def test_a_renewal_that_names_nothing_that_was_granted_is_refused(flow: OAuthSite, said: bytes) -> None:
+    assert await scopes_renewed(flow, await program(flow), "catalog:read", said) == (400, set())
+
+
+@pytest.mark.parametrize("said", [None, b""])
+async def test_a_renewal_that_leaves_the_scope_out_gets_what_was_granted(flow: OAuthSite, said: bytes | None) -> None:
+    granted = "orders:read payment_methods:read"
+    assert await scopes_renewed(flow, await program(flow), granted, said) == (200, set(granted.split()))
+
+
+async def test_the_second_lock_holds_where_the_first_is_open(flow: OAuthSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: Authlib's own look at a renewal's scope, which finds a blank text within anything."""
+    monkeypatch.delattr(protocol._RefreshGrant, "_validate_token_scope")
+    for said in NAMES_NOTHING:
+        status, told = await scopes_renewed(flow, await program(flow), "catalog:read", said)
+        assert told <= {"catalog:read"}, said
+        assert status == 200 if told else status == 400
+
+
+async def test_planted_fault_without_either_a_blank_scope_gives_what_nobody_allowed(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(protocol._RefreshGrant, "_validate_token_scope")
+    monkeypatch.setattr(protocol, "within", lambda asked, _: joined(known(asked)) or DEFAULT)
+    status, told = await scopes_renewed(flow, await program(flow), "catalog:read", b"%20")
+    assert (status, told) == (200, set(DEFAULT.split()))
+
+
+async def test_a_renewal_never_gives_more_than_the_grant(flow: OAuthSite) -> None:
+    client, loop = await program(flow), asyncio.get_running_loop()
+    words = st.sampled_from([*MEANINGS, "admin", "", " ", "\t", "+", "\u00a0", "\x00", "catalog:read\x00"]) | st.text(
+        max_size=5
+    )
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sets(st.sampled_from(list(MEANINGS)), min_size=1), st.none() | st.lists(words, max_size=4))
+    def never_more(granted: set[str], asked: list[str] | None) -> None:
+        said = None if asked is None else quote(" ".join(asked).encode("utf-8", "replace")).encode()
+        answered = asyncio.run_coroutine_threadsafe(scopes_renewed(flow, client, joined(granted), said), loop)
+        _, told = answered.result(30)
+        assert told <= granted
+        assert told <= set(" ".join(asked).split()) or not "".join(asked) if asked is not None else told == granted
+
+    await asyncio.to_thread(never_more)
+
+
 @pytest.mark.parametrize(
     ("seconds", "steps"),
     [(grants.IDLE_SECONDS, 1), (grants.IDLE_SECONDS - 1, grants.GRANT_SECONDS // grants.IDLE_SECONDS)],
@@ -536,8 +638,8 @@ class Memory:
 async def test_the_official_sdks_client_signs_in_steps_up_and_refreshes(flow: OAuthSite, mode: str) -> None:
     """Discovery, registration, PKCE, ``iss``, resource, step-up and refresh, all by the SDK itself over HTTP."""
     world = flow.world
-    settings = {"brands": {world.brand: {"guest_checkout": False}}}
-    flow.mcp.endpoints.door.authorization = flow.mcp.endpoints.door.authorization.model_validate(settings)
+    configured = {"brands": {world.brand: {"guest_checkout": False}}}
+    flow.mcp.endpoints.door.authorization = flow.mcp.endpoints.door.authorization.model_validate(configured)
     store, opened = Memory(), list[str]()
     landed: dict[str, str] = {}
 

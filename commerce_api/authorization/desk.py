@@ -86,7 +86,7 @@ class AuthorizationDesk:
         brand, realm = await self.realm(brand_id)
         client_id = dict(reversed(pairs)).get("client_id", "")
         network = self._network(host)
-        fetched = await self._documents.client(client_id) if "://" in client_id else None
+        fetched = await self._documents.client(client_id, network) if "://" in client_id else None
 
         def work(tx: Transaction) -> tuple[str, str]:
             server = BrandAuthorizationServer(tx, realm, fetched)

@@ -20,7 +20,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from pydantic import AnyUrl
 
 from audit.transaction import Transaction
-from commerce_api.authorization import access_tokens, grants, protocol
+from commerce_api.authorization import access_tokens, client_documents, grants, protocol
 from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
 from commerce_api.models import metadata as tables
@@ -612,6 +612,22 @@ async def test_a_client_that_is_its_documents_address_needs_no_registration(flow
         assert (await client.refresh(told["refresh_token"])).status_code == 200
         other = client.address(redirect_uri="https://evil.example/cb")
         assert (await get(other)).status_code == 400
+
+
+async def test_who_has_documents_fetched_too_often_is_told_to_try_again(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_documents, "BURST", 1)
+    flow.desk._documents = ClientDocuments(flow.world.clock, loopback=True)
+    async with hosting() as host:
+        verifier, challenge = pkce()
+        client = Program(flow, host.id, verifier, challenge, "https://acorn.example/cb")
+        assert (await get(client.address())).status_code == 303
+        other = Program(flow, f"{host.id}x", verifier, challenge, "https://acorn.example/cb")
+        assert (await get(other.address())).status_code == 429
+        assert len(host.requests) == 1
+        flow.world.clock.advance(client_documents.REFILL_SECONDS)
+        assert (await get(other.address())).status_code == 400  # it was fetched, and is about another address
 
 
 class Memory:

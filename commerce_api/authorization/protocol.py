@@ -148,7 +148,10 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # as above
             raise OAuth2Error(error=OAuthError.INVALID_SCOPE.code)
 
     def authenticate_refresh_token(self, refresh_token: str) -> grants.Granted | None:
-        return grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        found = grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        if found is not None and grants.is_early(self.server.tx, found):
+            raise OAuth2Error(error=OAuthError.TEMPORARILY_UNAVAILABLE.code)
+        return found
 
     def authenticate_user(self, refresh_token: grants.Granted) -> Any:
         return refresh_token.grant

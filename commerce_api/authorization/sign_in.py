@@ -2,7 +2,8 @@
 
 What holds:
  1. A code is 32 random bits as eight letters, for one request, one browser and one use; it lasts LIFETIME_SECONDS.
- 2. It may be tried TRIES times. Each try is counted in the transaction that compares, right or wrong.
+ 2. It may be tried TRIES times. Each try is counted in the transaction that compares, right or wrong. What comes after that, or
+    where there is no code, changes and records nothing: who has a request's cookie cannot fill the log.
  3. The comparison takes the same time wherever the first difference is, also where there is nothing to compare with.
  4. What is stored are keyed digests: of the code, of the mailbox, of the network. There is no e-mail address in the database.
  5. Codes are limited for each mailbox, request and network. Past a mailbox's limit none is sent, and the page says what it
@@ -87,15 +88,16 @@ def try_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, typed: 
     code = "".join(char for char in typed.lower() if char.isalpha())
     given = _keyed(pepper, "code", request.id, code)
     right = hmac.compare_digest(given, row.code_digest if row is not None else _keyed(pepper, "code", "none"))  # (3)
-    usable = row is not None and row.tries < TRIES and row.expires_ms > tx.now_ms
-    if row is not None:
-        used_ms = tx.now_ms if right and usable else None
-        tx.execute(
-            update(sign_in_code)
-            .where(sign_in_code.c.id == row.id)
-            .values(tries=sign_in_code.c.tries + 1, used_ms=used_ms)  # (2)
-        )
-    if row is None or not (right and usable):
+    if row is None or row.tries >= TRIES:  # (2)
+        return None
+    usable = row.expires_ms > tx.now_ms
+    used_ms = tx.now_ms if right and usable else None
+    tx.execute(
+        update(sign_in_code)
+        .where(sign_in_code.c.id == row.id)
+        .values(tries=sign_in_code.c.tries + 1, used_ms=used_ms)  # (2)
+    )
+    if not (right and usable):
         _record(tx, EventType.SIGN_IN_REFUSED, brand.id, request.id, "anonymous", "code" if usable else "spent")
         return None
     shopper = _account(tx, brand.id, row.mailbox)

@@ -277,6 +277,7 @@ async def test_a_refresh_token_is_replaced_and_coming_twice_ends_the_grant(flow:
     first = await tokens_for(flow, client)
     second = (await client.refresh(first["refresh_token"])).json()
     assert second["refresh_token"] != first["refresh_token"]
+    flow.world.clock.advance(grants.PACE_SECONDS)
     third = (await client.refresh(second["refresh_token"])).json()
     assert await called(flow, third["access_token"]) == 200
     assert error_of(await client.refresh(first["refresh_token"])) == "invalid_grant"  # the thief, or the robbed
@@ -292,7 +293,34 @@ async def test_planted_fault_without_reuse_detection_the_thief_and_the_robbed_bo
     first = await tokens_for(flow, client)
     second = (await client.refresh(first["refresh_token"])).json()
     await client.refresh(first["refresh_token"])
+    flow.world.clock.advance(grants.PACE_SECONDS)
     assert (await client.refresh(second["refresh_token"])).status_code == 200
+
+
+async def test_a_grant_is_renewed_once_in_five_seconds_and_trying_earlier_uses_nothing_up(flow: OAuthSite) -> None:
+    client = await program(flow)
+    token = (await tokens_for(flow, client))["refresh_token"]
+    flow.world.clock.advance(1)
+    token = (await client.refresh(token)).json()["refresh_token"]  # the first one may follow the code at once
+    before = await flow.world.events()
+    for _ in range(grants.PACE_SECONDS):
+        answer = await client.refresh(token)
+        assert (answer.status_code, answer.json()["error"]) == (429, "temporarily_unavailable")
+        flow.world.clock.advance(1)
+    assert await flow.world.events() == before
+    assert (await client.refresh(token)).status_code == 200
+    assert len(await flow.world.rows(oauth_refresh)) == 3
+
+
+async def test_refresh_tokens_are_deleted_a_day_after_their_time(flow: OAuthSite) -> None:
+    client = await program(flow)
+    token = (await tokens_for(flow, client))["refresh_token"]
+    kept = []
+    for days in (1, 29, 1, 1):  # the first one lasts 30 days
+        flow.world.clock.advance(days * 86_400)
+        token = (await client.refresh(token)).json()["refresh_token"]
+        kept.append(len(await flow.world.rows(oauth_refresh)))
+    assert kept == [2, 3, 4, 4]  # on the day after the 31st the first one goes
 
 
 async def test_a_refresh_token_is_its_clients_and_never_gives_more(flow: OAuthSite) -> None:
@@ -324,6 +352,7 @@ async def scopes_renewed(flow: OAuthSite, client: Program, granted: str, said: b
         )
         row = grants.take_code(tx, flow.world.brand, code)
         assert row is not None
+        grants.spend(tx, row)
         grants.keep_refresh(tx, row.grant.id, fields["refresh_token"], row.grant.expires_ms)
 
     await flow.world.commerce.database.change(work)

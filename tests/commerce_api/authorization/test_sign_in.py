@@ -54,7 +54,33 @@ async def test_a_code_can_be_tried_five_times(world: World) -> None:
             assert (await shopper.send("code", code=wrong(code))).status_code == 422
         assert (await shopper.send("code", code=code)).status_code == 422
         assert await world.rows(shopper_account) == []
-        assert len(await world.events("sign_in.refused")) == sign_in.TRIES + 1
+        assert len(await world.events("sign_in.refused")) == sign_in.TRIES
+
+
+async def test_trying_on_leaves_no_trace_past_the_last_try_or_without_a_code(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        page = await shopper.open((await program(flow)).address())
+        before = await world.events()
+        for _ in range(3):
+            assert (await shopper.http.post(f"{page.url}/code", data={"code": "BBBB-BBBB"})).status_code == 422
+        assert await world.events() == before
+        await shopper.send("email", email=SHOPPER)
+        for _ in range(sign_in.TRIES):
+            await shopper.send("code", code=wrong(flow.mailbox.code))
+        before = await world.events()
+        for typed in (flow.mailbox.code, wrong(flow.mailbox.code), ""):
+            assert (await shopper.send("code", code=typed)).status_code == 422
+        assert await world.events() == before
+        assert [row.tries for row in await world.rows(sign_in_code)] == [sign_in.TRIES]
+
+
+async def test_a_lapsed_codes_tries_are_counted_too(world: World) -> None:
+    async with oauth_site(world) as flow, browser(flow) as shopper:
+        await begun(flow, shopper)
+        world.clock.advance(sign_in.LIFETIME_SECONDS)
+        for _ in range(sign_in.TRIES + 3):
+            await shopper.send("code", code=flow.mailbox.code)
+        assert len(await world.events("sign_in.refused")) == sign_in.TRIES
 
 
 async def test_the_last_try_counts(world: World) -> None:

@@ -24,7 +24,7 @@ from commerce_api.authorization import access_tokens, client_documents, grants, 
 from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
 from commerce_api.models import metadata as tables
-from commerce_api.models import oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
+from commerce_api.models import oauth_client, oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
 from tests.commerce_api.authorization.test_client_documents import hosting
 from tests.commerce_api.purchases import lines
 from tests.commerce_api.world import commerce_world
@@ -245,7 +245,7 @@ async def test_a_code_goes_with_the_address_that_it_was_sent_to(flow: OAuthSite,
 
 
 async def test_a_code_of_another_client_is_worth_nothing(flow: OAuthSite) -> None:
-    one, other = await program(flow), await program(flow)
+    one, other = await program(flow), await program(flow, client_name="Beech")
     code = await code_for(flow, one)
     thief = Program(flow, other.id, one.verifier, one.challenge)
     assert error_of(await thief.exchange(code)) == "invalid_grant"
@@ -324,7 +324,7 @@ async def test_refresh_tokens_are_deleted_a_day_after_their_time(flow: OAuthSite
 
 
 async def test_a_refresh_token_is_its_clients_and_never_gives_more(flow: OAuthSite) -> None:
-    client, other = await program(flow), await program(flow)
+    client, other = await program(flow), await program(flow, client_name="Beech")
     told = await tokens_for(flow, client)
     assert error_of(await other.refresh(told["refresh_token"])) == "invalid_grant"
     assert error_of(await client.refresh(told["refresh_token"], scope="orders:read")) == "invalid_scope"
@@ -456,7 +456,7 @@ async def test_an_access_token_is_short_lived(flow: OAuthSite) -> None:
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_revoking_either_token_ends_both_at_once(flow: OAuthSite, kind: str) -> None:
-    client, other = await program(flow), await program(flow)
+    client, other = await program(flow), await program(flow, client_name="Beech")
     told = await tokens_for(flow, client)
     assert (await other.post("revoke", {"client_id": other.id, "token": told[kind]})).status_code == 400
     assert await called(flow, told["access_token"]) == 200
@@ -608,11 +608,46 @@ async def test_what_is_no_public_client_is_not_registered(flow: OAuthSite, docum
     assert error_of(answer) in ("invalid_redirect_uri", "invalid_client_metadata")
 
 
-async def test_registrations_of_one_network_are_limited(flow: OAuthSite, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_clients_are_limited_for_each_brand_and_network(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("commerce_api.authorization.clients.REGISTRATIONS_PER_HOUR", 2)
-    assert [(await register(flow)).status_code for _ in range(3)] == [201, 201, 429]
+    names = [f"Acorn {number}" for number in range(3)]
+    assert [(await register(flow, client_name=name)).status_code for name in names] == [201, 201, 429]
+    assert (await register(flow, client_name=names[0])).status_code == 201  # one that is known already
+    other = await flow.world.add_brand("Salt Shed")
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        elsewhere = await http.post(
+            f"{flow.commerce_url}/{other}/oauth/register", content=json.dumps({"redirect_uris": [CALLBACK]})
+        )
+    assert elsewhere.status_code == 201  # what was done at one brand limits no other
     flow.world.clock.advance(3_600)
-    assert (await register(flow)).status_code == 201
+    assert (await register(flow, client_name=names[2])).status_code == 201
+
+
+async def test_who_registers_the_same_twice_is_the_same_client(flow: OAuthSite) -> None:
+    first = (await register(flow)).json()
+    flow.world.clock.advance(2 * 86_400)
+    assert [(await register(flow)).json() for _ in range(40)] == [first] * 40
+    [row] = await flow.world.rows(oauth_client)
+    assert row.used_ms - row.created_ms == 2 * 86_400_000  # it came again, and is kept for that
+    assert len(await flow.world.events("client.registered")) == 1
+    others = [
+        {"client_name": "Beech"},
+        {"redirect_uris": [f"{CALLBACK}2"]},
+        {"redirect_uris": [CALLBACK, f"{CALLBACK}2"]},
+    ]
+    ids = {(await register(flow, **other)).json()["client_id"] for other in others}
+    assert len(ids - {first["client_id"]}) == 3
+
+
+async def test_who_registers_the_same_at_once_is_the_same_client_on_either_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow:
+        answers = await asyncio.gather(*(register(flow) for _ in range(6)))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["client_id"] for answer in answers}) == len(await world.rows(oauth_client)) == 1
 
 
 async def test_a_client_of_another_brand_is_none_here(flow: OAuthSite) -> None:

@@ -2,7 +2,8 @@
 
 (OAuth Client ID Metadata Document, draft-ietf-oauth-client-id-metadata-document.) Anybody may name any address, and this side
 fetches it from inside the operator's network. What holds for every fetch:
- 1. The address is https, with a path, on the usual port; no user, query, fragment or dots that climb.
+ 1. The address is https, a host's plain name, both in lower case, on the usual port, and a path; no user, query, fragment or
+    dots that climb. One document has one id, and what is shown of it is what was looked at.
  2. Every address that its host's name has is a public one, and the connection goes to one of those that were looked at: the
     name is not looked up again (DNS rebinding). The certificate has to be for the name all the same.
  3. No redirect is followed, no proxy used, no cookie or credential sent.
@@ -33,7 +34,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 import structlog
 
-from commerce_api.authorization.clients import MAXIMUM_URL, Client, described
+from commerce_api.authorization.clients import HOST, MAXIMUM_URL, Client, described
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from tokenization.clock import Clock
 from tokenization.logs import cause_of
@@ -210,9 +211,10 @@ def document_address(identifier: str, *, loopback: bool = False) -> SplitResult 
     except ValueError:
         return None
     is_test = loopback and parts.hostname in ("127.0.0.1", "localhost")
-    if (parts.scheme != "https" or port is not None) and not is_test:
+    if (not identifier.startswith("https://") or port is not None) and not is_test:
         return None
-    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc or " " in identifier:
+    named = parts.netloc.rpartition(":")[0] if is_test else parts.netloc  # which leaves no room for a user, or brackets
+    if not identifier.startswith(("https://", "http://")) or not HOST.fullmatch(named) or " " in identifier:
         return None
     if len(parts.path) < 2 or parts.query or parts.fragment or identifier.endswith(("?", "#")):
         return None

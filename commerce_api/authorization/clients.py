@@ -39,7 +39,7 @@ REGISTRATIONS_PER_HOUR: Final = 30  # new ones, at one brand from one network
 UNUSED_SECONDS: Final = 90 * 86_400
 _LOCAL: Final = ("127.0.0.1", "localhost")
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9:/?#\[\]@!$&'()*+,;=%._~-]+", re.ASCII)
-_HOST: Final = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
+HOST: Final = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
 _AUTH_METHODS: Final = (None, "none")
 _GRANTS: Final = ("authorization_code", "refresh_token")
 
@@ -56,11 +56,6 @@ class Client:
     def host(self) -> str | None:
         """The host that vouches for it, where its id is an address."""
         return urlsplit(self.id).hostname if self.id.startswith(("https://", "http://")) else None
-
-    @property
-    def is_local_only(self) -> bool:
-        """Whether it gets its codes on the shopper's own machine alone, where any program may pose as it."""
-        return all(is_local(urlsplit(uri)) for uri in self.redirect_uris)
 
     def get_client_id(self) -> str:
         """The id."""
@@ -99,13 +94,13 @@ def is_redirect_uri(uri: object) -> bool:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    if host is None or not _HOST.fullmatch(host) or "@" in parts.netloc:
+    if host is None or not HOST.fullmatch(host) or "@" in parts.netloc:
         return False
     return parts.scheme == "https" or is_local(parts)
 
 
 def is_local(parts: SplitResult) -> bool:
-    """Whether an address is of the machine that the browser runs on."""
+    """Whether an address is of the machine that the browser runs on, where any program may pose as the client."""
     return parts.scheme == "http" and parts.hostname in _LOCAL
 
 

@@ -237,11 +237,11 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
         if len(given.get("state", "")) > MAXIMUM_STATE:
             raise OAuthRefused(OAuthError.INVALID_REQUEST)
         if given.get("resource", self.realm.resource) != self.realm.resource:  # (2)
-            raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"))
+            raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"), client)
         try:
             grant = self.get_consent_grant(request)
         except OAuth2Error as failure:
-            raise RedirectRefused(error_named(failure.error), redirect_uri, given.get("state")) from None
+            raise RedirectRefused(error_named(failure.error), redirect_uri, given.get("state"), client) from None
         return grant
 
     def decide(self, grant: Any, shopper: str | None) -> str:
@@ -329,8 +329,12 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
 
 
 class RedirectRefused(Exception):
-    """A refusal that the client is told, at an address that is the client's. The message is the code alone."""
+    """A refusal that the client is told, at an address that is the client's. The message is the code alone.
 
-    def __init__(self, kind: OAuthError, redirect_uri: str, state: str | None) -> None:
+    ``is_vouched_for``: whether some host says that the address is the client's; one that registered itself says so itself.
+    """
+
+    def __init__(self, kind: OAuthError, redirect_uri: str, state: str | None, client: Client) -> None:
         super().__init__(kind.code)
         self.kind, self.redirect_uri, self.state = kind, redirect_uri, state
+        self.is_vouched_for = client.host is not None

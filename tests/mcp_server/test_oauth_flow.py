@@ -40,6 +40,7 @@ from tests.mcp_server.oauth_site import (
     pkce,
     program,
     query_of,
+    refusal,
     register,
     tokens_for,
 )
@@ -141,7 +142,7 @@ async def test_answers_say_who_answers_and_give_the_state_back(flow: OAuthSite) 
         if not denied:
             await shopper.sign_in()
             denied = await shopper.decide("deny")
-        refused = parameters(await shopper.http.get(client.address(response_type="token")))
+        refused = refusal(await shopper.http.get(client.address(response_type="token")))
     assert allowed.keys() == {"code", "state", "iss"}
     assert (denied["error"], refused["error"]) == ("access_denied", "unsupported_response_type")
     for told in (allowed, denied, refused):
@@ -182,7 +183,7 @@ async def test_mix_up_a_code_of_one_brands_server_is_worth_nothing_at_anothers(f
 )
 async def test_pkce_cannot_be_left_out_or_weakened(flow: OAuthSite, change: dict[str, str | None]) -> None:
     client = await program(flow)
-    assert parameters(await get(client.address(**change)))["error"] == "invalid_request"
+    assert refusal(await get(client.address(**change)))["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("verifier", [None, "", "x" * 43, "short"], ids=str)
@@ -198,7 +199,7 @@ async def test_planted_fault_without_our_rule_a_request_without_pkce_is_taken(
 ) -> None:
     client = await program(flow)
     weak = client.address(code_challenge_method="plain")
-    assert parameters(await get(weak))["error"] == "invalid_request"
+    assert refusal(await get(weak))["error"] == "invalid_request"
     monkeypatch.setattr(protocol._OnlyS256, "validate_code_challenge", lambda *_: None)
     assert (await get(weak)).headers["location"].startswith("/")
 
@@ -226,6 +227,25 @@ async def test_an_address_that_is_not_the_clients_is_never_gone_to(flow: OAuthSi
     assert answer.status_code == 400
     assert "location" not in answer.headers
     assert "evil.example" not in answer.text
+
+
+async def test_a_stranger_sends_nobody_on_from_the_shops_address_before_they_did_something(flow: OAuthSite) -> None:
+    """Anybody may register an address and send out links that provoke a refusal (RFC 9700, 4.11.2)."""
+    client = await program(flow, redirect_uris=["https://evil.example/landing"])
+    changes: list[dict[str, str | None]] = [
+        {"resource": "https://bank.example/mcp"},
+        {"response_type": "token"},
+        {"code_challenge": None},
+    ]
+    for change in changes:
+        answer = await get(client.address(**change, state='"><script>alert(1)</script>'))
+        assert refusal(answer)["state"] == '"><script>alert(1)</script>'
+        assert "<script" not in answer.text
+        assert "Go back to <bdi>evil.example</bdi>" in answer.text
+    async with browser(flow) as shopper:  # who saw whom they deal with, and decided, is sent on
+        await shopper.open(client.address())
+        await shopper.sign_in()
+        assert (await shopper.decide("deny"))["error"] == "access_denied"
 
 
 async def test_a_program_on_the_shoppers_machine_may_take_another_port(flow: OAuthSite) -> None:
@@ -497,7 +517,7 @@ async def test_parameters_that_come_twice_are_refused(flow: OAuthSite) -> None:
 
 async def test_a_token_is_for_this_brands_endpoint_alone(flow: OAuthSite) -> None:
     client = await program(flow)
-    refused = parameters(await get(client.address(resource="https://bank.example/mcp")))
+    refused = refusal(await get(client.address(resource="https://bank.example/mcp")))
     assert (refused["error"], refused["iss"]) == ("invalid_target", flow.issuer)
     code = await code_for(flow, client)
     assert error_of(await client.exchange(code, resource="https://bank.example/mcp")) == "invalid_target"
@@ -533,6 +553,15 @@ async def test_a_form_of_another_site_is_refused(flow: OAuthSite) -> None:
         assert (await shopper.send("decision", origin="null", decision="allow")).status_code == 403
         shopper.page = page
         assert (await shopper.decide())["code"]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_the_warning_goes_by_the_address_that_the_code_is_sent_to(flow: OAuthSite, asked: int) -> None:
+    client = await program(flow, redirect_uris=["https://acorn.example/cb", CALLBACK])
+    async with browser(flow) as shopper:
+        await shopper.open(client.address(redirect_uri=["https://acorn.example/cb", CALLBACK][asked]))
+        page = await shopper.sign_in()
+    assert ("This is a program on your own computer" in page.text) == bool(asked)
 
 
 async def test_nobody_allows_anything_without_having_signed_in(flow: OAuthSite) -> None:
@@ -632,7 +661,7 @@ async def test_who_registers_the_same_twice_is_the_same_client(flow: OAuthSite) 
     [row] = await flow.world.rows(oauth_client)
     assert row.used_ms - row.created_ms == 2 * 86_400_000  # it came again, and is kept for that
     assert len(await flow.world.events("client.registered")) == 1
-    others = [
+    others: list[dict[str, Any]] = [
         {"client_name": "Beech"},
         {"redirect_uris": [f"{CALLBACK}2"]},
         {"redirect_uris": [CALLBACK, f"{CALLBACK}2"]},
@@ -674,6 +703,7 @@ async def test_a_client_that_is_its_documents_address_needs_no_registration(flow
         told = (await client.exchange(code)).json()
         assert await called(flow, told["access_token"]) == 200
         assert (await client.refresh(told["refresh_token"])).status_code == 200
+        assert parameters(await get(client.address(response_type="token")))["error"] == "unsupported_response_type"
         other = client.address(redirect_uri="https://evil.example/cb")
         assert (await get(other)).status_code == 400
 

@@ -131,6 +131,14 @@ async def test_without_a_tests_configuration_loopback_is_out_of_reach(host: Host
         "https://shop.example/a\\b",
         "https:///client.json",
         "ftp://shop.example/client.json",
+        "HTTPS://shop.example/client.json",
+        "Https://shop.example/client.json",
+        "https://Shop.example/client.json",
+        "https://shop_1.example/client.json",
+        "https://shop.example:/client.json",
+        "https://[2606:4700::1111]/client.json",
+        "https://shop%2eexample/client.json",
+        "https://shop.example;a/client.json",
         "file:///etc/passwd",
         "https://[::1/client.json",
         "https://shop.example/" + "a" * 500,
@@ -141,6 +149,20 @@ async def test_without_a_tests_configuration_loopback_is_out_of_reach(host: Host
 )
 def test_an_address_that_is_not_plainly_https_is_no_client_id(identifier: str) -> None:
     assert document_address(identifier) is None
+
+
+@pytest.mark.parametrize("scheme", ["HTTP", "Https"])
+async def test_a_tests_configuration_does_not_soften_the_form(host: Host, scheme: str) -> None:
+    assert await refused(documents(), host.id.replace("http", scheme, 1))
+    assert await refused(documents(), host.id.replace("http://", "http://user@", 1))
+    assert host.requests == []
+
+
+@given(st.text("htpsHTPS:/.@[]-_%aA0", max_size=20))
+def test_a_document_has_one_id(text: str) -> None:
+    for identifier in (text, f"https://{text}/c", f"https://shop.example{text}/c"):
+        parts = document_address(identifier)
+        assert parts is None or identifier == f"https://{parts.hostname}{parts.path}"
 
 
 def test_a_plain_https_address_is_one() -> None:

@@ -93,6 +93,9 @@ def _rendered() -> dict[str, str]:
         "expired": page(checkout("canceled", messages=[EXPIRED])),
         "expired while open": page(problem=CommerceError.CHECKOUT_FINISHED),
         **{notice.value: render_notice(notice) for notice in Notice},
+        "notice with a way back": render_notice(
+            Notice.CLIENT_MISTAKEN, back_url="https://acorn.example/cb?error=x&iss=y"
+        ),
     }
 
 

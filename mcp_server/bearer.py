@@ -3,7 +3,8 @@
 What holds for a request that goes on from here:
  1. It carries no token in its address (RFC 6750, 2.3 is refused) and at most one ``Authorization``.
  2. What it presents is right: the brand's agent key, or an access token of this brand's issuer, for this endpoint, in its time
-    (commerce_api/authorization/access_tokens.py), whose grant nobody revoked. Presenting nothing makes a guest.
+    (commerce_api/authorization/access_tokens.py), whose grant nobody revoked; of its scopes those count that the grant has.
+    Presenting nothing makes a guest.
  3. The tool that it calls is one that who calls may call: a guest where guests may (401 else), a token with every scope of the
     tool (403 else, with all of them in one challenge, so that the client can step up).
  4. Who calls is written into the request's scope here and nowhere else; nothing further in reads the header again.
@@ -139,21 +140,22 @@ class Door:
             shopper = shopper_of(brand.id, issuer, said.subject)
             return Access(shopper_principal(shopper), chosen.ours(said.scopes), shopper, said.client)
         said = access_tokens.verify(self.keys, token, issuer=issuer, audience=resource, now_ms=now_ms)
-        await self._check_grant(brand, said, now_ms)
-        held = said.scopes & scopes.MEANINGS.keys()
-        return Access(shopper_principal(said.subject), frozenset(held), said.subject, said.client)
+        granted = await self._granted(brand, said, now_ms)
+        held = scopes.within(" ".join(said.scopes), granted)
+        return Access(shopper_principal(said.subject), frozenset(held.split()), said.subject, said.client)
 
-    async def _check_grant(self, brand: Brand, said: AccessToken, now_ms: int) -> None:
-        """What was revoked opens nothing from that moment on, and not only when the token has run out."""
-        query = select(oauth_grant.c.shopper).where(
+    async def _granted(self, brand: Brand, said: AccessToken, now_ms: int) -> str:
+        """The scopes of the token's grant. What was revoked opens nothing from that moment on, not only when it has run out."""
+        query = select(oauth_grant.c.shopper, oauth_grant.c.scope).where(
             oauth_grant.c.id == (said.grant or ""),
             oauth_grant.c.brand == brand.id,
             oauth_grant.c.revoked_ms.is_(None),
             oauth_grant.c.expires_ms > now_ms,
         )
-        shopper = await self._commerce.database.read(lambda connection: connection.execute(query).scalar())
-        if shopper is None or shopper != said.subject:
+        row = await self._commerce.database.read(lambda connection: connection.execute(query).first())
+        if row is None or row.shopper != said.subject:
             raise TokenRefused("revoked")
+        return str(row.scope)
 
     def _refused(self, brand: Brand, status: int, *, error: str | None = None, scope: str | None = None) -> Refused:
         kind = CommerceError.SCOPE_INSUFFICIENT if status == 403 else CommerceError.UNAUTHENTICATED

@@ -97,9 +97,12 @@ def header_of(token: str) -> dict[str, Any]:
     if len(token) > _MAXIMUM_LENGTH or token.count(".") != 2:
         raise TokenRefused("malformed")
     try:
-        return dict(extract_compact(token.encode("ascii")).headers())
+        header = dict(extract_compact(token.encode("ascii")).headers())
     except (JoseError, ValueError, TypeError, RecursionError):
         raise TokenRefused("malformed") from None
+    if not isinstance(header.get("kid", ""), str):  # RFC 7515, 4.1.4
+        raise TokenRefused("malformed")
+    return header
 
 
 def accepted(

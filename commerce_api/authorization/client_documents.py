@@ -2,13 +2,20 @@
 
 (OAuth Client ID Metadata Document, draft-ietf-oauth-client-id-metadata-document.) Anybody may name any address, and this side
 fetches it from inside the operator's network. What holds for every fetch:
- 1. The address is https, with a path, on the usual port; no user, query, fragment or dots that climb.
+ 1. The address is https, a host's plain name, both in lower case, on the usual port, and a path; no user, query, fragment or
+    dots that climb. One document has one id, and what is shown of it is what was looked at.
  2. Every address that its host's name has is a public one, and the connection goes to one of those that were looked at: the
     name is not looked up again (DNS rebinding). The certificate has to be for the name all the same.
  3. No redirect is followed, no proxy used, no cookie or credential sent.
- 4. It takes TIMEOUT_SECONDS and MAXIMUM_BYTES at most, in all; SIMULTANEOUS at once.
+ 4. It takes TIMEOUT_SECONDS and MAXIMUM_BYTES at most, in all; SIMULTANEOUS at once. Names are looked up in threads of their
+    own: a slow one holds up nothing else of this process.
  5. The document says that it is about this very address.
- 6. It is kept for KEEP_SECONDS, and so is a failure for FAILURE_SECONDS: naming an address again makes no traffic.
+ 6. It is kept for KEEP_SECONDS, and so is a failure for FAILURE_SECONDS: naming an address again makes no traffic. Failures and
+    documents are kept apart, and the one that was not asked for longest goes first: nobody's failures push out a document.
+ 7. A network begins BURST fetches at once and one in REFILL_SECONDS after that, and has PER_NETWORK under way. Whose address is
+    being fetched already waits for that and begins none.
+ 8. Waiting for a turn is no part of the time that a fetch takes, and WAITING wait at most. Who is turned away by (7) or (8) is
+    told to try again; nothing is kept of it, since it says nothing of the document.
 Loopback is allowed where a test's configuration says so, and nowhere else.
 """
 
@@ -17,14 +24,17 @@ import ipaddress
 import json
 import socket
 import ssl
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import structlog
 
-from commerce_api.authorization.clients import MAXIMUM_URL, Client, described
+from commerce_api.authorization.clients import HOST, MAXIMUM_URL, Client, described
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from tokenization.clock import Clock
 from tokenization.logs import cause_of
@@ -32,11 +42,20 @@ from tokenization.logs import cause_of
 TIMEOUT_SECONDS: Final = 5.0
 MAXIMUM_BYTES: Final = 16 * 1024
 SIMULTANEOUS: Final = 8
+WAITING: Final = 24
+PER_NETWORK: Final = 2
+BURST: Final = 10
+REFILL_SECONDS: Final = 6
 KEEP_SECONDS: Final = 300
 FAILURE_SECONDS: Final = 30
 _KEPT_MAXIMUM: Final = 500
+_NETWORKS_MAXIMUM: Final = 5_000
+_LOOK_UPS: Final = ThreadPoolExecutor(
+    2 * SIMULTANEOUS, "client-document-names"
+)  # (4) some stay behind a fetch that gave up
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 log = structlog.get_logger("authorization")
+T = TypeVar("T")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -57,28 +76,70 @@ class ClientDocuments:
         self._loopback = loopback
         self._resolve = resolve or _resolve
         self._tls = tls
-        self._kept: dict[str, tuple[int, Client | None]] = {}  # until when, and what
+        self._documents: OrderedDict[str, tuple[int, Client]] = OrderedDict()  # until when, and what
+        self._failures: OrderedDict[str, tuple[int, None]] = OrderedDict()
+        self._under_way: dict[str, asyncio.Task[Client | None]] = {}  # by identifier
+        self._networks: Counter[str] = Counter()  # how many each has under way
+        self._begun = _Begun(clock)
         self._turn = asyncio.Semaphore(SIMULTANEOUS)
 
-    async def client(self, identifier: str) -> Client:
-        """The client at this address. Raises OAuthRefused(INVALID_CLIENT)."""
+    async def client(self, identifier: str, network: str) -> Client:
+        """The client at this address, for who asks from ``network``.
+
+        Raises OAuthRefused: INVALID_CLIENT; TEMPORARILY_UNAVAILABLE past a limit (7) (8).
+        """
         parts = document_address(identifier, loopback=self._loopback)
         if parts is None:
             raise OAuthRefused(OAuthError.INVALID_CLIENT)
-        until_ms, known = self._kept.get(identifier, (0, None))
-        if self._clock() >= until_ms:
-            known = await self._fetched(identifier, parts)
-            kept_seconds = FAILURE_SECONDS if known is None else KEEP_SECONDS
-            while len(self._kept) >= _KEPT_MAXIMUM:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[identifier] = (self._clock() + kept_seconds * 1000, known)  # (6)
+        known = self._kept(identifier)
         if known is None:
+            task = self._under_way.get(identifier) or self._begin(identifier, parts, network)
+            # Who asked may leave; others may wait for the same.
+            found = await asyncio.shield(task)
+        else:
+            _, found = known
+        if found is None:
             raise OAuthRefused(OAuthError.INVALID_CLIENT)
-        return known
+        return found
+
+    def _kept(self, identifier: str) -> tuple[int, Client | None] | None:
+        """What is known of an address, until when (6)."""
+        for kept in (self._documents, self._failures):
+            if identifier in kept:
+                kept.move_to_end(identifier)
+                if self._clock() < kept[identifier][0]:
+                    return kept[identifier]
+        return None
+
+    def _begin(self, identifier: str, parts: SplitResult, network: str) -> "asyncio.Task[Client | None]":
+        """Begins a fetch. Raises OAuthRefused(TEMPORARILY_UNAVAILABLE)."""
+        crowded = len(self._under_way) >= SIMULTANEOUS + WAITING or self._networks[network] >= PER_NETWORK
+        if crowded or not self._begun.may(network):  # (7) (8)
+            raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
+        task = asyncio.create_task(self._fetched(identifier, parts))
+        self._under_way[identifier] = task
+        self._networks[network] += 1
+        task.add_done_callback(lambda done: self._end(identifier, network, done))
+        return task
+
+    def _end(self, identifier: str, network: str, task: "asyncio.Task[Client | None]") -> None:
+        del self._under_way[identifier]
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]
+        if task.cancelled() or task.exception() is not None:
+            return  # who waits hears of it; it says nothing of the document
+        found, now_ms = task.result(), self._clock()
+        self._documents.pop(identifier, None)
+        self._failures.pop(identifier, None)
+        if found is None:
+            _keep(self._failures, identifier, (now_ms + FAILURE_SECONDS * 1000, None))
+        else:
+            _keep(self._documents, identifier, (now_ms + KEEP_SECONDS * 1000, found))
 
     async def _fetched(self, identifier: str, parts: SplitResult) -> Client | None:
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS), self._turn:  # (4)
+            async with self._turn, asyncio.timeout(TIMEOUT_SECONDS):  # (4) (8)
                 document = await self._get(parts)
             if not isinstance(document, dict) or document.get("client_id") != identifier:  # (5)
                 return None
@@ -114,6 +175,32 @@ class ClientDocuments:
         return json.loads(content)
 
 
+class _Begun:
+    """How many fetches each network may still begin (7). The table has a bound; who has been idle longest is forgotten."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, int]] = OrderedDict()  # how many, when that was counted
+
+    def may(self, network: str) -> bool:
+        """Whether it may begin one now, which is then counted."""
+        now_ms = self._clock()
+        left, since_ms = self._left.pop(network, (float(BURST), now_ms))
+        left = min(float(BURST), left + max(0, now_ms - since_ms) / (REFILL_SECONDS * 1000))
+        allowed = left >= 1
+        while len(self._left) >= _NETWORKS_MAXIMUM:
+            self._left.popitem(last=False)
+        self._left[network] = (left - 1 if allowed else left, now_ms)
+        return allowed
+
+
+def _keep(kept: OrderedDict[str, tuple[int, T]], identifier: str, what: tuple[int, T]) -> None:
+    """(6)"""
+    while len(kept) >= _KEPT_MAXIMUM:
+        kept.popitem(last=False)
+    kept[identifier] = what
+
+
 def document_address(identifier: str, *, loopback: bool = False) -> SplitResult | None:
     """The parts of a client id that may be fetched (1), else None."""
     if len(identifier) > MAXIMUM_URL or not identifier.isascii() or not identifier.isprintable():
@@ -124,9 +211,10 @@ def document_address(identifier: str, *, loopback: bool = False) -> SplitResult 
     except ValueError:
         return None
     is_test = loopback and parts.hostname in ("127.0.0.1", "localhost")
-    if (parts.scheme != "https" or port is not None) and not is_test:
+    if (not identifier.startswith("https://") or port is not None) and not is_test:
         return None
-    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc or " " in identifier:
+    named = parts.netloc.rpartition(":")[0] if is_test else parts.netloc  # which leaves no room for a user, or brackets
+    if not identifier.startswith(("https://", "http://")) or not HOST.fullmatch(named) or " " in identifier:
         return None
     if len(parts.path) < 2 or parts.query or parts.fragment or identifier.endswith(("?", "#")):
         return None
@@ -152,5 +240,6 @@ def is_public(address: Address, *, loopback: bool = False) -> bool:
 
 async def _resolve(host: str, port: int) -> list[str]:
     """Every address of a host's name."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))

@@ -8,8 +8,13 @@ What holds for an address that codes are sent to:
  1. It is https, or http on this very machine (RFC 8252, 7.3); no user, no fragment, no odd characters. Private schemes are not
     taken: any program may claim them.
  2. It is one of the client's, letter for letter; only the port of one on this machine may differ: programs take a free one.
+What holds for a program that registers itself:
+ 3. Who says the same twice is the same client and gets the same id: a hosted assistant, which registers for each shopper
+    from a few addresses, makes one row. The id is no secret and proves nothing, so it may be guessed.
+ 4. New clients are counted, for each brand and network: REGISTRATIONS_PER_HOUR. What one brand's shoppers do limits no other's.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -25,16 +30,16 @@ from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from commerce_api.authorization.scopes import DEFAULT, joined, known
 from commerce_api.brands import ORIGIN
 from commerce_api.models import oauth_client
-from tokenization.ids import new_id
+from tokenization.ids import letters_of
 
 MAXIMUM_NAME: Final = 60
 MAXIMUM_REDIRECTS: Final = 10
 MAXIMUM_URL: Final = 500
-REGISTRATIONS_PER_HOUR: Final = 30  # of one network
+REGISTRATIONS_PER_HOUR: Final = 30  # new ones, at one brand from one network
 UNUSED_SECONDS: Final = 90 * 86_400
 _LOCAL: Final = ("127.0.0.1", "localhost")
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9:/?#\[\]@!$&'()*+,;=%._~-]+", re.ASCII)
-_HOST: Final = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
+HOST: Final = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
 _AUTH_METHODS: Final = (None, "none")
 _GRANTS: Final = ("authorization_code", "refresh_token")
 
@@ -51,11 +56,6 @@ class Client:
     def host(self) -> str | None:
         """The host that vouches for it, where its id is an address."""
         return urlsplit(self.id).hostname if self.id.startswith(("https://", "http://")) else None
-
-    @property
-    def is_local_only(self) -> bool:
-        """Whether it gets its codes on the shopper's own machine alone, where any program may pose as it."""
-        return all(is_local(urlsplit(uri)) for uri in self.redirect_uris)
 
     def get_client_id(self) -> str:
         """The id."""
@@ -94,13 +94,13 @@ def is_redirect_uri(uri: object) -> bool:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    if host is None or not _HOST.fullmatch(host) or "@" in parts.netloc:
+    if host is None or not HOST.fullmatch(host) or "@" in parts.netloc:
         return False
     return parts.scheme == "https" or is_local(parts)
 
 
 def is_local(parts: SplitResult) -> bool:
-    """Whether an address is of the machine that the browser runs on."""
+    """Whether an address is of the machine that the browser runs on, where any program may pose as the client."""
     return parts.scheme == "http" and parts.hostname in _LOCAL
 
 
@@ -142,10 +142,37 @@ def shown_name(text: object) -> str:
 
 
 def register(tx: Transaction, brand: str, document: Any, network: str) -> dict[str, Any]:
-    """Registers a client (RFC 7591, 3) and gives its record. Raises OAuthRefused."""
-    client = described(document, identifier=new_id("acl"))
+    """Registers a client (RFC 7591, 3), or finds it where it did so before, and gives its record. Raises OAuthRefused."""
+    said = described(document, identifier="")
+    client = Client(_id_of(brand, said), said.name, said.redirect_uris)
+    since_ms: int | None = tx.execute(select(oauth_client.c.created_ms).where(oauth_client.c.id == client.id)).scalar()
+    if since_ms is None:
+        _add(tx, brand, client, network)
+    else:
+        registered(tx, brand, client.id)  # (3) which notes that it is in use
+    return {
+        "client_id": client.id,
+        "client_id_issued_at": (tx.now_ms if since_ms is None else since_ms) // 1000,
+        "client_name": client.name,
+        "redirect_uris": list(client.redirect_uris),
+        "grant_types": list(_GRANTS),
+        "response_types": ["code"],
+        "token_endpoint_auth_method": _AUTH_METHODS[1],
+    }
+
+
+def _id_of(brand: str, said: Client) -> str:
+    """(3)"""
+    text = json.dumps([brand, said.name, *said.redirect_uris])
+    return f"acl_{letters_of(hashlib.sha256(text.encode()).digest()[:16])}"
+
+
+def _add(tx: Transaction, brand: str, client: Client, network: str) -> None:
+    """Raises OAuthRefused(TEMPORARILY_UNAVAILABLE) (4)."""
     recent = select(func.count()).where(
-        oauth_client.c.network == network, oauth_client.c.created_ms > tx.now_ms - 3_600_000
+        oauth_client.c.brand == brand,
+        oauth_client.c.network == network,
+        oauth_client.c.created_ms > tx.now_ms - 3_600_000,
     )
     if (tx.execute(recent).scalar() or 0) >= REGISTRATIONS_PER_HOUR:
         raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
@@ -171,15 +198,6 @@ def register(tx: Transaction, brand: str, document: Any, network: str) -> dict[s
             data={"count": len(client.redirect_uris)},
         )
     )
-    return {
-        "client_id": client.id,
-        "client_id_issued_at": tx.now_ms // 1000,
-        "client_name": client.name,
-        "redirect_uris": list(client.redirect_uris),
-        "grant_types": list(_GRANTS),
-        "response_types": ["code"],
-        "token_endpoint_auth_method": _AUTH_METHODS[1],
-    }
 
 
 def registered(tx: Transaction, brand: str, identifier: str) -> Client | None:

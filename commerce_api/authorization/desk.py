@@ -86,7 +86,7 @@ class AuthorizationDesk:
         brand, realm = await self.realm(brand_id)
         client_id = dict(reversed(pairs)).get("client_id", "")
         network = self._network(host)
-        fetched = await self._documents.client(client_id) if "://" in client_id else None
+        fetched = await self._documents.client(client_id, network) if "://" in client_id else None
 
         def work(tx: Transaction) -> tuple[str, str]:
             server = BrandAuthorizationServer(tx, realm, fetched)
@@ -171,7 +171,8 @@ class AuthorizationDesk:
         """The registration endpoint. Raises OAuthRefused."""
         brand, _ = await self.realm(brand_id)
         network = self._network(host)
-        return await self._commerce.database.change(lambda tx: clients.register(tx, brand.id, document, network))
+        # A new client is recorded (clients.py); that a known one came again is no change of state.
+        return await self._commerce.database.maintain(lambda tx: clients.register(tx, brand.id, document, network))
 
     async def _answered(self, brand_id: str, act: Callable[[BrandAuthorizationServer], T]) -> T:
         _, realm = await self.realm(brand_id)

@@ -5,6 +5,8 @@ What holds for the pages:
  2. The cookie is for one request's pages alone, out of reach of scripts, and gone with the request.
  3. A page may send its form here and to the client's own address, nowhere else (CSP form-action).
  4. A refusal that the client must be told goes to its address; where that is not known to be the client's, a page says so here.
+    For a client that registered itself, as anybody can, a page links there instead: until the shopper did something, this site
+    sends nobody to an address that a stranger chose (RFC 9700, 4.11.2).
 """
 
 import json
@@ -15,6 +17,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from commerce_api.agents_api import CommerceIn
+from commerce_api.authorization.clients import is_local
 from commerce_api.authorization.desk import Asked, AuthorizationDesk
 from commerce_api.authorization.issuers import embedded_issuer
 from commerce_api.authorization.protocol import Answered, RedirectRefused
@@ -61,7 +64,10 @@ async def get_authorize(brand: str, request: Request, commerce: CommerceIn, desk
     try:
         identifier, secret = await desk.begin(brand, _pairs(request.url.query), _host(request, commerce))
     except RedirectRefused as refused:  # (4)
-        return RedirectResponse(_refusal_address(refused, embedded_issuer(commerce.links, brand)), 303, _NO_STORE)
+        address = _refusal_address(refused, embedded_issuer(commerce.links, brand))
+        if not refused.is_vouched_for:
+            return _notice(commerce, Notice.CLIENT_MISTAKEN, refused.kind.status, back_url=address)
+        return RedirectResponse(address, 303, _NO_STORE)
     except OAuthRefused as refused:
         limited = refused.kind is OAuthError.TEMPORARILY_UNAVAILABLE
         return _notice(commerce, Notice.TOO_OFTEN if limited else Notice.CLIENT_REFUSED, refused.kind.status)
@@ -187,7 +193,7 @@ async def _page(
         client_name=asked.row.client_name,
         client_host=asked.client.host,
         redirect_host=urlsplit(asked.row.redirect_uri).netloc,
-        is_local=asked.client.is_local_only,
+        is_local=is_local(urlsplit(asked.row.redirect_uri)),
         allows=[MEANINGS[scope] for scope in known(asked.row.scope)],
         path=f"/{asked.brand.id}/oauth/requests/{asked.row.id}",
         problem=problem,
@@ -214,8 +220,8 @@ def _answer(answered: Answered) -> JSONResponse:
     return JSONResponse(answered.body, answered.status, {**_NO_STORE, "access-control-allow-origin": "*"})
 
 
-def _notice(commerce: Commerce, notice: Notice, status: int) -> HTMLResponse:
-    return HTMLResponse(render_notice(notice), status, _headers(commerce))
+def _notice(commerce: Commerce, notice: Notice, status: int, *, back_url: str | None = None) -> HTMLResponse:
+    return HTMLResponse(render_notice(notice, back_url=back_url), status, _headers(commerce))
 
 
 def _headers(commerce: Commerce, client_address: str | None = None) -> dict[str, str]:

@@ -6,10 +6,12 @@ What holds:
  2. It is kept for KEEP_SECONDS. A key that is not in it makes it be read again, at most once in REFRESH_SECONDS: a rotation is
     taken up at once, and made-up key ids make no traffic.
  3. While the server cannot be reached the keys that are known still verify, for STALE_SECONDS; after that nothing does.
- 4. Only the configured algorithms are taken, all of them with public keys: a key set can never be used as a shared secret.
+ 4. An entry of the set that cannot be read is left out, whatever is wrong with it: the others still verify.
+ 5. Only the configured algorithms are taken, all of them with public keys: a key set can never be used as a shared secret.
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -59,7 +61,7 @@ class ExternalIssuers:
         def find(header: Mapping[str, Any]) -> Any:
             return keys.get(str(header.get("kid"))) if "kid" in header else _only(keys)
 
-        header, claims = opened(token, find, list(server.algorithms))  # (4)
+        header, claims = opened(token, find, list(server.algorithms))  # (5)
         if server.token_type == TYPES[0] and header.get("typ") not in TYPES:
             raise TokenRefused("type")
         return accepted(
@@ -87,7 +89,15 @@ class ExternalIssuers:
             try:
                 known.keys = await self._read(url)
                 known.read_ms = self._clock()
-            except (httpx.HTTPError, TimeoutError, JoseError, ValueError, TypeError, KeyError) as failure:
+            except (
+                httpx.HTTPError,
+                TimeoutError,
+                JoseError,
+                ValueError,
+                TypeError,
+                KeyError,
+                RecursionError,
+            ) as failure:
                 log.warning("key_set_not_read", cause=cause_of(failure))
                 if known.read_ms is not None and self._clock() - known.read_ms > STALE_SECONDS * 1000:
                     known.keys = {}
@@ -115,15 +125,29 @@ class ExternalIssuers:
 
 
 def keys_in(content: bytes) -> dict[str, Any]:
-    """The public signing keys of a key set (RFC 7517), by id. Kinds that cannot verify are left out."""
-    import json
+    """The public signing keys of a key set, by id. Raises ValueError, TypeError or KeyError for what is no key set.
 
+    Left out are kinds that cannot verify, and what cannot be read: a set may hold keys for others to use (RFC 7517, 5).
+    """
     found = {}
     for described in json.loads(content)["keys"]:
-        if described.get("use", "sig") == "sig" and described.get("kty") in ("RSA", "EC", "OKP"):
-            (key,) = KeySet.import_key_set({"keys": [described]}).keys
+        key = _key_in(described)
+        if key is not None:
             found[str(described.get("kid", ""))] = key
     return found
+
+
+def _key_in(described: Any) -> Any:
+    """The key that an entry describes, or None."""
+    if not isinstance(described, dict) or not isinstance(described.get("kid", ""), str):
+        return None
+    if described.get("use", "sig") != "sig" or described.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    try:
+        (key,) = KeySet.import_key_set({"keys": [described]}).keys
+    except Exception:  # noqa: BLE001  # (4) the libraries below raise what their own slips raise
+        return None
+    return key
 
 
 def _only(keys: dict[str, Any]) -> Any:

@@ -5,7 +5,9 @@ What holds:
  2. A code lasts CODE_SECONDS and is taken once; so is a refresh token, which is replaced by another one.
  3. A code or refresh token that comes a second time ends its grant: one of the two who had it is a thief (RFC 9700, 4.14.2).
  4. A grant lasts GRANT_SECONDS, whatever renews it, and a refresh token IDLE_SECONDS. What is revoked stays so.
- 5. Access tokens live as long as access_tokens.LIFETIME_SECONDS, and no longer than their grant (mcp_server/bearer.py asks).
+ 5. A grant is renewed once in PACE_SECONDS at most, and its refresh tokens are deleted KEPT_SECONDS after their time: a client
+    cannot fill the log or the table. One that is too early has used nothing up.
+ 6. Access tokens live as long as access_tokens.LIFETIME_SECONDS, and no longer than their grant (mcp_server/bearer.py asks).
 """
 
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from tokenization.ids import digest, is_id, new_id
 CODE_SECONDS: Final = 60
 IDLE_SECONDS: Final = 30 * 86_400
 GRANT_SECONDS: Final = 90 * 86_400
+PACE_SECONDS: Final = 5
+KEPT_SECONDS: Final = 86_400
 ENDED_KEPT_SECONDS: Final = 30 * 86_400  # of grants that ended, to see reuse for what it is
 REQUEST_KEPT_SECONDS: Final = 3_600
 SIGN_IN_KEPT_SECONDS: Final = 86_400
@@ -142,6 +146,14 @@ def _presented(tx: Transaction, brand: str, text: str, table: Any) -> Granted | 
     return Granted(row, of)
 
 
+def is_early(tx: Transaction, granted: Granted) -> bool:
+    """Whether a refresh token was given out by a renewal that is just over (5). One that came with the first code was not."""
+    if tx.now_ms - granted.row.created_ms >= PACE_SECONDS * 1000:
+        return False
+    first_ms = tx.execute(select(oauth_code.c.used_ms).where(oauth_code.c.grant_id == granted.grant.id)).scalar()
+    return bool(granted.row.created_ms != first_ms)
+
+
 def spend(tx: Transaction, granted: Granted) -> None:
     """Takes a code or refresh token (2)."""
     table = oauth_code if "code_challenge" in granted.row._mapping else oauth_refresh
@@ -149,7 +161,9 @@ def spend(tx: Transaction, granted: Granted) -> None:
 
 
 def keep_refresh(tx: Transaction, grant_id: str, secret: str, grant_expires_ms: int) -> None:
-    """Stores a refresh token that is being given out (1)."""
+    """Stores a refresh token that is being given out (1); deletes those of the grant that are long past their time (5)."""
+    past = (oauth_refresh.c.grant_id == grant_id) & (oauth_refresh.c.expires_ms < tx.now_ms - KEPT_SECONDS * 1000)
+    tx.execute(delete(oauth_refresh).where(past))
     tx.execute(
         insert(oauth_refresh).values(
             digest=digest(secret),

@@ -37,7 +37,7 @@ class Delivery(Protocol):
     """Somewhere letters go. Blocking; called in a thread of its own."""
 
     def send(self, letter: Letter) -> None:
-        """Sends a letter. Raises OSError or smtplib.SMTPException."""
+        """Sends a letter. Raises OSError, smtplib.SMTPException or ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,9 @@ class Smtp:
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
 
     def send(self, letter: Letter) -> None:
-        """Sends the letter."""
+        """Sends the letter. Raises also ValueError for what cannot be written as one."""
         parts = urlsplit(self.url)
-        message = EmailMessage()
-        message["To"], message["Subject"] = letter.to, letter.subject
-        message["From"] = unquote(parts.path.lstrip("/"))
-        message.set_content(letter.text)
+        message = _written(letter, unquote(parts.path.lstrip("/")))
         with self._connected(parts.scheme, parts.hostname or "", parts.port) as server:
             if parts.username:
                 server.login(unquote(parts.username), unquote(parts.password or ""))
@@ -83,6 +80,17 @@ class Smtp:
             server.close()
             raise
         return server
+
+
+def _written(letter: Letter, sender: str) -> EmailMessage:
+    """The letter as a message. Raises ValueError."""
+    message = EmailMessage()
+    try:
+        message["To"], message["Subject"], message["From"] = letter.to, letter.subject, sender
+        message.set_content(letter.text)
+    except Exception:  # noqa: BLE001  # the library's reader of headers raises what its own slips raise
+        raise ValueError("not a letter") from None
+    return message
 
 
 @dataclass

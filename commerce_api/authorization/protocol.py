@@ -9,6 +9,8 @@ What holds beyond what Authlib sees to:
  3. No parameter comes twice, none in a token request's address, and there is no client secret.
  4. Scopes that are not ours are left out, and what is answered says which were given (RFC 6749, 3.3 and 5.1).
  5. An answer's text is ours (refusals.py): Authlib's own repeat addresses and names.
+ 6. A token never allows more than its grant. What a renewal asks for has to name something, all of it granted; an empty
+    ``scope`` counts as none (RFC 6749, 3.2 and 6). The access token and the answer hold what is in both, and never nothing.
 """
 
 from collections import defaultdict
@@ -29,6 +31,7 @@ from commerce_api.authorization import access_tokens, grants
 from commerce_api.authorization.clients import Client, registered
 from commerce_api.authorization.keys import ALGORITHM, SigningKeys
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused, error_named
+from commerce_api.authorization.scopes import within
 from tokenization.ids import is_secret, new_secret
 
 Pairs = Sequence[tuple[str, str]]
@@ -138,14 +141,36 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # as above
     TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
     INCLUDE_NEW_REFRESH_TOKEN = True
 
+    def _validate_token_scope(self, token: grants.Granted) -> None:
+        """(6) Authlib finds every scope of a blank text granted."""
+        given = self.request.payload.scope
+        if given and not set() < set(given.split()) <= set(token.get_scope().split()):
+            raise OAuth2Error(error=OAuthError.INVALID_SCOPE.code)
+
     def authenticate_refresh_token(self, refresh_token: str) -> grants.Granted | None:
-        return grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        found = grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        if found is not None and grants.is_early(self.server.tx, found):
+            raise OAuth2Error(error=OAuthError.TEMPORARILY_UNAVAILABLE.code)
+        return found
 
     def authenticate_user(self, refresh_token: grants.Granted) -> Any:
         return refresh_token.grant
 
     def revoke_old_credential(self, refresh_token: grants.Granted) -> None:
         grants.spend(self.server.tx, refresh_token)
+
+
+class _WithinGrant(BearerTokenGenerator):  # type: ignore[misc]  # as above
+    """(6)"""
+
+    def generate(self, grant_type: str, client: Client, user: Any = None, scope: str | None = None, **more: Any) -> Any:
+        held = within(scope, user.scope)
+        if not held:
+            raise OAuth2Error(error=OAuthError.INVALID_SCOPE.code)
+        return super().generate(grant_type, client, user, held, **more)
+
+    def __call__(self, **given: Any) -> Any:
+        return self.generate(**given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +219,7 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
         self.register_grant(_RefreshGrant)
         self.register_endpoint(_Revocation)
         self.register_extension(_Issuer)
-        generator = BearerTokenGenerator(self._access_token, self._refresh_token, access_tokens.LIFETIME_SECONDS)
+        generator = _WithinGrant(self._access_token, self._refresh_token, access_tokens.LIFETIME_SECONDS)
         self.register_token_generator("default", generator)
 
     def begin(self, pairs: Pairs) -> Any:
@@ -212,11 +237,11 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
         if len(given.get("state", "")) > MAXIMUM_STATE:
             raise OAuthRefused(OAuthError.INVALID_REQUEST)
         if given.get("resource", self.realm.resource) != self.realm.resource:  # (2)
-            raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"))
+            raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"), client)
         try:
             grant = self.get_consent_grant(request)
         except OAuth2Error as failure:
-            raise RedirectRefused(error_named(failure.error), redirect_uri, given.get("state")) from None
+            raise RedirectRefused(error_named(failure.error), redirect_uri, given.get("state"), client) from None
         return grant
 
     def decide(self, grant: Any, shopper: str | None) -> str:
@@ -304,8 +329,12 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
 
 
 class RedirectRefused(Exception):
-    """A refusal that the client is told, at an address that is the client's. The message is the code alone."""
+    """A refusal that the client is told, at an address that is the client's. The message is the code alone.
 
-    def __init__(self, kind: OAuthError, redirect_uri: str, state: str | None) -> None:
+    ``is_vouched_for``: whether some host says that the address is the client's; one that registered itself says so itself.
+    """
+
+    def __init__(self, kind: OAuthError, redirect_uri: str, state: str | None, client: Client) -> None:
         super().__init__(kind.code)
         self.kind, self.redirect_uri, self.state = kind, redirect_uri, state
+        self.is_vouched_for = client.host is not None

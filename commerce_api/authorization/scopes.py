@@ -28,6 +28,11 @@ def known(text: str | None) -> list[str]:
     return [scope for scope in MEANINGS if scope in asked]
 
 
+def within(asked: str | None, granted: str | None) -> str:
+    """Of the scopes that are asked for, those that were granted; empty where none was."""
+    return joined(set(known(asked)) & set(known(granted)))
+
+
 def joined(scopes: Iterable[str]) -> str:
     """Scopes as the protocol writes them, in our order."""
     held = set(scopes)

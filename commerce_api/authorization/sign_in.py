@@ -2,12 +2,15 @@
 
 What holds:
  1. A code is 32 random bits as eight letters, for one request, one browser and one use; it lasts LIFETIME_SECONDS.
- 2. It may be tried TRIES times. Each try is counted in the transaction that compares, right or wrong.
+ 2. It may be tried TRIES times. Each try is counted in the transaction that compares, right or wrong. What comes after that, or
+    where there is no code, changes and records nothing: who has a request's cookie cannot fill the log.
  3. The comparison takes the same time wherever the first difference is, also where there is nothing to compare with.
  4. What is stored are keyed digests: of the code, of the mailbox, of the network. There is no e-mail address in the database.
- 5. Codes are limited for each mailbox, request and network. Past a mailbox's limit none is sent, and the page says what it
-    always says.
+ 5. Codes are limited for each request, network, mailbox, and for what one network asks for a mailbox: who asks in somebody
+    else's name locks out nobody but their own network, unless they have several. Past a mailbox's limits none is sent, and the
+    page says what it always says.
  6. Nothing that is answered depends on whether a mailbox has an account: signing in the first time is what makes one.
+ 7. A letter holds no word of the program's that asks: anybody can have one sent to anybody, in the brand's name.
 """
 
 import hashlib
@@ -29,11 +32,13 @@ from tokenization.ids import letters_of, new_id
 
 LIFETIME_SECONDS: Final = 600
 TRIES: Final = 5
-PER_MAILBOX_AN_HOUR: Final = 5
+PER_MAILBOX_AN_HOUR: Final = 20
+PER_MAILBOX_OF_A_NETWORK_AN_HOUR: Final = 5
 PER_REQUEST: Final = 3
 PER_NETWORK_AN_HOUR: Final = 30
 _HOUR_MS: Final = 3_600_000
-_MAILBOX: Final = re.compile(r"[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)+")
+# What is not taken besides what ends a header: "=?", which begins an encoded word there (RFC 2047, 2).
+_MAILBOX: Final = re.compile(r"(?!.*=\?)[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
 def mailbox_in(text: str) -> str | None:
@@ -58,7 +63,11 @@ def send_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, mailbo
         raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
     if _count(tx, sign_in_code.c.network == network, sign_in_code.c.created_ms > since_ms) >= PER_NETWORK_AN_HOUR:
         raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
-    sent = _count(tx, sign_in_code.c.mailbox == digest, sign_in_code.c.created_ms > since_ms)
+    of_mailbox = (sign_in_code.c.mailbox == digest, sign_in_code.c.created_ms > since_ms)
+    limited = (
+        _count(tx, *of_mailbox, sign_in_code.c.network == network) >= PER_MAILBOX_OF_A_NETWORK_AN_HOUR
+        or _count(tx, *of_mailbox) >= PER_MAILBOX_AN_HOUR
+    )
     code = letters_of(secrets.token_bytes(4))  # (1)
     earlier = update(sign_in_code).where(sign_in_code.c.request == request.id, sign_in_code.c.used_ms.is_(None))
     tx.execute(earlier.values(used_ms=tx.now_ms))
@@ -69,15 +78,15 @@ def send_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, mailbo
             request=request.id,
             mailbox=digest,
             network=network,
-            code_digest=_keyed(pepper, "code", request.id, code),
-            tries=0 if sent < PER_MAILBOX_AN_HOUR else TRIES,  # one that was not sent cannot be guessed either
+            # One that was not sent can be tried like any other, and is never right.
+            code_digest=_keyed(pepper, "unsent" if limited else "code", request.id, code),
+            tries=0,
             created_ms=tx.now_ms,
             expires_ms=tx.now_ms + LIFETIME_SECONDS * 1000,
         )
     )
-    limited = sent >= PER_MAILBOX_AN_HOUR
     _record(tx, EventType.SIGN_IN_CODE_SENT, brand.id, request.id, "anonymous", "mailbox_limit" if limited else None)
-    return None if limited else _letter(brand, request.client_name, mailbox, code)
+    return None if limited else _letter(brand, mailbox, code)
 
 
 def try_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, typed: str) -> str | None:
@@ -87,15 +96,16 @@ def try_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, typed: 
     code = "".join(char for char in typed.lower() if char.isalpha())
     given = _keyed(pepper, "code", request.id, code)
     right = hmac.compare_digest(given, row.code_digest if row is not None else _keyed(pepper, "code", "none"))  # (3)
-    usable = row is not None and row.tries < TRIES and row.expires_ms > tx.now_ms
-    if row is not None:
-        used_ms = tx.now_ms if right and usable else None
-        tx.execute(
-            update(sign_in_code)
-            .where(sign_in_code.c.id == row.id)
-            .values(tries=sign_in_code.c.tries + 1, used_ms=used_ms)  # (2)
-        )
-    if row is None or not (right and usable):
+    if row is None or row.tries >= TRIES:  # (2)
+        return None
+    usable = row.expires_ms > tx.now_ms
+    used_ms = tx.now_ms if right and usable else None
+    tx.execute(
+        update(sign_in_code)
+        .where(sign_in_code.c.id == row.id)
+        .values(tries=sign_in_code.c.tries + 1, used_ms=used_ms)  # (2)
+    )
+    if not (right and usable):
         _record(tx, EventType.SIGN_IN_REFUSED, brand.id, request.id, "anonymous", "code" if usable else "spent")
         return None
     shopper = _account(tx, brand.id, row.mailbox)
@@ -128,13 +138,14 @@ def _account(tx: Transaction, brand: str, mailbox: str) -> str:
     return identifier
 
 
-def _letter(brand: Brand, client_name: str, mailbox: str, code: str) -> Letter:
+def _letter(brand: Brand, mailbox: str, code: str) -> Letter:
+    """(7)"""
     shown = f"{code[:4]}-{code[4:]}".upper()
     text = (
         f"Your code for {brand.name} is\n\n    {shown}\n\nType it on the page that asked for it. It lasts ten minutes.\n\n"
-        f'You get this because a program that calls itself "{client_name}" wants to be connected to your account at '
-        f"{brand.name}. If you did not start this yourself, do nothing, and give the code to nobody: nobody from "
-        f"{brand.name} will ever ask you for it.\n"
+        f"You get this because somebody typed this address to connect a program to their account at {brand.name}. If you "
+        f"did not start this yourself, do nothing, and give the code to nobody: nobody from {brand.name} will ever ask you "
+        "for it.\n"
     )
     return Letter(mailbox, brand.name, f"Your sign-in code for {' '.join(brand.name.split())}", text)
 

@@ -6,6 +6,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -85,6 +86,7 @@ def render_checkout(
         _TEMPLATES[screen],
         action_url=web_url(action_url),
         alert=alert_of(checkout, problem, screen),
+        back_url=None,
         brand_name=brand.name,
         conditions=conditions_of(brand),
         expires_text=moment_text(checkout.expires_at),
@@ -101,9 +103,18 @@ def render_checkout(
     )
 
 
-def render_notice(notice: Notice) -> str:
-    """The notice as a whole HTML document."""
-    return _render("notice.html", alert=None, brand_name=None, conditions=None, notice=NOTICES[notice], sandbox=False)
+def render_notice(notice: Notice, *, back_url: str | None = None) -> str:
+    """The notice as a whole HTML document. ``back_url`` is linked to, with its host named. Raises UnsafeUrl."""
+    return _render(
+        "notice.html",
+        alert=None,
+        back_host=urlsplit(back_url).netloc if back_url else None,
+        back_url=web_url(back_url),
+        brand_name=None,
+        conditions=None,
+        notice=NOTICES[notice],
+        sandbox=False,
+    )
 
 
 def render_template(template: str, **context: Any) -> str:

@@ -31,6 +31,7 @@ class Notice(Enum):
     NOT_FOUND = "not_found"
     UNAVAILABLE = "unavailable"
     CLIENT_REFUSED = "client_refused"
+    CLIENT_MISTAKEN = "client_mistaken"
     REQUEST_ENDED = "request_ended"
     TOO_OFTEN = "too_often"
 
@@ -134,6 +135,11 @@ NOTICES: Final[Mapping[Notice, NoticeText]] = {
         "Nothing was shared. Go back to your assistant and start again there.",
         "notice",
         "warning",
+    ),
+    Notice.CLIENT_MISTAKEN: NoticeText(
+        "This assistant asked for what it cannot have",
+        "Nothing was shared. If you started this yourself, go back: the program is told why, and can begin again.",
+        "notice",
     ),
     Notice.REQUEST_ENDED: NoticeText(
         "This sign-in has ended",

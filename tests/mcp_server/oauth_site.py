@@ -5,6 +5,7 @@ And a shopper's browser, as far as the pages need one: it follows addresses, kee
 
 import base64
 import hashlib
+import html
 import json
 import re
 import secrets
@@ -154,6 +155,15 @@ async def browser(site: OAuthSite) -> AsyncIterator[Browser]:
 def parameters(answer: httpx.Response) -> dict[str, str]:
     """The query of the address that an answer leads to."""
     return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
+
+
+def refusal(answer: httpx.Response) -> dict[str, str]:
+    """The parameters of the address that a page with a refusal links to, and leads nobody to by itself."""
+    assert (answer.status_code, answer.headers.get("location")) == (400, None)
+    assert "http-equiv" not in answer.text
+    found = re.search(r'<a href="([^"]+)" rel="noreferrer">Go back', answer.text)
+    assert found is not None, answer.text
+    return dict(parse_qsl(urlsplit(html.unescape(found.group(1))).query))
 
 
 @dataclass

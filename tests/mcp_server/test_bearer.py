@@ -186,6 +186,16 @@ async def test_a_revoked_or_lapsed_grant_ends_its_tokens_at_once(signing: Site) 
         assert (await call(signing, token, "search_catalog")).status_code == 401
 
 
+async def test_of_a_tokens_scopes_those_count_that_its_grant_has(signing: Site) -> None:
+    grant = await grant_of(signing.world, "shp_" + "b" * 32, scope=f"{CATALOG_READ} {ORDERS_READ}")
+    token = await token_of(
+        signing.world, CATALOG_READ, CHECKOUT_WRITE, grant=grant
+    )  # wider in one, narrower in another
+    assert (await call(signing, token, "search_catalog")).status_code == 200
+    for tool in ("create_checkout", "get_order"):
+        assert (await call(signing, token, tool)).status_code == 403
+
+
 @pytest.mark.parametrize("rule", ["aud", "iss", "exp"])
 async def test_planted_fault_a_verifier_that_leaves_out_a_rule_is_found(
     signing: Site, monkeypatch: pytest.MonkeyPatch, rule: str

@@ -1,6 +1,7 @@
 """An authorization server of the brand's own: its tokens open what its scopes stand for; its keys are read and kept."""
 
 import json
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from commerce_api.authorization import external
+from commerce_api.authorization.access_tokens import TokenRefused, header_of
 from commerce_api.authorization.external import ExternalIssuers, keys_in
 from commerce_api.authorization.issuers import AuthorizationRefused, External, load_authorization
 from commerce_api.authorization.scopes import CATALOG_READ, CHECKOUT_WRITE, ORDERS_READ
@@ -161,6 +163,42 @@ async def test_only_configured_algorithms_are_taken(world: World, login: Login) 
 def test_a_key_set_never_gives_a_shared_secret() -> None:
     described = [{**OctKey.generate_key(256).as_dict(), "kid": "oct"}, {"kty": "RSA", "kid": "enc", "use": "enc"}]
     assert keys_in(json.dumps({"keys": described}).encode()) == {}
+
+
+UNREADABLE: list[Any] = [
+    None,
+    "RSA",
+    {"kty": ["RSA"]},
+    {"kty": "RSA"},
+    {"kty": "RSA", "n": "!", "e": "AQAB"},
+    {"kty": "RSA", "n": "AQ", "e": "AQ"},
+    {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"},
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+    {"kty": "OKP", "crv": "Ed1", "x": "AA"},
+    {**RSAKey.generate_key(2048).as_dict(private=False), "kid": ["one"]},
+]
+
+
+def test_an_entry_that_cannot_be_read_keeps_no_other_from_verifying(login: Login) -> None:
+    described = {**login.keys["one"].as_dict(private=False), "kid": "one"}
+    for entry in UNREADABLE:
+        for entries in ([entry, described], [described, entry]):
+            assert list(keys_in(json.dumps({"keys": entries}).encode())) == ["one"], entry
+
+
+@pytest.mark.parametrize("kid", [["one"], {"one": 1}, 7, None, True], ids=str)
+async def test_a_key_id_that_is_no_text_is_malformed(world: World, login: Login, kid: object) -> None:
+    configured(world)
+    head = urlsafe_b64encode(json.dumps({"alg": "RS256", "typ": "at+jwt", "kid": kid}).encode()).decode().rstrip("=")
+    async with mcp_site(world) as site:
+        connected(site, login)
+        right = login.token(world)
+        forged = ".".join((head, *right.split(".")[1:]))
+        with pytest.raises(TokenRefused, match="malformed"):
+            header_of(forged)
+        assert await status(site, forged) == 401
+        assert login.asked == []  # it makes no traffic either
+        assert await status(site, right) == 200
 
 
 async def test_a_rotation_is_taken_up_at_once_and_made_up_ids_make_no_traffic(world: World, login: Login) -> None:

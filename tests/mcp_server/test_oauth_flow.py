@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc import jwt
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
@@ -15,11 +19,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-from commerce_api.authorization import access_tokens, grants, protocol
+from audit.transaction import Transaction
+from commerce_api.authorization import access_tokens, client_documents, grants, protocol
 from commerce_api.authorization.client_documents import ClientDocuments
-from commerce_api.authorization.scopes import MEANINGS
+from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
 from commerce_api.models import metadata as tables
-from commerce_api.models import oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
+from commerce_api.models import oauth_client, oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
 from tests.commerce_api.authorization.test_client_documents import hosting
 from tests.commerce_api.purchases import lines
 from tests.commerce_api.world import commerce_world
@@ -35,10 +40,12 @@ from tests.mcp_server.oauth_site import (
     pkce,
     program,
     query_of,
+    refusal,
     register,
     tokens_for,
 )
 from tests.mcp_server.serving import LEGACY, MODERN, call_body, code_of, post, structured
+from tokenization.ids import new_secret
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +142,7 @@ async def test_answers_say_who_answers_and_give_the_state_back(flow: OAuthSite) 
         if not denied:
             await shopper.sign_in()
             denied = await shopper.decide("deny")
-        refused = parameters(await shopper.http.get(client.address(response_type="token")))
+        refused = refusal(await shopper.http.get(client.address(response_type="token")))
     assert allowed.keys() == {"code", "state", "iss"}
     assert (denied["error"], refused["error"]) == ("access_denied", "unsupported_response_type")
     for told in (allowed, denied, refused):
@@ -176,7 +183,7 @@ async def test_mix_up_a_code_of_one_brands_server_is_worth_nothing_at_anothers(f
 )
 async def test_pkce_cannot_be_left_out_or_weakened(flow: OAuthSite, change: dict[str, str | None]) -> None:
     client = await program(flow)
-    assert parameters(await get(client.address(**change)))["error"] == "invalid_request"
+    assert refusal(await get(client.address(**change)))["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("verifier", [None, "", "x" * 43, "short"], ids=str)
@@ -192,7 +199,7 @@ async def test_planted_fault_without_our_rule_a_request_without_pkce_is_taken(
 ) -> None:
     client = await program(flow)
     weak = client.address(code_challenge_method="plain")
-    assert parameters(await get(weak))["error"] == "invalid_request"
+    assert refusal(await get(weak))["error"] == "invalid_request"
     monkeypatch.setattr(protocol._OnlyS256, "validate_code_challenge", lambda *_: None)
     assert (await get(weak)).headers["location"].startswith("/")
 
@@ -222,6 +229,25 @@ async def test_an_address_that_is_not_the_clients_is_never_gone_to(flow: OAuthSi
     assert "evil.example" not in answer.text
 
 
+async def test_a_stranger_sends_nobody_on_from_the_shops_address_before_they_did_something(flow: OAuthSite) -> None:
+    """Anybody may register an address and send out links that provoke a refusal (RFC 9700, 4.11.2)."""
+    client = await program(flow, redirect_uris=["https://evil.example/landing"])
+    changes: list[dict[str, str | None]] = [
+        {"resource": "https://bank.example/mcp"},
+        {"response_type": "token"},
+        {"code_challenge": None},
+    ]
+    for change in changes:
+        answer = await get(client.address(**change, state='"><script>alert(1)</script>'))
+        assert refusal(answer)["state"] == '"><script>alert(1)</script>'
+        assert "<script" not in answer.text
+        assert "Go back to <bdi>evil.example</bdi>" in answer.text
+    async with browser(flow) as shopper:  # who saw whom they deal with, and decided, is sent on
+        await shopper.open(client.address())
+        await shopper.sign_in()
+        assert (await shopper.decide("deny"))["error"] == "access_denied"
+
+
 async def test_a_program_on_the_shoppers_machine_may_take_another_port(flow: OAuthSite) -> None:
     client = await program(flow)
     other_port = CALLBACK.replace("33418", "51712")
@@ -239,7 +265,7 @@ async def test_a_code_goes_with_the_address_that_it_was_sent_to(flow: OAuthSite,
 
 
 async def test_a_code_of_another_client_is_worth_nothing(flow: OAuthSite) -> None:
-    one, other = await program(flow), await program(flow)
+    one, other = await program(flow), await program(flow, client_name="Beech")
     code = await code_for(flow, one)
     thief = Program(flow, other.id, one.verifier, one.challenge)
     assert error_of(await thief.exchange(code)) == "invalid_grant"
@@ -271,6 +297,7 @@ async def test_a_refresh_token_is_replaced_and_coming_twice_ends_the_grant(flow:
     first = await tokens_for(flow, client)
     second = (await client.refresh(first["refresh_token"])).json()
     assert second["refresh_token"] != first["refresh_token"]
+    flow.world.clock.advance(grants.PACE_SECONDS)
     third = (await client.refresh(second["refresh_token"])).json()
     assert await called(flow, third["access_token"]) == 200
     assert error_of(await client.refresh(first["refresh_token"])) == "invalid_grant"  # the thief, or the robbed
@@ -286,17 +313,141 @@ async def test_planted_fault_without_reuse_detection_the_thief_and_the_robbed_bo
     first = await tokens_for(flow, client)
     second = (await client.refresh(first["refresh_token"])).json()
     await client.refresh(first["refresh_token"])
+    flow.world.clock.advance(grants.PACE_SECONDS)
     assert (await client.refresh(second["refresh_token"])).status_code == 200
 
 
+async def test_a_grant_is_renewed_once_in_five_seconds_and_trying_earlier_uses_nothing_up(flow: OAuthSite) -> None:
+    client = await program(flow)
+    token = (await tokens_for(flow, client))["refresh_token"]
+    flow.world.clock.advance(1)
+    token = (await client.refresh(token)).json()["refresh_token"]  # the first one may follow the code at once
+    before = await flow.world.events()
+    for _ in range(grants.PACE_SECONDS):
+        answer = await client.refresh(token)
+        assert (answer.status_code, answer.json()["error"]) == (429, "temporarily_unavailable")
+        flow.world.clock.advance(1)
+    assert await flow.world.events() == before
+    assert (await client.refresh(token)).status_code == 200
+    assert len(await flow.world.rows(oauth_refresh)) == 3
+
+
+async def test_refresh_tokens_are_deleted_a_day_after_their_time(flow: OAuthSite) -> None:
+    client = await program(flow)
+    token = (await tokens_for(flow, client))["refresh_token"]
+    kept = []
+    for days in (1, 29, 1, 1):  # the first one lasts 30 days
+        flow.world.clock.advance(days * 86_400)
+        token = (await client.refresh(token)).json()["refresh_token"]
+        kept.append(len(await flow.world.rows(oauth_refresh)))
+    assert kept == [2, 3, 4, 4]  # on the day after the 31st the first one goes
+
+
 async def test_a_refresh_token_is_its_clients_and_never_gives_more(flow: OAuthSite) -> None:
-    client, other = await program(flow), await program(flow)
+    client, other = await program(flow), await program(flow, client_name="Beech")
     told = await tokens_for(flow, client)
     assert error_of(await other.refresh(told["refresh_token"])) == "invalid_grant"
     assert error_of(await client.refresh(told["refresh_token"], scope="orders:read")) == "invalid_scope"
     narrower = (await client.refresh(told["refresh_token"], scope="catalog:read")).json()
     assert narrower["scope"] == "catalog:read"
     assert await called(flow, narrower["access_token"], "create_checkout") == 403
+
+
+async def scopes_renewed(flow: OAuthSite, client: Program, granted: str, said: bytes | None) -> tuple[int, set[str]]:
+    """What a fresh grant's renewal is answered with: the status, and all scopes that its answer and its token name."""
+    fields = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": new_secret("art")}
+
+    def work(tx: Transaction) -> None:
+        code = new_secret("acd")
+        grants.grant(
+            tx,
+            code,
+            brand=flow.world.brand,
+            client=client.id,
+            shopper="shp_" + "b" * 32,
+            scope=granted,
+            resource=flow.resource,
+            redirect_uri=CALLBACK,
+            challenge=client.challenge,
+        )
+        row = grants.take_code(tx, flow.world.brand, code)
+        assert row is not None
+        grants.spend(tx, row)
+        grants.keep_refresh(tx, row.grant.id, fields["refresh_token"], row.grant.expires_ms)
+
+    await flow.world.commerce.database.change(work)
+    content = urlencode(fields).encode() + (b"" if said is None else b"&scope=" + said)
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        answer = await http.post(
+            f"{flow.issuer}/token", content=content, headers={"content-type": "application/x-www-form-urlencoded"}
+        )
+    told = answer.json()
+    if answer.status_code != 200:
+        assert told["error"] == "invalid_scope"
+        return answer.status_code, set()
+    claims = json.loads(urlsafe_b64decode(told["access_token"].split(".")[1] + "=="))
+    return 200, set(told["scope"].split()) | set(claims["scope"].split())
+
+
+NAMES_NOTHING = [
+    b"%20",
+    b"%09",
+    b"+",
+    b"%2B",
+    b"%20+%09",
+    b"%C2%A0",
+    b"%00",
+    b"admin",
+    b"catalog:read+admin",
+    b"openid",
+]
+
+
+@pytest.mark.parametrize("said", NAMES_NOTHING)
+async def test_a_renewal_that_names_nothing_that_was_granted_is_refused(flow: OAuthSite, said: bytes) -> None:
+    assert await scopes_renewed(flow, await program(flow), "catalog:read", said) == (400, set())
+
+
+@pytest.mark.parametrize("said", [None, b""])
+async def test_a_renewal_that_leaves_the_scope_out_gets_what_was_granted(flow: OAuthSite, said: bytes | None) -> None:
+    granted = "orders:read payment_methods:read"
+    assert await scopes_renewed(flow, await program(flow), granted, said) == (200, set(granted.split()))
+
+
+async def test_the_second_lock_holds_where_the_first_is_open(flow: OAuthSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: Authlib's own look at a renewal's scope, which finds a blank text within anything."""
+    monkeypatch.delattr(protocol._RefreshGrant, "_validate_token_scope")
+    for said in NAMES_NOTHING:
+        status, told = await scopes_renewed(flow, await program(flow), "catalog:read", said)
+        assert told <= {"catalog:read"}, said
+        assert status == 200 if told else status == 400
+
+
+async def test_planted_fault_without_either_a_blank_scope_gives_what_nobody_allowed(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(protocol._RefreshGrant, "_validate_token_scope")
+    monkeypatch.setattr(protocol, "within", lambda asked, _: joined(known(asked)) or DEFAULT)
+    status, told = await scopes_renewed(flow, await program(flow), "catalog:read", b"%20")
+    assert (status, told) == (200, set(DEFAULT.split()))
+
+
+async def test_a_renewal_never_gives_more_than_the_grant(flow: OAuthSite) -> None:
+    client, loop = await program(flow), asyncio.get_running_loop()
+    words = st.sampled_from([*MEANINGS, "admin", "", " ", "\t", "+", "\u00a0", "\x00", "catalog:read\x00"]) | st.text(
+        max_size=5
+    )
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sets(st.sampled_from(list(MEANINGS)), min_size=1), st.none() | st.lists(words, max_size=4))
+    def never_more(granted: set[str], asked: list[str] | None) -> None:
+        said = None if asked is None else quote(" ".join(asked).encode("utf-8", "replace")).encode()
+        answered = asyncio.run_coroutine_threadsafe(scopes_renewed(flow, client, joined(granted), said), loop)
+        _, told = answered.result(30)
+        assert told <= granted
+        assert told <= set(" ".join(asked).split()) or not "".join(asked) if asked is not None else told == granted
+
+    await asyncio.to_thread(never_more)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +476,7 @@ async def test_an_access_token_is_short_lived(flow: OAuthSite) -> None:
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_revoking_either_token_ends_both_at_once(flow: OAuthSite, kind: str) -> None:
-    client, other = await program(flow), await program(flow)
+    client, other = await program(flow), await program(flow, client_name="Beech")
     told = await tokens_for(flow, client)
     assert (await other.post("revoke", {"client_id": other.id, "token": told[kind]})).status_code == 400
     assert await called(flow, told["access_token"]) == 200
@@ -366,7 +517,7 @@ async def test_parameters_that_come_twice_are_refused(flow: OAuthSite) -> None:
 
 async def test_a_token_is_for_this_brands_endpoint_alone(flow: OAuthSite) -> None:
     client = await program(flow)
-    refused = parameters(await get(client.address(resource="https://bank.example/mcp")))
+    refused = refusal(await get(client.address(resource="https://bank.example/mcp")))
     assert (refused["error"], refused["iss"]) == ("invalid_target", flow.issuer)
     code = await code_for(flow, client)
     assert error_of(await client.exchange(code, resource="https://bank.example/mcp")) == "invalid_target"
@@ -402,6 +553,15 @@ async def test_a_form_of_another_site_is_refused(flow: OAuthSite) -> None:
         assert (await shopper.send("decision", origin="null", decision="allow")).status_code == 403
         shopper.page = page
         assert (await shopper.decide())["code"]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_the_warning_goes_by_the_address_that_the_code_is_sent_to(flow: OAuthSite, asked: int) -> None:
+    client = await program(flow, redirect_uris=["https://acorn.example/cb", CALLBACK])
+    async with browser(flow) as shopper:
+        await shopper.open(client.address(redirect_uri=["https://acorn.example/cb", CALLBACK][asked]))
+        page = await shopper.sign_in()
+    assert ("This is a program on your own computer" in page.text) == bool(asked)
 
 
 async def test_nobody_allows_anything_without_having_signed_in(flow: OAuthSite) -> None:
@@ -477,11 +637,46 @@ async def test_what_is_no_public_client_is_not_registered(flow: OAuthSite, docum
     assert error_of(answer) in ("invalid_redirect_uri", "invalid_client_metadata")
 
 
-async def test_registrations_of_one_network_are_limited(flow: OAuthSite, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_clients_are_limited_for_each_brand_and_network(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("commerce_api.authorization.clients.REGISTRATIONS_PER_HOUR", 2)
-    assert [(await register(flow)).status_code for _ in range(3)] == [201, 201, 429]
+    names = [f"Acorn {number}" for number in range(3)]
+    assert [(await register(flow, client_name=name)).status_code for name in names] == [201, 201, 429]
+    assert (await register(flow, client_name=names[0])).status_code == 201  # one that is known already
+    other = await flow.world.add_brand("Salt Shed")
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        elsewhere = await http.post(
+            f"{flow.commerce_url}/{other}/oauth/register", content=json.dumps({"redirect_uris": [CALLBACK]})
+        )
+    assert elsewhere.status_code == 201  # what was done at one brand limits no other
     flow.world.clock.advance(3_600)
-    assert (await register(flow)).status_code == 201
+    assert (await register(flow, client_name=names[2])).status_code == 201
+
+
+async def test_who_registers_the_same_twice_is_the_same_client(flow: OAuthSite) -> None:
+    first = (await register(flow)).json()
+    flow.world.clock.advance(2 * 86_400)
+    assert [(await register(flow)).json() for _ in range(40)] == [first] * 40
+    [row] = await flow.world.rows(oauth_client)
+    assert row.used_ms - row.created_ms == 2 * 86_400_000  # it came again, and is kept for that
+    assert len(await flow.world.events("client.registered")) == 1
+    others: list[dict[str, Any]] = [
+        {"client_name": "Beech"},
+        {"redirect_uris": [f"{CALLBACK}2"]},
+        {"redirect_uris": [CALLBACK, f"{CALLBACK}2"]},
+    ]
+    ids = {(await register(flow, **other)).json()["client_id"] for other in others}
+    assert len(ids - {first["client_id"]}) == 3
+
+
+async def test_who_registers_the_same_at_once_is_the_same_client_on_either_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow:
+        answers = await asyncio.gather(*(register(flow) for _ in range(6)))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["client_id"] for answer in answers}) == len(await world.rows(oauth_client)) == 1
 
 
 async def test_a_client_of_another_brand_is_none_here(flow: OAuthSite) -> None:
@@ -508,8 +703,25 @@ async def test_a_client_that_is_its_documents_address_needs_no_registration(flow
         told = (await client.exchange(code)).json()
         assert await called(flow, told["access_token"]) == 200
         assert (await client.refresh(told["refresh_token"])).status_code == 200
+        assert parameters(await get(client.address(response_type="token")))["error"] == "unsupported_response_type"
         other = client.address(redirect_uri="https://evil.example/cb")
         assert (await get(other)).status_code == 400
+
+
+async def test_who_has_documents_fetched_too_often_is_told_to_try_again(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_documents, "BURST", 1)
+    flow.desk._documents = ClientDocuments(flow.world.clock, loopback=True)
+    async with hosting() as host:
+        verifier, challenge = pkce()
+        client = Program(flow, host.id, verifier, challenge, "https://acorn.example/cb")
+        assert (await get(client.address())).status_code == 303
+        other = Program(flow, f"{host.id}x", verifier, challenge, "https://acorn.example/cb")
+        assert (await get(other.address())).status_code == 429
+        assert len(host.requests) == 1
+        flow.world.clock.advance(client_documents.REFILL_SECONDS)
+        assert (await get(other.address())).status_code == 400  # it was fetched, and is about another address
 
 
 class Memory:
@@ -536,8 +748,8 @@ class Memory:
 async def test_the_official_sdks_client_signs_in_steps_up_and_refreshes(flow: OAuthSite, mode: str) -> None:
     """Discovery, registration, PKCE, ``iss``, resource, step-up and refresh, all by the SDK itself over HTTP."""
     world = flow.world
-    settings = {"brands": {world.brand: {"guest_checkout": False}}}
-    flow.mcp.endpoints.door.authorization = flow.mcp.endpoints.door.authorization.model_validate(settings)
+    configured = {"brands": {world.brand: {"guest_checkout": False}}}
+    flow.mcp.endpoints.door.authorization = flow.mcp.endpoints.door.authorization.model_validate(configured)
     store, opened = Memory(), list[str]()
     landed: dict[str, str] = {}
 

@@ -9,6 +9,7 @@ from sqlalchemy import insert
 
 from commerce_api.authorization.issuers import embedded_issuer
 from commerce_api.authorization.keys import ALGORITHM, SigningKeys, rotate
+from commerce_api.authorization.scopes import MEANINGS
 from commerce_api.models import oauth_grant
 from tests.commerce_api.world import World
 from tokenization.ids import new_id
@@ -32,7 +33,7 @@ async def grant_of(world: World, shopper: str, *, brand: str | None = None, **fi
         "brand": brand or world.brand,
         "client": CLIENT,
         "shopper": shopper,
-        "scope": "",
+        "scope": " ".join(MEANINGS),
         "resource": "",
         "created_ms": world.clock(),
         "expires_ms": world.clock() + 86_400_000,

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from tests.commerce_api.world import TestClock
 
 pytestmark = pytest.mark.anyio
 
+NETWORK = "one household's"
 TLS_HANDSHAKE = b"\x16"  # RFC 8446, 5.1
 
 
@@ -94,14 +96,14 @@ def documents(**given: Any) -> ClientDocuments:
 async def refused(fetcher: ClientDocuments, identifier: str) -> bool:
     """Whether there is no such client."""
     try:
-        await fetcher.client(identifier)
+        await fetcher.client(identifier, NETWORK)
     except OAuthRefused as refusal:
         return refusal.kind is OAuthError.INVALID_CLIENT
     return False
 
 
 async def test_a_client_is_what_its_document_says(host: Host) -> None:
-    assert await documents().client(host.id) == Client(host.id, "Acorn", ("https://acorn.example/cb",))
+    assert await documents().client(host.id, NETWORK) == Client(host.id, "Acorn", ("https://acorn.example/cb",))
     [request] = host.requests
     assert b"cookie" not in request.lower()
     assert b"authorization" not in request.lower()
@@ -129,6 +131,14 @@ async def test_without_a_tests_configuration_loopback_is_out_of_reach(host: Host
         "https://shop.example/a\\b",
         "https:///client.json",
         "ftp://shop.example/client.json",
+        "HTTPS://shop.example/client.json",
+        "Https://shop.example/client.json",
+        "https://Shop.example/client.json",
+        "https://shop_1.example/client.json",
+        "https://shop.example:/client.json",
+        "https://[2606:4700::1111]/client.json",
+        "https://shop%2eexample/client.json",
+        "https://shop.example;a/client.json",
         "file:///etc/passwd",
         "https://[::1/client.json",
         "https://shop.example/" + "a" * 500,
@@ -139,6 +149,20 @@ async def test_without_a_tests_configuration_loopback_is_out_of_reach(host: Host
 )
 def test_an_address_that_is_not_plainly_https_is_no_client_id(identifier: str) -> None:
     assert document_address(identifier) is None
+
+
+@pytest.mark.parametrize("scheme", ["HTTP", "Https"])
+async def test_a_tests_configuration_does_not_soften_the_form(host: Host, scheme: str) -> None:
+    assert await refused(documents(), host.id.replace("http", scheme, 1))
+    assert await refused(documents(), host.id.replace("http://", "http://user@", 1))
+    assert host.requests == []
+
+
+@given(st.text("htpsHTPS:/.@[]-_%aA0", max_size=20))
+def test_a_document_has_one_id(text: str) -> None:
+    for identifier in (text, f"https://{text}/c", f"https://shop.example{text}/c"):
+        parts = document_address(identifier)
+        assert parts is None or identifier == f"https://{parts.hostname}{parts.path}"
 
 
 def test_a_plain_https_address_is_one() -> None:
@@ -199,7 +223,7 @@ async def test_the_name_is_looked_up_once_and_what_was_looked_at_is_connected_to
 
     identifier = f"http://localhost:{host.port}/client.json"
     host.says({"client_id": identifier, "redirect_uris": ["https://a.example/cb"]})
-    assert (await documents(resolve=resolve).client(identifier)).id == identifier
+    assert (await documents(resolve=resolve).client(identifier, NETWORK)).id == identifier
     assert asked == ["localhost"]
     assert f"host: localhost:{host.port}".encode() in host.requests[0].lower()
 
@@ -274,9 +298,9 @@ async def test_a_host_that_says_nothing_is_left(host: Host, monkeypatch: pytest.
 async def test_documents_and_failures_are_kept_for_their_time(host: Host) -> None:
     clock = TestClock()
     fetcher = documents(clock=clock)
-    await fetcher.client(host.id)
+    await fetcher.client(host.id, NETWORK)
     clock.advance(client_documents.KEEP_SECONDS - 1)
-    await fetcher.client(host.id)
+    await fetcher.client(host.id, NETWORK)
     assert len(host.requests) == 1
     clock.advance(1)
     host.says({}, status="500 Broken")
@@ -287,9 +311,178 @@ async def test_documents_and_failures_are_kept_for_their_time(host: Host) -> Non
     assert len(host.requests) == 3
 
 
-async def test_what_is_kept_has_a_bound(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_kept_has_a_bound_and_failures_push_out_no_document(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client_documents, "_KEPT_MAXIMUM", 3)
     fetcher = documents()
+    await fetcher.client(host.id, NETWORK)
     for number in range(9):
-        await refused(fetcher, f"http://127.0.0.1:{host.port}/{number}.json")
-    assert len(fetcher._kept) == 3
+        assert await refused(fetcher, f"http://127.0.0.1:{host.port}/{number}.json")
+    assert (len(fetcher._documents), len(fetcher._failures)) == (1, 3)
+    asked = len(host.requests)
+    await fetcher.client(host.id, NETWORK)
+    assert len(host.requests) == asked
+
+
+async def test_a_document_that_is_asked_for_stays_before_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_documents, "_KEPT_MAXIMUM", 2)
+    fetcher = documents()
+    async with hosting() as used, hosting() as unused, hosting() as new:
+        for host in (used, unused, used, new, used):
+            await fetcher.client(host.id, NETWORK)
+        assert len(used.requests) == 1
+        await fetcher.client(unused.id, NETWORK)
+        assert len(unused.requests) == 2
+
+
+class Slow:
+    """Look-ups that wait until they are let go; the addresses are then of nowhere public."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, name: str, _: int) -> list[str]:
+        self.asked.append(name)
+        await self.go.wait()
+        return ["10.0.0.1"]
+
+
+async def settled() -> None:
+    """Lets every task go as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def slow_id(name: object) -> str:
+    """A document of a slow host's."""
+    return f"https://slow-{name}.example/client.json"
+
+
+async def outcome(fetcher: ClientDocuments, identifier: str, network: str) -> OAuthError | None:
+    """What a request is refused with, if it is."""
+    try:
+        await fetcher.client(identifier, network)
+    except OAuthRefused as refusal:
+        return refusal.kind
+    return None
+
+
+async def test_a_network_has_two_fetches_under_way_and_another_network_goes_on(host: Host) -> None:
+    slow = Slow()
+
+    async def resolve(name: str, port: int) -> list[str]:
+        return await slow(name, port) if name.startswith("slow") else ["127.0.0.1"]
+
+    fetcher = documents(resolve=resolve)
+    waiting = [asyncio.create_task(outcome(fetcher, slow_id(number), NETWORK)) for number in range(5)]
+    await settled()
+    assert len(slow.asked) == client_documents.PER_NETWORK
+    assert await outcome(fetcher, host.id, NETWORK) is OAuthError.TEMPORARILY_UNAVAILABLE
+    assert await outcome(fetcher, host.id, "another's") is None
+    slow.go.set()
+    kinds = [await task for task in waiting]
+    assert kinds == [OAuthError.INVALID_CLIENT] * 2 + [OAuthError.TEMPORARILY_UNAVAILABLE] * 3
+    assert await outcome(fetcher, host.id, NETWORK) is None  # being turned away was not kept
+
+
+async def test_a_network_begins_so_many_fetches_and_then_one_in_a_while(host: Host) -> None:
+    clock = TestClock()
+    fetcher = documents(clock=clock)
+
+    async def tried(first: int, count: int) -> list[bool]:
+        kinds = [
+            await outcome(fetcher, f"http://127.0.0.1:{host.port}/{number}.json", NETWORK)
+            for number in range(first, first + count)
+        ]
+        return [kind is OAuthError.INVALID_CLIENT for kind in kinds]  # it was asked for, and is about another address
+
+    assert await tried(0, client_documents.BURST + 2) == [True] * client_documents.BURST + [False] * 2
+    assert len(host.requests) == client_documents.BURST
+    clock.advance(client_documents.REFILL_SECONDS)
+    assert await tried(100, 2) == [True, False]
+    assert await outcome(fetcher, host.id, "another's") is None
+    assert await outcome(fetcher, host.id, NETWORK) is None  # what is kept costs nothing
+    clock.advance(client_documents.REFILL_SECONDS * client_documents.BURST * 9)
+    assert await tried(200, client_documents.BURST + 1) == [True] * client_documents.BURST + [False]
+
+
+async def test_the_count_of_networks_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_documents, "_NETWORKS_MAXIMUM", 3)
+    begun = client_documents._Begun(TestClock())
+    assert all(begun.may(f"{number}") for number in range(9))
+    assert len(begun._left) == 3
+
+
+async def test_who_names_what_is_being_fetched_waits_for_that(host: Host) -> None:
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def resolve(name: str, _: int) -> list[str]:
+        asked.append(name)
+        await go.wait()
+        return ["127.0.0.1"]
+
+    fetcher = documents(resolve=resolve)
+    waiting = [asyncio.create_task(fetcher.client(host.id, NETWORK)) for _ in range(5)]
+    await settled()
+    waiting[0].cancel()  # who began it leaves
+    await settled()
+    go.set()
+    assert [(await task).id for task in waiting[1:]] == [host.id] * 4
+    assert asked == ["127.0.0.1"]
+    assert len(host.requests) == 1
+    assert (fetcher._under_way, fetcher._networks) == ({}, {})
+
+
+async def test_waiting_for_a_turn_is_no_failure_of_the_document(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow hosts hold every turn for as long as they can: who waited behind them is fetched all the same."""
+    monkeypatch.setattr(client_documents, "TIMEOUT_SECONDS", 0.3)
+
+    async def resolve(name: str, _: int) -> list[str]:
+        if name.startswith("slow"):
+            await asyncio.Event().wait()
+        return ["127.0.0.1"]
+
+    fetcher = documents(resolve=resolve)
+    slow = [
+        asyncio.create_task(outcome(fetcher, slow_id(number), f"network {number}"))
+        for number in range(2 * client_documents.SIMULTANEOUS)
+    ]
+    await settled()
+    assert await outcome(fetcher, host.id, NETWORK) is None
+    assert {await task for task in slow} == {OAuthError.INVALID_CLIENT}
+
+
+async def test_those_who_wait_for_a_turn_are_counted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_documents, "WAITING", 3)
+    slow = Slow()
+
+    async def resolve(name: str, port: int) -> list[str]:
+        return await slow(name, port) if name.startswith("slow") else ["127.0.0.1"]
+
+    fetcher = documents(resolve=resolve)
+    limit = client_documents.SIMULTANEOUS + 3
+    waiting = [
+        asyncio.create_task(outcome(fetcher, slow_id(number), f"network {number}")) for number in range(limit + 2)
+    ]
+    await settled()
+    assert len(slow.asked) == client_documents.SIMULTANEOUS
+    assert await outcome(fetcher, host.id, NETWORK) is OAuthError.TEMPORARILY_UNAVAILABLE
+    slow.go.set()
+    kinds = [await task for task in waiting]
+    assert kinds == [OAuthError.INVALID_CLIENT] * limit + [OAuthError.TEMPORARILY_UNAVAILABLE] * 2
+    assert await outcome(fetcher, host.id, NETWORK) is None
+
+
+async def test_names_are_looked_up_in_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def look_up(*_: object, **__: object) -> list[Any]:
+        threads.append(threading.current_thread().name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("10.0.0.1", 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert await refused(ClientDocuments(TestClock()), "https://shop.example/client.json")
+    assert [name.startswith("client-document-names") for name in threads] == [True]

@@ -56,6 +56,7 @@ PAGES = {
     "already paid": page(checkout("completed"), paid=order(), problem=CommerceError.CHECKOUT_FINISHED),
     "canceled": page(checkout("canceled")),
     "unavailable": render_notice(Notice.UNAVAILABLE),
+    "way back": render_notice(Notice.CLIENT_MISTAKEN, back_url=f"https://{'a' * 60}.example/cb?error=x"),
 }
 
 

@@ -71,6 +71,8 @@ EXPECTED_PROBLEMS = {
     CommerceError.SHIPPING_OPTION_UNKNOWN,
 }
 
+BACK_URL = "https://acorn.example/cb?error=x&iss=y"
+
 
 def _rendered() -> dict[str, str]:
     return {
@@ -93,6 +95,7 @@ def _rendered() -> dict[str, str]:
         "expired": page(checkout("canceled", messages=[EXPIRED])),
         "expired while open": page(problem=CommerceError.CHECKOUT_FINISHED),
         **{notice.value: render_notice(notice) for notice in Notice},
+        "notice with a way back": render_notice(Notice.CLIENT_MISTAKEN, back_url=BACK_URL),
     }
 
 
@@ -180,11 +183,11 @@ def test_planted_code_is_found_by_the_same_check() -> None:
 
 
 @EVERY_PAGE
-def test_no_page_points_outside_but_to_the_brand_and_the_bank(html: str) -> None:
+def test_no_page_points_outside_but_to_the_brand_the_bank_and_the_client_that_asked(html: str) -> None:
     document = Document(html)
     urls = [url for name in ("src", "href", "action", "data", "srcset", "poster") for url in document.values(name)]
     outside = {url for url in urls if not url.startswith(("/assets/", PAGE_URL, "#"))}
-    assert outside <= {"https://fernhill.example/help", "https://fernhill.example/terms", BANK_URL}
+    assert outside <= {"https://fernhill.example/help", "https://fernhill.example/terms", BANK_URL, BACK_URL}
     links = document.all("a", lambda attrs: (attrs["href"] or "").startswith("https:"))
     assert all(attrs["rel"] == "noreferrer" for attrs in links)
 

@@ -207,14 +207,12 @@ def document_address(identifier: str, *, loopback: bool = False) -> SplitResult 
         return None
     try:
         parts = urlsplit(identifier)
-        port = parts.port
     except ValueError:
         return None
     is_test = loopback and parts.hostname in ("127.0.0.1", "localhost")
-    if (not identifier.startswith("https://") or port is not None) and not is_test:
-        return None
-    named = parts.netloc.rpartition(":")[0] if is_test else parts.netloc  # which leaves no room for a user, or brackets
-    if not identifier.startswith(("https://", "http://")) or not HOST.fullmatch(named) or " " in identifier:
+    schemes = ("https://", "http://") if is_test else ("https://",)
+    named = parts.netloc.rpartition(":")[0] if is_test else parts.netloc  # which leaves no room for a user or a port
+    if not identifier.startswith(schemes) or not HOST.fullmatch(named) or " " in identifier:
         return None
     if len(parts.path) < 2 or parts.query or parts.fragment or identifier.endswith(("?", "#")):
         return None

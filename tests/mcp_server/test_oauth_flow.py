@@ -423,6 +423,13 @@ async def test_the_second_lock_holds_where_the_first_is_open(flow: OAuthSite, mo
         assert status == 200 if told else status == 400
 
 
+async def test_the_first_lock_holds_where_the_second_is_open(flow: OAuthSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a generator that gives the usual scopes where none is named, as Authlib's does."""
+    monkeypatch.setattr(protocol, "within", lambda asked, _: joined(known(asked)) or DEFAULT)
+    for said in NAMES_NOTHING:
+        assert await scopes_renewed(flow, await program(flow), "catalog:read", said) == (400, set()), said
+
+
 async def test_planted_fault_without_either_a_blank_scope_gives_what_nobody_allowed(
     flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

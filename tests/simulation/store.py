@@ -23,7 +23,9 @@ class Disk:
     """What survives a process: one in-memory database, filled anew for each history from a template."""
 
     def __init__(self) -> None:
-        self._engine = create_engine("sqlite://", poolclass=StaticPool, hide_parameters=True)
+        self._engine = create_engine(  # it may be collected by another thread than its own, and closed there
+            "sqlite://", poolclass=StaticPool, hide_parameters=True, connect_args={"check_same_thread": False}
+        )
         self.connection = self._engine.connect()
         self._raw: sqlite3.Connection = self.connection.connection.driver_connection  # type: ignore[assignment]
         self._raw.isolation_level = None

@@ -20,6 +20,7 @@ import structlog
 
 from audit.event import Event, EventRefused, EventType, encode, looks_like_card
 from audit.transaction import Database
+from commerce_api.authorization.clients import CLIENT_PREFIX
 from commerce_api.authorization.grants import host_of
 from commerce_api.errors import CommerceError, CommerceRefusal
 from tokenization.ids import is_id, letters_of
@@ -180,7 +181,7 @@ def _program(client: str | None) -> dict[str, str]:
     """The program that a shopper let act for them: the host that vouches for it, or its id of ours."""
     if client is None:
         return {}
-    return host_of(client) or ({"identity": client} if is_id(client, "acl") else {})
+    return host_of(client) or ({"identity": client} if is_id(client, CLIENT_PREFIX) else {})
 
 
 def plain(text: str) -> str:

@@ -37,6 +37,7 @@ MAXIMUM_REDIRECTS: Final = 10
 MAXIMUM_URL: Final = 500
 REGISTRATIONS_PER_HOUR: Final = 30  # new ones, at one brand from one network
 UNUSED_SECONDS: Final = 90 * 86_400
+CLIENT_PREFIX: Final = "acl"  # of the id of one that registered itself
 _LOCAL: Final = ("127.0.0.1", "localhost")
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9:/?#\[\]@!$&'()*+,;=%._~-]+", re.ASCII)
 HOST: Final = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
@@ -164,7 +165,7 @@ def register(tx: Transaction, brand: str, document: Any, network: str) -> dict[s
 def _id_of(brand: str, said: Client) -> str:
     """(3)"""
     text = json.dumps([brand, said.name, *said.redirect_uris])
-    return f"acl_{letters_of(hashlib.sha256(text.encode()).digest()[:16])}"
+    return f"{CLIENT_PREFIX}_{letters_of(hashlib.sha256(text.encode()).digest()[:16])}"
 
 
 def _add(tx: Transaction, brand: str, client: Client, network: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Row
 
 from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Transaction
+from commerce_api.authorization.clients import UNUSED_SECONDS
 from commerce_api.authorization.scopes import known
 from commerce_api.brands import ORIGIN
 from commerce_api.models import (
@@ -202,8 +203,6 @@ def note_use(tx: Transaction, row: "Row[Any]", kind: str) -> None:
 
 def forget_old(tx: Transaction) -> None:
     """Deletes what is past its time: requests, sign-in codes, ended grants with all of theirs, unused clients, accounts."""
-    from commerce_api.authorization.clients import UNUSED_SECONDS
-
     ended_ms = tx.now_ms - ENDED_KEPT_SECONDS * 1000
     ended = select(oauth_grant.c.id).where(
         (oauth_grant.c.expires_ms < ended_ms) | (oauth_grant.c.revoked_ms < ended_ms)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from audit.event import Event, encode
 from audit.transaction import Database, DatabaseBusy
+from commerce_api.authorization.clients import CLIENT_PREFIX
 from commerce_api.errors import CommerceError, CommerceRefusal
 from mcp_server import call_record
 from mcp_server.call_record import WAITING_MAXIMUM, Call, CallRecorder, event_of
@@ -172,7 +173,7 @@ async def test_a_guest_who_names_somebody_is_refused_and_the_record_names_nobody
 def test_the_record_names_the_shopper_who_is_signed_in_and_the_program_that_acts() -> None:
     made = event_of(call(shopper="shp_robin", program="https://assistant.example/client.json"))
     assert (made.principal, made.data["host"]) == ("shp_robin", "assistant.example")
-    registered = new_id("acl")
+    registered = new_id(CLIENT_PREFIX)
     assert event_of(call(program=registered)).data["identity"] == registered
     assert "identity" not in event_of(call(program="4242424242424242")).data
 

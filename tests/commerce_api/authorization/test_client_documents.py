@@ -166,7 +166,8 @@ def test_a_document_has_one_id(text: str) -> None:
 
 
 def test_a_plain_https_address_is_one() -> None:
-    assert document_address("https://shop.example/oauth/client.json") is not None
+    parts = document_address("https://shop.example/oauth/client.json")
+    assert (parts and parts.hostname, parts and parts.path) == ("shop.example", "/oauth/client.json")
 
 
 INSIDE = [

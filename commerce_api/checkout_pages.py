@@ -8,6 +8,7 @@ What holds for the way to the card page:
  3. The same browser shows it to the zone: 307 (RFC 9110, 15.4.8) sends the same body on to the link's claim address. So the
     secret stands in no address, and a link that is forwarded, logged or fetched ahead opens nothing.
  4. A form without an opener makes no link: the page is shown again, with one.
+ 5. Nothing of the checkout is shown, and no link made, for a browser that may not open it (checkout_openers.py).
 """
 
 from urllib.parse import parse_qs
@@ -15,9 +16,19 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from commerce_api import checkout_openers
 from commerce_api.agents_api import CommerceIn
+from commerce_api.authorization.browser_session import Cookie
+from commerce_api.authorization.endpoints import DeskIn, to_sign_in
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.pages.render import Notice, page_headers, render_checkout, render_notice, static_asset
+from commerce_api.pages.render import (
+    Notice,
+    page_headers,
+    render_checkout,
+    render_notice,
+    render_template,
+    static_asset,
+)
 from commerce_api.runtime import Commerce
 from tokenization.edge import header
 from tokenization.ids import is_secret, new_secret
@@ -27,9 +38,9 @@ router = APIRouter()
 
 
 @router.get("/{brand}/checkout/{checkout}")
-async def get_page(brand: str, checkout: str, commerce: CommerceIn) -> Response:
+async def get_page(brand: str, checkout: str, request: Request, commerce: CommerceIn) -> Response:
     """The checkout as it stands: review, waiting, receipt, or why it cannot be paid."""
-    return await _page(commerce, brand, checkout)
+    return await _page(commerce, brand, checkout, request)
 
 
 @router.post("/{brand}/checkout/{checkout}/pay")
@@ -40,12 +51,22 @@ async def post_pay(brand: str, checkout: str, request: Request, commerce: Commer
     opener = _opener_in(await request.body())
     if opener is None:  # (4)
         return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, _headers(commerce))
+    if not await _may_open(commerce, brand, checkout, request):  # (5)
+        return await _page(commerce, brand, checkout, request)
     try:
         await commerce.payments.advance(brand, checkout)  # a card may have been captured already
         address = await commerce.payments.capture_link(brand, checkout, opener)  # (2)
     except CommerceRefusal as refusal:
-        return await _page(commerce, brand, checkout, refusal.kind)
+        return await _page(commerce, brand, checkout, request, refusal.kind)
     return RedirectResponse(f"{address}/claim", 307, _headers(commerce))  # (3)
+
+
+@router.post("/{brand}/checkout/{checkout}/sign-in")
+async def post_sign_in(brand: str, checkout: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
+    """A shopper whose checkout it may be signs in, and comes back to the page."""
+    if not _same_site(request, commerce):
+        return _notice(commerce, Notice.NOT_FOUND, 403)
+    return await to_sign_in(brand, f"/{brand}/checkout/{checkout}", request, commerce, desk)
 
 
 @router.get("/{brand}/checkout/{checkout}/return")
@@ -60,7 +81,7 @@ async def get_return(brand: str, checkout: str, request: Request, commerce: Comm
         await commerce.payments.advance(brand, checkout, query=query if len(query) <= QUERY_MAXIMUM else "")
     except CommerceRefusal as refusal:
         if refusal.kind is not CommerceError.PAYMENT_UNAVAILABLE:
-            return await _page(commerce, brand, checkout, refusal.kind)
+            return await _page(commerce, brand, checkout, request, refusal.kind)
     # Never straight on to the bank: browsers hold the whole chain of redirects after the card form to its form-action.
     return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, _headers(commerce))
 
@@ -84,9 +105,18 @@ async def get_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def _page(commerce: Commerce, brand: str, checkout: str, problem: CommerceError | None = None) -> HTMLResponse:
+async def _may_open(commerce: Commerce, brand: str, checkout: str, request: Request) -> bool:
+    session = Cookie(brand, commerce.settings.is_https).read(request)
+    return await checkout_openers.may_open(commerce, brand, checkout, session)
+
+
+async def _page(
+    commerce: Commerce, brand: str, checkout: str, request: Request, problem: CommerceError | None = None
+) -> HTMLResponse:
     try:
         known = await commerce.desk.brand(brand)
+        if not await _may_open(commerce, brand, checkout, request):  # (5)
+            return _sign_in_first(commerce, known.name, f"/{brand}/checkout/{checkout}")
         view = await commerce.desk.get_checkout(brand, None, checkout)
         order = await commerce.desk.get_order(brand, None, view.order_id) if view.order_id else None
     except CommerceRefusal as refusal:
@@ -105,6 +135,11 @@ async def _page(commerce: Commerce, brand: str, checkout: str, problem: Commerce
     )
     status = 200 if problem is None else problem.status
     return HTMLResponse(content, status, _headers(commerce, commerce.settings.capture_url))
+
+
+def _sign_in_first(commerce: Commerce, brand_name: str, path: str) -> HTMLResponse:
+    content = render_template("sign_in_first.html", alert=None, brand_name=brand_name, path=path, sandbox=False)
+    return HTMLResponse(content, 403, _headers(commerce))
 
 
 def _notice(commerce: Commerce, notice: Notice, status: int) -> HTMLResponse:

@@ -99,6 +99,7 @@ checkout = Table(
 
 _RETURN_DUE = text("return_due_ms IS NOT NULL")
 _LIVE_PAYMENT = text("state IN ('pending', 'action_required', 'succeeded')")
+_GRANTED = text("oauth_grant IS NOT NULL")
 payment = Table(
     "payment",
     metadata,
@@ -118,7 +119,9 @@ payment = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Column("return_request", String(40), nullable=True),  # the zone's key under which late money goes back
     Column("return_due_ms", BigInteger, nullable=True),  # when the zone is asked about that; null when it has ended
+    Column("oauth_grant", String(40), nullable=True),  # under whose limit an assistant paid
     Index("ix_payment_return_due", "return_due_ms", sqlite_where=_RETURN_DUE, postgresql_where=_RETURN_DUE),
+    Index("ix_payment_oauth_grant", "oauth_grant", sqlite_where=_GRANTED, postgresql_where=_GRANTED),
     # One checkout has at most one payment that took, or may yet take, money.
     Index("uq_payment_live", "checkout", unique=True, sqlite_where=_LIVE_PAYMENT, postgresql_where=_LIVE_PAYMENT),
 )
@@ -287,6 +290,7 @@ oauth_grant = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
+    Column("limit_minor", BigInteger, nullable=True),  # what the client may pay in all; null: it may not pay
     Index("ix_oauth_grant_expires", "expires_ms"),
     Index("ix_oauth_grant_revoked", "revoked_ms"),
 )
@@ -314,4 +318,15 @@ oauth_refresh = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_oauth_refresh_grant", "grant_id"),
+)
+
+browser_session = Table(
+    "browser_session",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("shopper", String(40), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_browser_session_expires", "expires_ms"),
 )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Row
 
 from audit.transaction import Transaction
-from commerce_api.authorization import clients, requests, sign_in
+from commerce_api.authorization import browser_session, clients, requests, sign_in
 from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.clients import Client
 from commerce_api.authorization.issuers import Authorization, embedded_issuer, load_authorization
@@ -31,6 +31,19 @@ class Asked:
     row: "Row[Any]"
     client: Client
     has_code: bool
+
+    @property
+    def is_for_a_page(self) -> bool:
+        """Whether a page of this site asks, and no client."""
+        return bool(self.row.client == requests.NO_CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A shopper who signed in: the secret of the browser's session, and the page to go to where one asked for it."""
+
+    session: str
+    page: str | None
 
 
 class AuthorizationDesk:
@@ -98,6 +111,16 @@ class AuthorizationDesk:
 
         return await self._commerce.database.maintain(work)  # nothing was decided yet; the decision is what is recorded
 
+    async def begin_for_page(self, brand_id: str, path: str, host: str | None) -> tuple[str, str]:
+        """As begin(), for a page of this site. Raises OAuthRefused."""
+        brand, _ = await self.realm(brand_id)
+        network = self._network(host)
+
+        def work(tx: Transaction) -> tuple[str, str]:
+            return requests.open_page_request(tx, brand=brand.id, network=network, path=path)
+
+        return await self._commerce.database.maintain(work)  # as begin()
+
     async def look(self, brand_id: str, identifier: str, cookie: str) -> Asked | None:
         """The request as it stands, for the browser that began it; None for any other."""
         brand, _ = await self.realm(brand_id)
@@ -132,14 +155,20 @@ class AuthorizationDesk:
             self.courier.take(letter)
         return bool(found)
 
-    async def try_code(self, brand_id: str, identifier: str, cookie: str, typed: str) -> bool:
-        """Whether the code was right."""
+    async def try_code(self, brand_id: str, identifier: str, cookie: str, typed: str) -> SignedIn | None:
+        """The browser's session, if the code was right."""
         brand, _ = await self.realm(brand_id)
         pepper = self.keys.pepper()
 
-        def work(tx: Transaction) -> bool:
+        def work(tx: Transaction) -> SignedIn | None:
             row = requests.find_request(tx, brand.id, identifier, cookie)
-            return row is not None and sign_in.try_code(tx, pepper, brand, row, typed) is not None
+            shopper = sign_in.try_code(tx, pepper, brand, row, typed) if row is not None else None
+            if row is None or shopper is None:
+                return None
+            page = row.redirect_uri if row.client == requests.NO_CLIENT else None
+            if page is not None:
+                requests.close_request(tx, row, allowed=True)
+            return SignedIn(browser_session.begin(tx, brand.id, shopper), page)
 
         return await self._commerce.database.change(work)
 
@@ -149,7 +178,7 @@ class AuthorizationDesk:
 
         def work(tx: Transaction) -> str | None:
             row = requests.find_request(tx, brand.id, identifier, cookie)
-            if row is None or (allow and row.shopper is None):
+            if row is None or row.client == requests.NO_CLIENT or (allow and row.shopper is None):
                 return None
             client = Client(row.client, row.client_name, (row.redirect_uri,))
             server = BrandAuthorizationServer(tx, realm, client)

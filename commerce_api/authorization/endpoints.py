@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from commerce_api.agents_api import CommerceIn
+from commerce_api.authorization.browser_session import Cookie
 from commerce_api.authorization.clients import is_local
 from commerce_api.authorization.desk import Asked, AuthorizationDesk
 from commerce_api.authorization.issuers import embedded_issuer
@@ -73,6 +74,21 @@ async def get_authorize(brand: str, request: Request, commerce: CommerceIn, desk
         return _notice(commerce, Notice.TOO_OFTEN if limited else Notice.CLIENT_REFUSED, refused.kind.status)
     except CommerceRefusal:
         return _notice(commerce, Notice.NOT_FOUND, 404)
+    return _to_request(commerce, brand, identifier, secret)
+
+
+async def to_sign_in(brand: str, path: str, request: Request, commerce: Commerce, desk: AuthorizationDesk) -> Response:
+    """Sends a shopper to sign in, and from there to a page of this site."""
+    try:
+        identifier, secret = await desk.begin_for_page(brand, path, _host(request, commerce))
+    except OAuthRefused as refused:
+        return _notice(commerce, Notice.TOO_OFTEN, refused.kind.status)
+    except CommerceRefusal:
+        return _notice(commerce, Notice.UNAVAILABLE, 503)
+    return _to_request(commerce, brand, identifier, secret)
+
+
+def _to_request(commerce: Commerce, brand: str, identifier: str, secret: str) -> Response:
     path = f"/{brand}/oauth/requests/{identifier}"
     answer = RedirectResponse(path, 303, _headers(commerce))
     answer.set_cookie(
@@ -113,12 +129,17 @@ async def post_code(brand: str, identifier: str, request: Request, commerce: Com
         return _notice(commerce, Notice.NOT_FOUND, 403)
     fields = await _form(request)
     try:
-        right = await desk.try_code(brand, identifier, _secret(request, commerce), fields.get("code", ""))
+        entered = await desk.try_code(brand, identifier, _secret(request, commerce), fields.get("code", ""))
     except CommerceRefusal:
         return _notice(commerce, Notice.NOT_FOUND, 404)
-    if not right:
+    if entered is None:
         return await _page(commerce, desk, brand, identifier, request, problem="code", status=422)
-    return RedirectResponse(f"/{brand}/oauth/requests/{identifier}", 303, _headers(commerce))
+    path = f"/{brand}/oauth/requests/{identifier}"
+    answer = RedirectResponse(entered.page or path, 303, _headers(commerce))
+    if entered.page is not None:
+        answer.delete_cookie(_cookie(commerce), path=path)
+    Cookie(brand, commerce.settings.is_https).write(answer, entered.session)
+    return answer
 
 
 @router.post("/{brand}/oauth/requests/{identifier}/decision")
@@ -190,7 +211,7 @@ async def _page(
     content = render_step(
         step=_step_of(asked, again=again),
         brand_name=asked.brand.name,
-        client_name=asked.row.client_name,
+        client_name=None if asked.is_for_a_page else asked.row.client_name,
         client_host=asked.client.host,
         redirect_host=urlsplit(asked.row.redirect_uri).netloc,
         is_local=is_local(urlsplit(asked.row.redirect_uri)),
@@ -198,7 +219,7 @@ async def _page(
         path=f"/{asked.brand.id}/oauth/requests/{asked.row.id}",
         problem=problem,
     )
-    return HTMLResponse(content, status, _headers(commerce, asked.row.redirect_uri))
+    return HTMLResponse(content, status, _headers(commerce, None if asked.is_for_a_page else asked.row.redirect_uri))
 
 
 def _step_of(asked: Asked, *, again: bool) -> Step:

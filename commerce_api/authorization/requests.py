@@ -1,12 +1,16 @@
 """A request for access while the shopper is asked: kept here between pages, so that no page carries what the next one trusts.
 
+Besides clients, pages of this site ask: a request without a client is a shopper who signs in for the page that follows.
+
 What holds:
  1. It belongs to the browser that it was begun in, by a cookie that only this request's pages are sent; another browser that
     opens its address sees nothing of it.
- 2. It lasts LIFETIME_SECONDS, and ends with the decision.
+ 2. It lasts LIFETIME_SECONDS, and ends with the decision; one of a page's, with the sign-in. Where that leads is a path of this
+    site, of one of the forms that our own pages ask with.
 """
 
 import hmac
+import re
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select
@@ -24,34 +28,61 @@ from tokenization.ids import digest, is_id, new_id, new_secret
 LIFETIME_SECONDS: Final = 900  # a code in the mail takes its time
 PER_NETWORK_AN_HOUR: Final = 120
 COOKIE_PREFIX: Final = "asc"
+NO_CLIENT: Final = ""
+_PAGES: Final = re.compile(r"/[A-Za-z0-9_-]{1,64}/(checkout/chk_[a-z]{20,40}|connections)", re.ASCII)
 
 
 def open_request(
     tx: Transaction, *, brand: str, network: str, client: Client, grant: Any, resource: str
 ) -> tuple[str, str]:
     """Keeps a request that was found fit; gives its id and the secret of the browser's cookie. Raises OAuthRefused."""
+    given = grant.request.payload.data
+    return _keep(
+        tx,
+        brand=brand,
+        network=network,
+        client=client.id,
+        client_name=client.name,
+        redirect_uri=given["redirect_uri"],
+        scope=grant.request.scope,
+        resource=resource,
+        state=given.get("state"),
+        code_challenge=given["code_challenge"],
+    )
+
+
+def open_page_request(tx: Transaction, *, brand: str, network: str, path: str) -> tuple[str, str]:
+    """As open_request(), for a shopper who signs in to see a page of this site. Raises OAuthRefused."""
+    if _PAGES.fullmatch(path) is None:
+        raise OAuthRefused(OAuthError.INVALID_REQUEST)
+    return _keep(
+        tx,
+        brand=brand,
+        network=network,
+        client=NO_CLIENT,
+        client_name="",
+        redirect_uri=path,
+        scope="",
+        resource="",
+        code_challenge="",
+    )
+
+
+def _keep(tx: Transaction, *, network: str, **said: Any) -> tuple[str, str]:
     recent = select(func.count()).where(
         oauth_request.c.network == network, oauth_request.c.created_ms > tx.now_ms - 3_600_000
     )
     if (tx.execute(recent).scalar() or 0) >= PER_NETWORK_AN_HOUR:
         raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
     identifier, secret = new_id("oar"), new_secret(COOKIE_PREFIX)
-    given = grant.request.payload.data
     tx.execute(
         insert(oauth_request).values(
             id=identifier,
-            brand=brand,
             browser=digest(secret),
             network=network,
-            client=client.id,
-            client_name=client.name,
-            redirect_uri=given["redirect_uri"],
-            scope=grant.request.scope,
-            resource=resource,
-            state=given.get("state"),
-            code_challenge=given["code_challenge"],
             created_ms=tx.now_ms,
             expires_ms=tx.now_ms + LIFETIME_SECONDS * 1000,
+            **said,
         )
     )
     return identifier, secret

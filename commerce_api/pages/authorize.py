@@ -32,7 +32,7 @@ def render_step(
     *,
     step: Step,
     brand_name: str,
-    client_name: str,
+    client_name: str | None,
     client_host: str | None,
     redirect_host: str,
     is_local: bool,
@@ -40,7 +40,10 @@ def render_step(
     path: str,
     problem: str | None,
 ) -> str:
-    """The page as a whole HTML document. Names are the client's own word and untrusted; the hosts are what was checked."""
+    """The page as a whole HTML document. Names are the client's own word and untrusted; the hosts are what was checked.
+
+    ``client_name`` is None where no client asks, but a page of this site.
+    """
     return render_template(
         step.value,
         alert=PROBLEMS[problem] if problem else None,

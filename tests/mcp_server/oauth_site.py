@@ -79,7 +79,10 @@ async def oauth_site(world: World) -> AsyncIterator[OAuthSite]:
     ports = [_free_port(), _free_port()]
     public, mcp = (f"http://127.0.0.1:{port}" for port in ports)
     settings = replace(world.commerce.settings, public_url=public, mcp_url=mcp)
-    world.commerce = replace(world.commerce, settings=settings, links=Links(public, mcp))
+    links = Links(public, mcp)
+    payments = replace(world.commerce.payments, links=links)
+    desk = replace(world.commerce.desk, links=links, payments=payments)
+    world.commerce = replace(world.commerce, settings=settings, links=links, payments=payments, desk=desk)
     mailbox = Mailbox()
     app: Any = commerce_app(world.commerce)
     inner = app._app._app  # the guards around it keep nothing of their own

@@ -71,7 +71,8 @@ async def test_a_shopper_connects_an_assistant_by_keyboard_without_script(flow: 
         await context.close()
     assert [sorted(query) for query in landing.queries] == [["code", "iss", "state"]]
     assert complaints == []
-    assert cookies == []  # the request is over, and so is its cookie
+    # The request is over, and so is its cookie; the browser stays signed in for the brand's own pages.
+    assert [(cookie["name"], cookie["path"]) for cookie in cookies] == [("cordon-shopper", f"/{flow.world.brand}")]
     assert (await client.exchange(landing.queries[0]["code"])).status_code == 200
 
 

@@ -282,7 +282,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.SIGN_IN_CODE_SENT: _means("A shopper was sent a code to sign in with", "reason"),
     EventType.SIGN_IN_REFUSED: _means("A code that a shopper typed was refused", "reason"),
     EventType.SIGNED_IN: _means("A shopper signed in", "reason"),
-    EventType.AUTHORIZATION_GRANTED: _means("A shopper let a program act for them", "shopper host count expires_at"),
+    EventType.AUTHORIZATION_GRANTED: _means(
+        "A shopper let a program act for them", "shopper host count expires_at amount_minor"
+    ),
     EventType.AUTHORIZATION_DENIED: _means("A shopper did not let a program act for them", "shopper host reason"),
     EventType.AUTHORIZATION_USED: _means("A program was given an access token for a shopper", "shopper kind"),
     EventType.AUTHORIZATION_REVOKED: _means("A program may act for a shopper no longer", "shopper reason"),

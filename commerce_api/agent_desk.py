@@ -9,10 +9,12 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.transaction import Database, Transaction
 from commerce_api import order_requests
+from commerce_api.assistant_payments import pay_with_token
 from commerce_api.brands import Brand, find_brand
 from commerce_api.catalogue.search import VARIANTS_SHOWN, Search, search_products
 from commerce_api.catalogue.store import find_variant, variants_of
 from commerce_api.checkout import service
+from commerce_api.checkout.confirmation import confirmation_of
 from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.checkout.states import CHANGEABLE, FINISHED
 from commerce_api.errors import CommerceError, CommerceRefusal
@@ -131,18 +133,33 @@ class AgentDesk:
             await self._advance_quietly(brand_id, checkout_id)
         return await self._read(brand_id, caller, checkout_id)
 
-    async def complete_checkout(self, brand_id: str, caller: Caller, checkout_id: str) -> CheckoutView:
+    async def complete_checkout(
+        self,
+        brand_id: str,
+        caller: Caller,
+        checkout_id: str,
+        *,
+        confirmation: str | None = None,
+        payment_token: str | None = None,
+    ) -> CheckoutView:
         """Hands the checkout to the shopper to pay, or says how the payment went. Asking again changes nothing.
 
-        CHECKOUT_NOT_READY, OUT_OF_STOCK, CHECKOUT_FINISHED for one that was canceled or expired.
+        With a ``payment_token`` it is paid at once (assistant_payments.py). CHECKOUT_NOT_READY, OUT_OF_STOCK, CHECKOUT_FINISHED
+        for one that was canceled or expired, CONFIRMATION_STALE for a ``confirmation`` of something else.
         """
         current = await self._load(brand_id, caller, checkout_id)
         if current.state in CHANGEABLE:
 
             def work(tx: Transaction) -> None:
                 fresh = self._load_in(tx.connection, brand_id, caller, checkout_id, tx.now_ms)
-                if fresh.state in CHANGEABLE:
-                    service.hand_off(tx, fresh, caller)
+                if fresh.state not in CHANGEABLE:
+                    return
+                if payment_token is not None:
+                    pay_with_token(tx, fresh, caller, payment_token, confirmation, self.offer_key)
+                    return
+                if confirmation not in (None, confirmation_of(fresh)):
+                    raise CommerceRefusal(CommerceError.CONFIRMATION_STALE)
+                service.hand_off(tx, fresh, caller, confirmed=confirmation is not None)
 
             await self.database.change(work)
         elif current.state in FINISHED and current.order_id is None:

@@ -36,6 +36,22 @@ class CommerceError(Enum):
         409, "A payment for this checkout is under way. Ask for its state; do not start another."
     )
     CHECKOUT_FINISHED = _Kind(409, "This checkout is completed, canceled or expired. Create a new one.")
+    CONFIRMATION_STALE = _Kind(
+        409,
+        "This does not confirm the checkout as it is now. Show the shopper its lines and total, then complete it with the "
+        "confirmation that it has now.",
+    )
+    PAYMENT_TOKEN_INVALID = _Kind(
+        422, "This is no payment token of this shop's vault. Complete without one, and give the shopper continue_url."
+    )
+    PAYMENT_NOT_ALLOWED = _Kind(
+        403, "Paying is left to the shopper here. Complete without a payment token, and give the shopper continue_url."
+    )
+    SPENDING_LIMIT = _Kind(
+        403,
+        "This is more than this assistant may spend. Complete without a payment token, and give the shopper continue_url: "
+        "they can pay it themselves.",
+    )
     ORDER_UNKNOWN = _Kind(404, "There is no such order here.")
     ORDER_REFUNDED = _Kind(409, "The money of this order was given back already; there is nothing left to ask for.")
     ORDER_LINE_UNKNOWN = _Kind(422, "The order holds no such product. Take variant ids from the order's lines.")

@@ -1,6 +1,9 @@
 """The addresses that this side hands out. None of them holds personal data, and knowing one authenticates nobody."""
 
 from dataclasses import dataclass
+from typing import Final
+
+MCP_PROFILES: Final = ("", "claude", "chatgpt")  # what each is: mcp_server/profiles.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,12 @@ class Links:
         """The address that checkout pages of a brand begin with."""
         return f"{self.commerce_url}/{brand}/checkout"
 
-    def mcp(self, brand: str) -> str | None:
-        """The brand's MCP endpoint."""
-        return f"{self.mcp_url}/{brand}/mcp" if self.mcp_url else None
+    def mcp(self, brand: str, profile: str = "") -> str | None:
+        """The brand's MCP endpoint, or that of one of its profiles (mcp_server/profiles.py)."""
+        if not self.mcp_url:
+            return None
+        return f"{self.mcp_url}/{brand}/mcp/{profile}" if profile else f"{self.mcp_url}/{brand}/mcp"
+
+    def endpoints(self, brand: str) -> tuple[str, ...]:
+        """All of the brand's MCP endpoints, the one that any host gets first."""
+        return tuple(found for profile in MCP_PROFILES if (found := self.mcp(brand, profile)) is not None)

@@ -39,7 +39,15 @@ from tokenization.clock import Clock
 from tokenization.ids import digest, new_id
 from tokenization.logs import cause_of
 from tokenization.scanner import contains_card_in_json
-from tokenization.wire import CaptureState, Charge, ChargeRequest, ChargeState, OpenCaptureSession, ReturnRequest
+from tokenization.wire import (
+    CaptureState,
+    CardSummary,
+    Charge,
+    ChargeRequest,
+    ChargeState,
+    OpenCaptureSession,
+    ReturnRequest,
+)
 
 SHOPPER = "shopper"
 SERVICE = "service:commerce"
@@ -193,10 +201,7 @@ class Payments:
             fresh = price(tx.connection, current.brand, current.document, current.principal, self.offer_key, tx.now_ms)
             shown = Priced.restored(current.document["priced"])
             if fresh.totals != shown.totals or not fresh.is_ready:
-                stock.release(tx, brand=brand_id, checkout=checkout_id)
-                target = CheckoutState.READY if fresh.is_ready else CheckoutState.DRAFT
-                service.write(tx, current, state=target, document={**current.document, "priced": fresh.stored()})
-                service.record(tx, EventType.CHECKOUT_UPDATED, brand_id, checkout_id, SERVICE, {"state": target.value})
+                to_agent_again(tx, current, fresh, SERVICE)
                 return None
             caller = service.Caller(SHOPPER, "page")
             service.hand_off(tx, current, caller)
@@ -230,29 +235,7 @@ class Payments:
             if fresh.state is not CheckoutState.ESCALATED or fresh.capture_session != session.session:
                 return
             stock.pin(tx, brand=fresh.brand.id, checkout=fresh.id, quantities=fresh.quantities)  # (5)
-            service.write(tx, fresh, state=CheckoutState.PROCESSING, capture_session=session.session)
-            identifier = new_id("pay")
-            tx.execute(
-                insert(payment).values(
-                    id=identifier,
-                    checkout=fresh.id,
-                    brand=fresh.brand.id,
-                    grant_id=grant,
-                    amount_minor=fresh.priced.totals.total_minor,
-                    currency=fresh.brand.currency,
-                    state="pending",
-                    card_brand=card.brand,
-                    card_last4=card.last4,
-                    created_ms=tx.now_ms,
-                    changed_ms=tx.now_ms,
-                )
-            )
-            started: _Data = {
-                "checkout": fresh.id,
-                "amount_minor": fresh.priced.totals.total_minor,
-                "currency": fresh.brand.currency,
-            }
-            _record(tx, EventType.PAYMENT_STARTED, identifier, fresh.brand.id, started)
+            begin_payment(tx, fresh, grant, card=card)
 
         try:
             await self.database.change(work)
@@ -412,6 +395,47 @@ class Payments:
     def _load(self, connection: Connection, brand_id: str, checkout_id: str, now_ms: int) -> Checkout:
         brand: Brand = find_brand(connection, brand_id)
         return service.load(connection, brand, checkout_id, None, self.offer_key, now_ms)
+
+
+def begin_payment(
+    tx: Transaction, current: Checkout, grant: str, *, card: CardSummary | None, oauth_grant: str | None = None
+) -> None:
+    """Writes a payment down, and that its checkout is being paid (1). The stock is pinned by who calls (5).
+
+    ``grant`` is what the zone is to charge, ``oauth_grant`` what an assistant pays under (assistant_payments.py).
+    """
+    service.write(tx, current, state=CheckoutState.PROCESSING, capture_session=current.capture_session)
+    identifier = new_id("pay")
+    tx.execute(
+        insert(payment).values(
+            id=identifier,
+            checkout=current.id,
+            brand=current.brand.id,
+            grant_id=grant,
+            amount_minor=current.priced.totals.total_minor,
+            currency=current.brand.currency,
+            state="pending",
+            card_brand=card.brand if card else None,
+            card_last4=card.last4 if card else None,
+            created_ms=tx.now_ms,
+            changed_ms=tx.now_ms,
+            oauth_grant=oauth_grant,
+        )
+    )
+    started: _Data = {
+        "checkout": current.id,
+        "amount_minor": current.priced.totals.total_minor,
+        "currency": current.brand.currency,
+    }
+    _record(tx, EventType.PAYMENT_STARTED, identifier, current.brand.id, started)
+
+
+def to_agent_again(tx: Transaction, current: Checkout, fresh: Priced, actor: str) -> None:
+    """Takes a checkout back from the shopper, with the price that it has now (4)."""
+    stock.release(tx, brand=current.brand.id, checkout=current.id)
+    target = CheckoutState.READY if fresh.is_ready else CheckoutState.DRAFT
+    service.write(tx, current, state=target, document={**current.document, "priced": fresh.stored()})
+    service.record(tx, EventType.CHECKOUT_UPDATED, current.brand.id, current.id, actor, {"state": target.value})
 
 
 def _summary(current: Checkout) -> tuple[str, ...]:

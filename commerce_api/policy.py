@@ -194,6 +194,17 @@ class Offer(_Part):
         return self
 
 
+class AssistantPayments(_Part):
+    """Lets assistants pay with tokens that their platforms get from the zone. A policy without it: only shoppers pay.
+
+    ``maximum_minor`` bounds each purchase; of ``limits_minor`` shoppers choose what an assistant of theirs may spend in all.
+    """
+
+    maximum_minor: PositiveAmountMinor
+    limits_minor: Annotated[tuple[PositiveAmountMinor, ...], Field(min_length=1, max_length=6)]
+    chatgpt_sheet: bool = False
+
+
 class Policy(_Part):
     """How a brand sells. Amounts are minor units of ``currency``; None takes the feed's currency."""
 
@@ -205,6 +216,7 @@ class Policy(_Part):
     offers: Annotated[tuple[Offer, ...], Field(max_length=1_000)] = ()
     checkout_lifetime_seconds: Annotated[int, Field(ge=60, le=_DAY_SECONDS)] = 1_800
     reservation_seconds: Annotated[int, Field(ge=30, le=_DAY_SECONDS)] = 900
+    assistant_payments: AssistantPayments | None = None
     support_url: Url | None = None
     terms_url: Url | None = None
     return_policy_text: Annotated[str, Field(max_length=5_000), AfterValidator(_plain_paragraphs)] | None = None
@@ -299,7 +311,10 @@ def _refuse_repeated(values: Iterable[str], message: str) -> None:
         raise ValueError(message)
 
 
-_MODELS: Final[tuple[type[BaseModel], ...]] = (Policy, ShippingOption, Tax, DiscountCode, Offer, AppliesTo)
+_MODELS: Final[tuple[type[BaseModel], ...]] = (
+    *(Policy, ShippingOption, Tax, DiscountCode, Offer, AppliesTo),
+    AssistantPayments,
+)
 _KNOWN_NAMES: Final = frozenset(name for model in _MODELS for name in model.model_fields)
 
 

@@ -197,7 +197,10 @@ class CardView(BaseModel):
 
 
 class CheckoutView(BaseModel):
-    """A checkout. ``continue_url`` is where the shopper reviews and pays; card details are entered only there."""
+    """A checkout. ``continue_url`` is where the shopper reviews and pays; card details are entered only there.
+
+    ``confirmation`` stands for all that is shown here: to complete with it says that the shopper agreed to just this.
+    """
 
     checkout_id: str
     brand: str
@@ -209,6 +212,7 @@ class CheckoutView(BaseModel):
     shipping_option_id: str | None = None
     totals: TotalsView
     messages: list[MessageView] = []
+    confirmation: str | None = None
     continue_url: str | None = None
     order_id: str | None = None
     expires_at: str

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy.engine import Row
 
 from commerce_api.brands import Brand
+from commerce_api.checkout.confirmation import confirmation_of
 from commerce_api.checkout.pricing import Priced
 from commerce_api.checkout.service import Checkout
 from commerce_api.checkout.states import CheckoutState
@@ -46,6 +47,7 @@ STATUS_OF: dict[CheckoutState, Status] = {
     CheckoutState.CANCELED: "canceled",
     CheckoutState.EXPIRED: "canceled",
 }
+_MAY_BE_CONFIRMED = (CheckoutState.READY, CheckoutState.ESCALATED)
 _STATE_MESSAGES = {
     CheckoutState.READY: (
         "info",
@@ -75,6 +77,8 @@ DECLINE_TEXTS = {
     "incorrect_cvc": "The card was declined: the security code does not match. Check it and try again.",
     "authentication_failed": "The bank could not confirm that it is you. Try again or use another card.",
     "authentication_abandoned": "Your bank's confirmation did not come in time. Nothing was charged; pay again to go on.",
+    "grant_not_usable": "This payment could not be started: what it was to be paid with has expired, was used, or is for "
+    "another purchase. Nothing was charged; another card may work.",
     "security_code_gone": "Too much time passed since the card was entered. Enter it once more; nothing was charged.",
 }
 _DECLINED = "The card was declined. Nothing was charged; another card may work."
@@ -117,6 +121,7 @@ def checkout_view(current: Checkout, links: Links, declined: str | None = None) 
         shipping_option_id=current.priced.shipping_option_id,
         totals=_totals(current.priced, currency),
         messages=_messages(current, declined),
+        confirmation=confirmation_of(current) if current.state in _MAY_BE_CONFIRMED else None,
         continue_url=links.checkout_page(current.brand.id, current.id) if paying else None,
         order_id=current.order_id,
         expires_at=as_text(current.expires_ms),

@@ -1,4 +1,4 @@
-"""The MCP process as an ASGI program: ``/{brand}/mcp``, one SDK server for each brand, behind our own door.
+"""The MCP process as an ASGI program: ``/{brand}/mcp``, one SDK server for each brand and profile, behind our own door.
 
 What holds for a request that reaches the SDK:
  1. It is a POST with a bounded body; the open-ended GET stream of old sessions is not served.
@@ -13,7 +13,7 @@ And for what the SDK answers: its errors are a closed set (closed_errors.py).
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import structlog
@@ -31,9 +31,10 @@ from mcp_server.brand_server import make_brand_server
 from mcp_server.call_record import CallRecorder
 from mcp_server.closed_errors import ClosedErrors
 from mcp_server.handoff import MODERN
-from mcp_server.metadata import brand_named, metadata
+from mcp_server.metadata import metadata, resource_named
+from mcp_server.profiles import Profile, endpoint_named
 from mcp_server.rates import Rates, client_of
-from mcp_server.results import refusal_as_json
+from mcp_server.results import refusal_as_json, told_id
 from tokenization.addresses import Network
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
@@ -83,7 +84,7 @@ class BrandEndpoints:
         self.rates = rates if rates is not None else Rates(monotonic_seconds)
         self._recorder = CallRecorder(commerce.database)
         self.door = Door(commerce)
-        self._running: dict[str, _Running] = {}
+        self._running: dict[tuple[str, str, bool], _Running] = {}
         self._brands: dict[str, tuple[Brand, float]] = {}  # there are only so many: one that is not there is not kept
         self._starting = asyncio.Lock()
 
@@ -96,27 +97,28 @@ class BrandEndpoints:
             return await send_json(send, (200, {"status": "ok"}))
         if parts[0] == ".well-known":
             return await self._send_metadata(scope, parts, send)
-        if len(parts) != 2 or parts[1] != "mcp":
+        named = endpoint_named(parts)
+        if named is None:
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
         if scope["method"] != "POST":  # (1)
             refused = error_body("method_not_allowed", "This endpoint is stateless: it takes POST only.")
             return await send_json(send, (405, refused), ((b"allow", b"POST"),))
         try:
-            brand = await self._brand(parts[0])
+            brand = await self._brand(named[0])
         except CommerceRefusal as refusal:
             return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
         except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
         try:
             body = await read_body(receive, BODY_BYTES)
-            access = await self.door.admit(scope, brand, body)  # (3)
+            access = await self.door.admit(scope, brand, body, named[1])  # (3)
         except BodyRefused as refused:
             return await send_json(send, refused.answer)
         except Refused as refused:
             return await send_json(send, refused.answer, refused.headers)
         except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
-        running = await self._server_of(brand)
+        running = await self._server_of(brand, named[1])
         entered = {**_as_sdk_expects(scope), STATE: access}
         return await _with_session(running.app, entered, replay(body, receive), send)
 
@@ -136,10 +138,12 @@ class BrandEndpoints:
         except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
         known = {brand.id: brand for brand in brands}
-        named = brand_named(parts, list(known))
+        named = resource_named(parts, list(known))
         if named is None or scope["method"] not in ("GET", "HEAD"):
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
-        return await send_json(send, (200, metadata(known[named], self._commerce.links, self.door.issuer(named))))
+        brand, profile = named
+        found = metadata(known[brand], self._commerce.links, self.door.issuer(brand), profile)
+        return await send_json(send, (200, found))
 
     async def _brand(self, identifier: str) -> Brand:
         """The brand, as it was at most BRAND_SECONDS ago: a key that was taken back opens nothing for longer."""
@@ -150,14 +154,16 @@ class BrandEndpoints:
             self._brands[identifier] = known
         return known[0]
 
-    async def _server_of(self, brand: Brand) -> _Running:
+    async def _server_of(self, brand: Brand, profile: Profile) -> _Running:
+        has_sheet = profile.has_sheet and has_chatgpt_sheet(brand)
+        key = (brand.id, profile.name, has_sheet)
         async with self._starting:
-            if brand.id not in self._running:
-                self._running[brand.id] = await self._start(brand)
-            return self._running[brand.id]
+            if key not in self._running:
+                self._running[key] = await self._start(brand, replace(profile, has_sheet=has_sheet))
+            return self._running[key]
 
-    async def _start(self, brand: Brand) -> _Running:
-        server = make_brand_server(self._commerce, brand, self._state_keys, self._recorder, self.rates.limits)
+    async def _start(self, brand: Brand, profile: Profile) -> _Running:
+        server = make_brand_server(self._commerce, brand, profile, self._state_keys, self._recorder, self.rates.limits)
         server.guest_checkout = self.door.authorization.of(brand.id).guest_checkout
         app = server.streamable_http_app(
             streamable_http_path="/mcp",
@@ -252,14 +258,10 @@ def _refuse(body: bytes, statuses: tuple[int, int], number: int, code: str, mess
     plain, framed = statuses
     try:
         request = json.loads(body)
-        request_id, method = request["id"], request["method"]
+        _, method = request["id"], request["method"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return plain, {**error_body(code, message), **extra}
-    # The id is the caller's own text: one that could carry something is not repeated.
-    if type(request_id) is not int or abs(request_id) > 2**31:
-        request_id = (
-            request_id if isinstance(request_id, str) and len(request_id) <= 36 and request_id.isalpha() else None
-        )
+    request_id = told_id(body)
     if method == "tools/call":
         result = {**refusal_as_json(code, message, **extra), "resultType": "complete"}
         return 200, {"jsonrpc": "2.0", "id": request_id, "result": result}
@@ -296,6 +298,12 @@ async def _with_session(app: App, scope: Scope, receive: Receive, send: Send) ->
         await send(message)
 
     return await app(scope, replay(body, receive), named)
+
+
+def has_chatgpt_sheet(brand: Brand) -> bool:
+    """Whether the brand's policy takes part in the payment sheet."""
+    payments = brand.policy.assistant_payments
+    return payments is not None and payments.chatgpt_sheet
 
 
 def _transport_security(mcp_url: str | None) -> TransportSecuritySettings:

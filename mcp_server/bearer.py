@@ -14,6 +14,7 @@ a body read differently there opens nothing. A token goes no further than this p
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ from commerce_api.models import oauth_grant
 from commerce_api.runtime import Commerce
 from commerce_api.settings import PRODUCTION
 from mcp_server.metadata import challenge
+from mcp_server.profiles import OPEN, Profile
+from mcp_server.results import refusal_as_json, told_id
 from mcp_server.scopes import NEEDS, Need, need_of
 from tokenization.edge import Answer, Scope, header
 from tokenization.ids import digest
@@ -42,12 +45,14 @@ _URL_TOKENS: Final = ("access_token=", "id_token=", "refresh_token=")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who calls. ``scopes`` is None for the brand's own agent, which needs none; ``shopper`` is who is signed in."""
+    """Who calls. ``scopes`` is None for the brand's own agent, which needs none; ``shopper`` is who is signed in, and ``grant``
+    what they allowed ``client``."""
 
     principal: str
     scopes: frozenset[str] | None = frozenset()
     shopper: str | None = None
     client: str | None = None
+    grant: str | None = None
 
     @property
     def is_guest(self) -> bool:
@@ -70,7 +75,21 @@ class Refused(Exception):
     def __init__(self, answer: Answer, challenge: str) -> None:
         super().__init__(answer[0])
         self.answer = answer
-        self.headers = ((b"www-authenticate", challenge.encode()),)
+        self.challenge = challenge
+        self.headers: tuple[tuple[bytes, bytes], ...] = ((b"www-authenticate", challenge.encode()),)
+
+    def as_result(self, body: bytes) -> "Refused":
+        """The same for a host that looks for it in the result of a call (OpenAI's Apps SDK, tool-level authentication)."""
+        failure = self.answer[1]["error"]
+        result = refusal_as_json(failure["data"]["code"], failure["message"])
+        # A description makes ChatGPT show its way to sign in; without one it does not.
+        said = self.challenge.replace("Bearer ", f'Bearer error_description="{_SIGN_IN}", ', 1)
+        if "error=" not in self.challenge:
+            said = said.replace("Bearer ", 'Bearer error="invalid_token", ', 1)
+        result |= {"_meta": {CHALLENGES: [said]}, "resultType": "complete"}
+        told = Refused((200, {"jsonrpc": "2.0", "id": told_id(body), "result": result}), self.challenge)
+        told.headers = ()
+        return told
 
 
 class Door:
@@ -95,42 +114,42 @@ class Door:
         offered = chosen.embedded and self._commerce.settings.can_mail and self.keys.is_there
         return embedded_issuer(self._commerce.links, brand) if offered else None
 
-    async def admit(self, scope: Scope, brand: Brand, body: bytes) -> Access:
+    async def admit(self, scope: Scope, brand: Brand, body: bytes, profile: Profile = OPEN) -> Access:
         """Who calls. Raises Refused."""
         query = scope.get("query_string", b"").decode("latin-1").lower()
         presented = [value for name, value in scope["headers"] if name == b"authorization"]
         if any(name in query for name in _URL_TOKENS) or len(presented) > 1:  # (1)
-            raise self._refused(brand, 400, error="invalid_request")
-        access = await self._caller(brand, header(scope, b"authorization"))
-        tool = tool_called(body)
-        if tool is not None and tool in NEEDS:  # others: there is no such tool, as the SDK will say
-            self._check(brand, access, need_of(tool))
+            raise self._refused(brand, profile, 400, error="invalid_request")
+        access = await self._caller(brand, profile, header(scope, b"authorization"))
+        tool, given = tool_called(body)
+        if tool in NEEDS:  # others: there is no such tool, as the SDK will say
+            self._check(brand, profile, access, need_of(tool, given), body)
         return access
 
-    def _check(self, brand: Brand, access: Access, need: Need) -> None:
+    def _check(self, brand: Brand, profile: Profile, access: Access, need: Need, body: bytes) -> None:
         if access.may_call(need, guest_checkout=self.authorization.of(brand.id).guest_checkout):
             return
-        if access.is_guest:
-            raise self._refused(brand, 401, scope=need.text)
-        raise self._refused(brand, 403, error="insufficient_scope", scope=need.text)
+        status, error = (401, None) if access.is_guest else (403, "insufficient_scope")
+        refused = self._refused(brand, profile, status, error=error, scope=need.text)
+        raise refused.as_result(body) if profile.challenges_in_results else refused
 
-    async def _caller(self, brand: Brand, presented: str | None) -> Access:
+    async def _caller(self, brand: Brand, profile: Profile, presented: str | None) -> Access:
         if presented is None:
             return GUEST
         scheme, _, credential = presented.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:
-            raise self._refused(brand, 401, error="invalid_token", scope=scopes.DEFAULT)
+            raise self._refused(brand, profile, 401, error="invalid_token", scope=scopes.DEFAULT)
         if is_agent_key(brand, self._commerce.agent_secret, credential):
             return Access(f"agent:{brand.id}", None)
         try:
-            return await self._by_token(brand, credential)
+            return await self._by_token(brand, profile, credential)
         except TokenRefused:
-            raise self._refused(brand, 401, error="invalid_token", scope=scopes.DEFAULT) from None
+            raise self._refused(brand, profile, 401, error="invalid_token", scope=scopes.DEFAULT) from None
 
-    async def _by_token(self, brand: Brand, token: str) -> Access:
+    async def _by_token(self, brand: Brand, profile: Profile, token: str) -> Access:
         """(2) Raises TokenRefused."""
-        issuer, resource = self.issuer(brand.id), self._commerce.links.mcp(brand.id) or ""
+        issuer, resource = self.issuer(brand.id), self._commerce.links.mcp(brand.id, profile.name) or ""
         if issuer is None:
             raise TokenRefused("issuer")
         now_ms = self._commerce.clock()
@@ -142,7 +161,7 @@ class Door:
         said = access_tokens.verify(self.keys, token, issuer=issuer, audience=resource, now_ms=now_ms)
         granted = await self._granted(brand, said, now_ms)
         held = scopes.within(" ".join(said.scopes), granted)
-        return Access(shopper_principal(said.subject), frozenset(held.split()), said.subject, said.client)
+        return Access(shopper_principal(said.subject), frozenset(held.split()), said.subject, said.client, said.grant)
 
     async def _granted(self, brand: Brand, said: AccessToken, now_ms: int) -> str:
         """The scopes of the token's grant. What was revoked opens nothing from that moment on, not only when it has run out."""
@@ -157,31 +176,37 @@ class Door:
             raise TokenRefused("revoked")
         return str(row.scope)
 
-    def _refused(self, brand: Brand, status: int, *, error: str | None = None, scope: str | None = None) -> Refused:
+    def _refused(
+        self, brand: Brand, profile: Profile, status: int, *, error: str | None = None, scope: str | None = None
+    ) -> Refused:
         kind = CommerceError.SCOPE_INSUFFICIENT if status == 403 else CommerceError.UNAUTHENTICATED
         code, message = ("invalid_request", _ONE_TOKEN) if status == 400 else (kind.code, kind.message)
         # As the protocol's own error: who cannot sign in reads at least why; who can reads the challenge.
         failure = {"code": NOT_ALLOWED, "message": message, "data": {"code": code}}
         return Refused(
             (status, {"jsonrpc": "2.0", "id": None, "error": failure}),
-            challenge(brand, self._commerce.links, error=error, scope=scope),
+            challenge(brand, self._commerce.links, error=error, scope=scope, profile=profile),
         )
 
 
+_SIGN_IN: Final = "Sign in to go on"
+CHALLENGES: Final = "mcp/www_authenticate"
 _ONE_TOKEN: Final = "A token goes into one Authorization header, and never into an address."
 
 
-def tool_called(body: bytes) -> str | None:
-    """The tool that a request calls, or None where it is no tools/call."""
+def tool_called(body: bytes) -> tuple[str, Collection[str]]:
+    """The tool that a request calls, empty where it is no tools/call, and the arguments that are given and not null."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return "", ()
     if not isinstance(request, dict) or request.get("method") != "tools/call":
-        return None
+        return "", ()
     params = request.get("params")
-    name = params.get("name") if isinstance(params, dict) else None
-    return name if isinstance(name, str) else None
+    params = params if isinstance(params, dict) else {}
+    name, arguments = params.get("name"), params.get("arguments")
+    given = [key for key, value in arguments.items() if value is not None] if isinstance(arguments, dict) else ()
+    return name if isinstance(name, str) else "", given
 
 
 def access_of(request: Any) -> Access:
@@ -193,7 +218,8 @@ def access_of(request: Any) -> Access:
 
 def caller_from(request: Any) -> Caller:
     """As access_of(), in the form that the desk takes."""
-    return Caller(access_of(request).principal, "mcp")
+    access = access_of(request)
+    return Caller(access.principal, "mcp", access.grant)
 
 
 def shopper_of(brand: str, issuer: str, subject: str) -> str:

@@ -23,6 +23,7 @@ from commerce_api.runtime import Commerce
 from mcp_server.bearer import access_of, caller_from
 from mcp_server.call_record import Call, CallRecorder
 from mcp_server.closed_errors import CURSOR_UNKNOWN, TOOL_UNKNOWN
+from mcp_server.profiles import Profile
 from mcp_server.rates import Limits, client_of
 from mcp_server.results import output_schema, refusal
 from mcp_server.scopes import need_of
@@ -63,7 +64,7 @@ class BrandServer(MCPServer[Any]):
             raise MCPError(INVALID_PARAMS, TOOL_UNKNOWN)
         try:
             self.recorder.check()
-            self._check_scope(tool, context)
+            self._check_scope(tool, arguments, context)
             outcome = await self._call(tool, arguments, context)
         except CommerceRefusal as refused:
             return refusal(refused.kind)
@@ -80,9 +81,10 @@ class BrandServer(MCPServer[Any]):
             await self.recorder.note(self._call_of(tool, arguments, context, outcome, refused_with))
         return outcome
 
-    def _check_scope(self, tool: Tool, context: "Context[Any, Any]") -> None:
+    def _check_scope(self, tool: Tool, arguments: dict[str, Any], context: "Context[Any, Any]") -> None:
         """The door refused it already, with the challenge that clients act on: this is the second lock of the same table."""
-        access, need = access_of(context.request_context.request), need_of(tool.name)
+        given = [name for name, value in arguments.items() if value is not None]
+        access, need = access_of(context.request_context.request), need_of(tool.name, given)
         if not access.may_call(need, guest_checkout=self.guest_checkout):
             raise CommerceRefusal(
                 CommerceError.UNAUTHENTICATED if access.is_guest else CommerceError.SCOPE_INSUFFICIENT
@@ -174,9 +176,17 @@ class ListOnce:
 
 
 def make_brand_server(
-    commerce: Commerce, brand: Brand, state_keys: list[bytes], recorder: CallRecorder, limits: Limits
+    commerce: Commerce,
+    brand: Brand,
+    profile: Profile,
+    state_keys: list[bytes],
+    recorder: CallRecorder,
+    limits: Limits,
 ) -> BrandServer:
-    """The brand's server. ``state_keys`` are shared by all processes, so that any of them can take up a call again."""
+    """The brand's server for one of its profiles.
+
+    ``state_keys`` are shared by all processes, so that any of them can take up a call again.
+    """
     server = BrandServer(
         name=f"cordon/{brand.id}",
         title=brand.name,
@@ -192,7 +202,7 @@ def make_brand_server(
     )
     server.brand, server.recorder, server.limits = brand.id, recorder, limits
     serve_tools_only(server)
-    add_tools(server, commerce, brand)
+    add_tools(server, commerce, brand, profile)
     for tool in server._tool_manager.list_tools():
         tool.parameters["additionalProperties"] = False  # as call_tool() has it
         if tool.fn_metadata.output_schema is not None:

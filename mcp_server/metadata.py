@@ -9,27 +9,26 @@ from typing import Any
 
 from commerce_api.brands import Brand
 from commerce_api.links import Links
+from mcp_server.profiles import OPEN, Profile, endpoint_named
 from mcp_server.scopes import ALL_SCOPES
 
 WELL_KNOWN = ".well-known/oauth-protected-resource"
 
 
-def brand_named(parts: list[str], brands: list[str]) -> str | None:
-    """The brand whose metadata a path asks for, or None. ``brands`` are all there are."""
+def resource_named(parts: list[str], brands: list[str]) -> tuple[str, Profile] | None:
+    """The brand and profile whose metadata a path asks for, or None. ``brands`` are all there are."""
     if "/".join(parts[:2]) != WELL_KNOWN:
         return None
-    match parts[2:]:
-        case []:
-            return brands[0] if len(brands) == 1 else None
-        case [brand, "mcp"]:
-            return brand if brand in brands else None
-    return None
+    if len(parts) == 2:
+        return (brands[0], OPEN) if len(brands) == 1 else None
+    named = endpoint_named(parts[2:])
+    return named if named is not None and named[0] in brands else None
 
 
-def metadata(brand: Brand, links: Links, issuer: str | None = None) -> dict[str, Any]:
-    """The document."""
+def metadata(brand: Brand, links: Links, issuer: str | None = None, profile: Profile = OPEN) -> dict[str, Any]:
+    """The document. Each profile is a resource of its own: a token for one is worth nothing at another."""
     found: dict[str, Any] = {
-        "resource": links.mcp(brand.id),
+        "resource": links.mcp(brand.id, profile.name),
         "resource_name": brand.name,
         "bearer_methods_supported": ["header"],
     }
@@ -38,10 +37,18 @@ def metadata(brand: Brand, links: Links, issuer: str | None = None) -> dict[str,
     return found
 
 
-def challenge(brand: Brand, links: Links, *, error: str | None = "invalid_token", scope: str | None = None) -> str:
+def challenge(
+    brand: Brand,
+    links: Links,
+    *,
+    error: str | None = "invalid_token",
+    scope: str | None = None,
+    profile: Profile = OPEN,
+) -> str:
     """What a refused request is answered with (RFC 6750, 3; RFC 9728, 5.1): constants and an address of ours."""
     said = [f'error="{error}"'] if error else []
     if scope:
         said.append(f'scope="{scope}"')
-    said.append(f'resource_metadata="{links.mcp_url or ""}/{WELL_KNOWN}/{brand.id}/mcp"')
+    path = f"{brand.id}/mcp/{profile.name}".rstrip("/")
+    said.append(f'resource_metadata="{links.mcp_url or ""}/{WELL_KNOWN}/{path}"')
     return "Bearer " + ", ".join(said)

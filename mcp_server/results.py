@@ -75,5 +75,16 @@ def refusal_as_json(code: str, message: str, **extra: object) -> dict[str, Any]:
     }
 
 
+def told_id(body: bytes) -> int | str | None:
+    """The id of a JSON-RPC request. It is the caller's own text: one that could carry something is not repeated."""
+    try:
+        request_id = json.loads(body)["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if type(request_id) is int and abs(request_id) <= 2**31:
+        return request_id
+    return request_id if isinstance(request_id, str) and len(request_id) <= 36 and request_id.isalpha() else None
+
+
 def _shown(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -4,6 +4,7 @@ A tool that is not in it can be called by nobody but the brand's own agent. Who 
 need none, where they may. A guest's checkout is paid on the hosted page by whoever has its link, as any web shop's is.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from commerce_api.authorization.scopes import (
     ORDERS_READ,
     ORDERS_WRITE,
     PAYMENT_METHODS_READ,
+    PAYMENTS_EXECUTE,
     joined,
 )
 
@@ -55,10 +57,15 @@ NEEDS: Final = {
     "request_order_change": _need(ORDERS_READ, ORDERS_WRITE, guests=None),
     "get_saved_payment_methods": _need(PAYMENT_METHODS_READ, guests=False),
 }
+# A call needs more by what is given with it. A guest's token is the platform's word: the zone holds it to its binding.
+MORE: Final = {("complete_checkout", "payment_token"): _need(CHECKOUT_WRITE, PAYMENTS_EXECUTE, guests=None)}
 NOBODY: Final = Need(frozenset(MEANINGS), guests=False)
 ALL_SCOPES: Final = joined(MEANINGS)
 
 
-def need_of(tool: str) -> Need:
-    """What a tool needs."""
+def need_of(tool: str, given: Collection[str] = ()) -> Need:
+    """What a tool needs, called with these arguments."""
+    for name in given:
+        if (tool, name) in MORE:
+            return MORE[(tool, name)]
     return NEEDS.get(tool, NOBODY)

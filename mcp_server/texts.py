@@ -16,6 +16,7 @@ from commerce_api.schemas import (
     TotalsView,
     VariantView,
 )
+from mcp_server.sheet import SheetView
 
 _VARIANTS_SHOWN = 6
 _DESCRIPTION_LENGTH = 400
@@ -79,6 +80,14 @@ def _(view: CheckoutView) -> str:
     order = f"Order: {view.order_id}" if view.order_id else ""
     head = f"Checkout {view.checkout_id} {_STATUS[view.status]}."
     return _lines(head, *goods, _totals(view.totals), link, order, *notes)
+
+
+@text_of.register
+def _(view: SheetView) -> str:
+    notes = [f"{message.type.capitalize()}: {message.content}" for message in view.messages]
+    link = f"The shopper can pay here: {view.continue_url}" if view.continue_url else ""
+    order = f"Order: {view.order.id}" if view.order else ""
+    return _lines(f"Checkout {view.id} is {view.status.replace('_', ' ')}.", link, order, *notes)
 
 
 @text_of.register

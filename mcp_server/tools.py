@@ -7,7 +7,7 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import Field
 
 from commerce_api.brands import Brand
@@ -31,7 +31,8 @@ from commerce_api.schemas import (
 )
 from mcp_server import sessions, waiting
 from mcp_server.bearer import access_of, caller_from
-from mcp_server.handoff import hand_off
+from mcp_server.completing import CheckoutId, add_complete_checkout
+from mcp_server.profiles import Profile
 from mcp_server.results import answer
 from tokenization.wire import Identifier
 
@@ -40,9 +41,6 @@ WRITE = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent
 OFFER = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 END = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
-CheckoutId = Annotated[
-    str, Field(max_length=64, description="Id from create_checkout. It lasts as long as its expires_at.")
-]
 OrderId = Annotated[str, Field(max_length=64, description="order_id of a completed checkout")]
 Key = Annotated[
     str | None,
@@ -83,11 +81,12 @@ UNGUESSABLE = 32  # characters: a UUID's, without its dashes
 Reason = Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "not_arrived", "other"]
 
 
-def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand) -> None:
-    """Gives the server its tools for one brand."""
+def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand, profile: Profile) -> None:
+    """Gives the server its tools for one brand, as a profile has them."""
     _add_reading_tools(server, commerce, brand.id)
     _add_checkout_tools(server, commerce, brand.id)
     _add_closing_tools(server, commerce, brand.id)
+    add_complete_checkout(server, commerce, brand.id, profile, WRITE)
     _add_order_tools(server, commerce, brand.id)
 
 
@@ -207,14 +206,6 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
                 lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
             )
         )
-
-    @server.tool(title="Hand over to payment", annotations=WRITE)
-    async def complete_checkout(
-        ctx: Context[Any, Any], checkout_id: CheckoutId
-    ) -> Annotated[CallToolResult, CheckoutView] | InputRequiredResult:
-        """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
-        handed = hand_off(ctx, await desk.complete_checkout(brand, caller_of(ctx), checkout_id))
-        return answer(handed) if isinstance(handed, CheckoutView) else handed
 
     @server.tool(title="Cancel a checkout", annotations=END)
     async def cancel_checkout(

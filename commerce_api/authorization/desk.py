@@ -14,7 +14,7 @@ from commerce_api.authorization.issuers import Authorization, embedded_issuer, l
 from commerce_api.authorization.keys import SigningKeys
 from commerce_api.authorization.mail import Courier, delivery_of
 from commerce_api.authorization.protocol import Answered, BrandAuthorizationServer, Pairs, Realm
-from commerce_api.authorization.scopes import MEANINGS
+from commerce_api.authorization.scopes import MEANINGS, PAYMENTS_EXECUTE, known
 from commerce_api.brands import Brand, find_brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
@@ -67,11 +67,12 @@ class AuthorizationDesk:
         """The brand and its server."""
         commerce, chosen = self._commerce, self.authorization.of(brand_id)
         offered = chosen.embedded and chosen.external is None and commerce.settings.can_mail and self.keys.is_there
-        resource = commerce.links.mcp(brand_id)
-        if not offered or resource is None:
+        if not offered or commerce.links.mcp(brand_id) is None:
             raise CommerceRefusal(CommerceError.BRAND_UNKNOWN)
         brand = await commerce.database.read(lambda connection: find_brand(connection, brand_id))
-        return brand, Realm(brand.id, embedded_issuer(commerce.links, brand.id), resource, self.keys)
+        return brand, Realm(
+            brand.id, embedded_issuer(commerce.links, brand.id), commerce.links.endpoints(brand.id), self.keys
+        )
 
     async def metadata(self, brand_id: str) -> dict[str, Any]:
         """What clients read first (RFC 8414)."""
@@ -106,7 +107,12 @@ class AuthorizationDesk:
             grant = server.begin(pairs)
             client = grant.request.client
             return requests.open_request(
-                tx, brand=brand.id, network=network, client=client, grant=grant, resource=realm.resource
+                tx,
+                brand=brand.id,
+                network=network,
+                client=client,
+                grant=grant,
+                resource=server.resource_in(grant.request.payload.data),
             )
 
         return await self._commerce.database.maintain(work)  # nothing was decided yet; the decision is what is recorded
@@ -172,16 +178,24 @@ class AuthorizationDesk:
 
         return await self._commerce.database.change(work)
 
-    async def decide(self, brand_id: str, identifier: str, cookie: str, *, allow: bool) -> str | None:
-        """Where the browser goes with the decision; None where there is no such request, or nobody signed in to allow it."""
+    async def decide(
+        self, brand_id: str, identifier: str, cookie: str, *, allow: bool, limit_minor: int | None = None
+    ) -> str | None:
+        """Where the browser goes with the decision; None where there is no such request, or nobody signed in to allow it.
+
+        ``limit_minor``: what the client may pay in all; anything but one of the brand's choices counts as nothing.
+        """
         brand, realm = await self.realm(brand_id)
+        offered = brand.policy.assistant_payments
+        limit_minor = limit_minor if offered is not None and limit_minor in offered.limits_minor else None
 
         def work(tx: Transaction) -> str | None:
             row = requests.find_request(tx, brand.id, identifier, cookie)
             if row is None or row.client == requests.NO_CLIENT or (allow and row.shopper is None):
                 return None
             client = Client(row.client, row.client_name, (row.redirect_uri,))
-            server = BrandAuthorizationServer(tx, realm, client)
+            asks_to_pay = PAYMENTS_EXECUTE in known(row.scope)
+            server = BrandAuthorizationServer(tx, realm, client, limit_minor if asks_to_pay else None)
             grant = server.begin(requests.parameters_of(row))
             requests.close_request(tx, row, allowed=allow)
             return server.decide(grant, row.shopper if allow else None)

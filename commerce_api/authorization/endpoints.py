@@ -23,13 +23,14 @@ from commerce_api.authorization.desk import Asked, AuthorizationDesk
 from commerce_api.authorization.issuers import embedded_issuer
 from commerce_api.authorization.protocol import Answered, RedirectRefused
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
-from commerce_api.authorization.scopes import MEANINGS, known
+from commerce_api.authorization.scopes import MEANINGS, PAYMENTS_EXECUTE, known
 from commerce_api.errors import CommerceRefusal
 from commerce_api.pages.authorize import Step, render_step
 from commerce_api.pages.render import Notice, page_headers, render_notice
 from commerce_api.runtime import Commerce
 from tokenization.addresses import origin_of
 from tokenization.edge import header
+from tokenization.money import Money
 
 router = APIRouter()
 _MAXIMUM_FIELDS = 40
@@ -152,7 +153,10 @@ async def post_decision(brand: str, identifier: str, request: Request, commerce:
     if decision not in ("allow", "deny"):
         return await _page(commerce, desk, brand, identifier, request)
     try:
-        address = await desk.decide(brand, identifier, _secret(request, commerce), allow=decision == "allow")
+        chosen = fields.get("limit", "")
+        limit_minor = int(chosen) if chosen.isascii() and chosen.isdecimal() and len(chosen) < 13 else None
+        secret = _secret(request, commerce)
+        address = await desk.decide(brand, identifier, secret, allow=decision == "allow", limit_minor=limit_minor)
     except (CommerceRefusal, OAuthRefused, RedirectRefused):
         return _notice(commerce, Notice.NOT_FOUND, 404)
     if not address:
@@ -215,11 +219,20 @@ async def _page(
         client_host=asked.client.host,
         redirect_host=urlsplit(asked.row.redirect_uri).netloc,
         is_local=is_local(urlsplit(asked.row.redirect_uri)),
-        allows=[MEANINGS[scope] for scope in known(asked.row.scope)],
+        allows=[MEANINGS[scope] for scope in known(asked.row.scope) if scope != PAYMENTS_EXECUTE],
+        limits=_limits(asked),
         path=f"/{asked.brand.id}/oauth/requests/{asked.row.id}",
         problem=problem,
     )
     return HTMLResponse(content, status, _headers(commerce, None if asked.is_for_a_page else asked.row.redirect_uri))
+
+
+def _limits(asked: Asked) -> list[tuple[int, str]]:
+    """What the shopper may let the client spend, where it asks to pay and the brand lets it: amounts with their texts."""
+    offered = asked.brand.policy.assistant_payments
+    if offered is None or PAYMENTS_EXECUTE not in known(asked.row.scope):
+        return []
+    return [(limit, Money(limit, asked.brand.currency).text()) for limit in sorted(offered.limits_minor)]
 
 
 def _step_of(asked: Asked, *, again: bool) -> Step:

@@ -89,8 +89,9 @@ def grant(
     resource: str,
     redirect_uri: str,
     challenge: str,
+    limit_minor: int | None = None,
 ) -> None:
-    """A new grant, and the code that begins it."""
+    """A new grant, and the code that begins it. ``limit_minor`` is what the client may pay under it in all."""
     identifier = new_id("agr")
     expires_ms = tx.now_ms + GRANT_SECONDS * 1000
     tx.execute(
@@ -103,6 +104,7 @@ def grant(
             resource=resource,
             created_ms=tx.now_ms,
             expires_ms=expires_ms,
+            limit_minor=limit_minor,
         )
     )
     tx.execute(
@@ -118,6 +120,7 @@ def grant(
     data: dict[str, str | int | bool] = {
         "count": len(known(scope)),
         "expires_at": as_text(expires_ms),
+        **({} if limit_minor is None else {"amount_minor": limit_minor}),
         **host_of(client),
     }
     _record(tx, EventType.AUTHORIZATION_GRANTED, brand, identifier, shopper, data)

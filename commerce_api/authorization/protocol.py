@@ -5,12 +5,14 @@ refusal that changes something (a reused token ends its grant) commits as well, 
 
 What holds beyond what Authlib sees to:
  1. PKCE with S256, always: without a challenge, or with another method, there is no code (RFC 9700, 2.1.1).
- 2. The resource is the brand's endpoint: named in a request, it has to be that one; a token is for it alone (RFC 8707).
+ 2. The resource is one of the brand's endpoints, the first of them where none is named. A grant is for that one, and so are
+    its tokens: a request for another is refused (RFC 8707).
  3. No parameter comes twice, none in a token request's address, and there is no client secret.
  4. Scopes that are not ours are left out, and what is answered says which were given (RFC 6749, 3.3 and 5.1).
  5. An answer's text is ours (refusals.py): Authlib's own repeat addresses and names.
  6. A token never allows more than its grant. What a renewal asks for has to name something, all of it granted; an empty
     ``scope`` counts as none (RFC 6749, 3.2 and 6). The access token and the answer hold what is in both, and never nothing.
+ 7. Paying is allowed together with a limit, and else left out of what is granted.
 """
 
 from collections import defaultdict
@@ -31,7 +33,7 @@ from commerce_api.authorization import access_tokens, grants
 from commerce_api.authorization.clients import Client, registered
 from commerce_api.authorization.keys import ALGORITHM, SigningKeys
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused, error_named
-from commerce_api.authorization.scopes import within
+from commerce_api.authorization.scopes import PAYMENTS_EXECUTE, within, without
 from tokenization.ids import is_secret, new_secret
 
 Pairs = Sequence[tuple[str, str]]
@@ -53,11 +55,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """A brand's own authorization server."""
+    """A brand's own authorization server, and the endpoints that its tokens may be for."""
 
     brand: str
     issuer: str
-    resource: str
+    resources: tuple[str, ...]
     keys: SigningKeys
 
 
@@ -120,14 +122,17 @@ class _CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]  # as above
             brand=server.realm.brand,
             client=request.client.id,
             shopper=request.user,
-            scope=request.scope,
-            resource=server.realm.resource,
+            scope=request.scope if server.limit_minor else without(request.scope, PAYMENTS_EXECUTE),
+            limit_minor=server.limit_minor,
+            resource=server.resource_in(request.payload.data),
             redirect_uri=request.payload.redirect_uri,
             challenge=request.payload.data["code_challenge"],
         )
 
     def query_authorization_code(self, code: str, client: Client) -> grants.Granted | None:
         found = grants.take_code(self.server.tx, self.server.realm.brand, code)
+        if found is not None:
+            self.server.check_resource(self.request, found)
         return found if found is not None and found.check_client(client) else None
 
     def delete_authorization_code(self, authorization_code: grants.Granted) -> None:
@@ -149,6 +154,8 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # as above
 
     def authenticate_refresh_token(self, refresh_token: str) -> grants.Granted | None:
         found = grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        if found is not None:
+            self.server.check_resource(self.request, found)
         if found is not None and grants.is_early(self.server.tx, found):
             raise OAuth2Error(error=OAuthError.TEMPORARILY_UNAVAILABLE.code)
         return found
@@ -207,11 +214,13 @@ class _Issuer(IssuerParameter):  # type: ignore[misc]  # as above
 
 @dataclass(eq=False)
 class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as above
-    """A brand's server over one transaction. ``client`` is one that was looked up before it began."""
+    """A brand's server over one transaction. ``client`` is one that was looked up before it began, ``limit_minor`` what the
+    shopper who decides lets it spend."""
 
     tx: Transaction
     realm: Realm
     client: Client | None = None
+    limit_minor: int | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -236,7 +245,7 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
             raise OAuthRefused(OAuthError.INVALID_REDIRECT_URI)
         if len(given.get("state", "")) > MAXIMUM_STATE:
             raise OAuthRefused(OAuthError.INVALID_REQUEST)
-        if given.get("resource", self.realm.resource) != self.realm.resource:  # (2)
+        if self.resource_in(given) not in self.realm.resources:  # (2)
             raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"), client)
         try:
             grant = self.get_consent_grant(request)
@@ -271,9 +280,18 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
         """(2) (3)"""
         if any(len(values) > 1 for values in request.payload.datalist.values()):
             return OAuthError.INVALID_REQUEST
-        if request.form.get("resource", self.realm.resource) != self.realm.resource:
+        if self.resource_in(request.form) not in self.realm.resources:
             return OAuthError.INVALID_TARGET
         return None
+
+    def resource_in(self, given: dict[str, str]) -> str:
+        """The endpoint that a request is about."""
+        return given.get("resource", self.realm.resources[0])
+
+    def check_resource(self, request: Any, found: grants.Granted) -> None:
+        """A code or refresh token gives tokens for its own endpoint only (2). Raises OAuth2Error."""
+        if request.form.get("resource", found.grant.resource) != found.grant.resource:
+            raise OAuth2Error(error=OAuthError.INVALID_TARGET.code)
 
     def query_client(self, client_id: str) -> Client | None:
         """The client of this id. One whose id is an address needs no look at its document where a code or token binds it."""

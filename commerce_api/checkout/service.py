@@ -9,7 +9,7 @@ Each function is one unit of work over an open transaction. What holds for every
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select, update
@@ -36,14 +36,22 @@ def shopper_principal(shopper: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``agent:BRAND`` by its key, ``shopper:ID`` who signed in, or ``anonymous``; and the tongue that carried it."""
+    """Who asks: ``agent:BRAND`` by its key, ``shopper:ID`` who signed in, or ``anonymous``; and the tongue that carried it.
+
+    ``grant``: what the shopper allowed the program that asks for them, where they signed in at this site.
+    """
 
     principal: str
     channel: str
+    grant: str | None = None
+
+    def is_brand(self, brand: str) -> bool:
+        """Whether it is the brand's own agent."""
+        return self.principal == f"agent:{brand}"
 
     def may_see(self, brand: str, owner: str) -> bool:
         """The brand's own agent sees the brand's checkouts; a shopper their own; anybody those that nobody signed for."""
-        return self.principal == f"agent:{brand}" or owner in (self.principal, ANONYMOUS)
+        return self.is_brand(brand) or owner in (self.principal, ANONYMOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def change(
 ) -> Checkout:
     """Changes a checkout's content. One that was handed to the shopper comes back: its link must be asked for again."""
     current = load(tx.connection, brand, identifier, caller, offer_key, tx.now_ms)
-    _require_changeable(current, tx.now_ms)
+    require_changeable(current, tx.now_ms)
     _check_currency(brand, given)
     _check_shopper(brand, caller, given)
     document = _merged(current.document, given)
@@ -114,18 +122,19 @@ def change(
     return load(tx.connection, brand, identifier, caller, offer_key, tx.now_ms)
 
 
-def hand_off(tx: Transaction, current: Checkout, caller: Caller) -> None:
+def hand_off(tx: Transaction, current: Checkout, caller: Caller, *, confirmed: bool = False) -> Checkout:
     """Reserves the stock and hands the checkout to the shopper to pay. Raises CHECKOUT_NOT_READY, OUT_OF_STOCK.
 
     A total that is not what was last told stays with the agent first: the new one is written, and nothing is handed over.
+    Unless it is ``confirmed``: who asks said that this is the checkout that they saw.
     """
     if current.state is CheckoutState.ESCALATED:
-        return
-    _require_changeable(current, tx.now_ms)
-    if current.priced.is_ready and current.priced.totals != Priced.restored(current.document["priced"]).totals:
-        write(tx, current, state=CheckoutState.READY, document=_with_prices(current))
+        return current
+    require_changeable(current, tx.now_ms)
+    told = Priced.restored(current.document["priced"]).totals
+    if current.priced.is_ready and current.priced.totals != told and not confirmed:
         record(tx, EventType.CHECKOUT_UPDATED, current.brand.id, current.id, caller.principal, {"state": "ready"})
-        return
+        return write(tx, current, state=CheckoutState.READY, document=_with_prices(current))
     if not current.priced.is_ready:
         raise CommerceRefusal(CommerceError.CHECKOUT_NOT_READY)
     stock.reserve(
@@ -135,7 +144,6 @@ def hand_off(tx: Transaction, current: Checkout, caller: Caller) -> None:
         quantities=current.quantities,
         expires_ms=tx.now_ms + current.brand.policy.reservation_seconds * 1000,
     )
-    write(tx, current, state=CheckoutState.ESCALATED, document=_with_prices(current))
     record(
         tx,
         EventType.CHECKOUT_HANDED_OFF,
@@ -144,13 +152,14 @@ def hand_off(tx: Transaction, current: Checkout, caller: Caller) -> None:
         caller.principal,
         {"amount_minor": current.priced.totals.total_minor, "currency": current.brand.currency},
     )
+    return write(tx, current, state=CheckoutState.ESCALATED, document=_with_prices(current))
 
 
 def cancel(tx: Transaction, current: Checkout, caller: Caller) -> None:
     """Ends a checkout that is not being paid. Canceling a canceled one changes nothing."""
     if current.state is CheckoutState.CANCELED:
         return
-    _require_changeable(current, tx.now_ms)
+    require_changeable(current, tx.now_ms)
     stock.release(tx, brand=current.brand.id, checkout=current.id)
     write(tx, current, state=CheckoutState.CANCELED)
     record(tx, EventType.CHECKOUT_CANCELED, current.brand.id, current.id, caller.principal, {})
@@ -198,10 +207,21 @@ def write(
     document: dict[str, Any] | None = None,
     capture_session: str | None = None,
     order_id: str | None = None,
-) -> None:
-    """Writes a checkout's new state from the version that was read (2). Raises CommerceRefusal(BUSY) if it changed since."""
+) -> Checkout:
+    """Writes a checkout's new state from the version that was read (2). Raises CommerceRefusal(BUSY) if it changed since.
+
+    Returns it as it stands then.
+    """
     if state is not current.state and not may_move(current.state, state):
         raise CommerceRefusal(refusal_of(current.state))
+    fresh = replace(
+        current,
+        state=state,
+        version=current.version + 1,
+        document=document if document is not None else current.document,
+        capture_session=capture_session,
+        order_id=order_id,
+    )
     written = tx.execute(
         update(checkout_table)
         .where(
@@ -212,7 +232,7 @@ def write(
         .values(
             state=state,
             version=current.version + 1,
-            document=json.dumps(document if document is not None else current.document),
+            document=json.dumps(fresh.document),
             capture_session=capture_session,
             order_id=order_id,
             updated_ms=tx.now_ms,
@@ -220,6 +240,7 @@ def write(
     )
     if written.rowcount != 1:
         raise CommerceRefusal(CommerceError.BUSY)
+    return fresh
 
 
 def refusal_of(state: CheckoutState) -> CommerceError:
@@ -238,7 +259,8 @@ def record(
     )
 
 
-def _require_changeable(current: Checkout, now_ms: int) -> None:
+def require_changeable(current: Checkout, now_ms: int) -> None:
+    """Raises CommerceRefusal: CHECKOUT_IN_PAYMENT, CHECKOUT_FINISHED."""
     if current.state not in CHANGEABLE:  # (4)
         raise CommerceRefusal(refusal_of(current.state))
     if current.expires_ms <= now_ms:

@@ -37,12 +37,14 @@ def render_step(
     redirect_host: str,
     is_local: bool,
     allows: list[str],
+    limits: list[tuple[int, str]],
     path: str,
     problem: str | None,
 ) -> str:
     """The page as a whole HTML document. Names are the client's own word and untrusted; the hosts are what was checked.
 
-    ``client_name`` is None where no client asks, but a page of this site.
+    ``client_name`` is None where no client asks, but a page of this site. ``limits`` are what it may be let spend, minor
+    units and text; none where it may not pay.
     """
     return render_template(
         step.value,
@@ -52,6 +54,7 @@ def render_step(
         client_host=client_host,
         client_name=client_name,
         is_local=is_local,
+        limits=limits,
         path=path,
         redirect_host=redirect_host,
         sandbox=False,

@@ -24,7 +24,7 @@ from commerce_api.links import Links
 from commerce_api.migrations import upgrade
 from commerce_api.models import metadata
 from commerce_api.payment import Payments
-from commerce_api.policy import load_policy
+from commerce_api.policy import AssistantPayments, load_policy
 from commerce_api.runtime import Commerce
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url
 from commerce_api.vault_client import SavedCard, VaultClient, VaultRefused, VaultUnavailable
@@ -119,6 +119,31 @@ class FakeVault:
         )
         self.sessions[session.session] = captured
         return captured
+
+    def delegate(self, checkout: str, amount_minor: int, *, merchant: str = BRAND, currency: str = CURRENCY) -> str:
+        """An assistant's platform hands the zone the shopper's card for a checkout: the token that it gets."""
+        session = CaptureSession(
+            session=new_id("cap"),
+            state=CaptureState.CAPTURED,
+            checkout=checkout,
+            expires_ms=self.clock() + 86_400_000,
+            token=new_token(),
+            grant=new_id("vt"),
+            card=CardSummary(brand="visa", last4="4242"),
+        )
+        self.sessions[session.session] = session
+        self.opened[session.session] = OpenCaptureSession(
+            merchant=merchant,
+            merchant_name=merchant,
+            checkout=checkout,
+            amount_minor=amount_minor,
+            currency=currency,
+            summary=(),
+            return_url="https://shop.example/r",
+            cancel_url="https://shop.example/c",
+            lifetime_seconds=600,
+        )
+        return session.grant or ""
 
     def settle(self, payment: str, state: ChargeState) -> None:
         """The processor's own record says at last how a charge ended."""
@@ -324,6 +349,16 @@ class World:
     async def add_brand(self, name: str) -> str:
         """Another brand with the same policy and catalogue; returns its id."""
         return await _import_store(self.commerce.database, name)
+
+    async def let_assistants_pay(
+        self, maximum_minor: int = 50_000, limits_minor: tuple[int, ...] = (10_000, 25_000)
+    ) -> None:
+        """The brand's policy lets them, from now on."""
+        payments = AssistantPayments(maximum_minor=maximum_minor, limits_minor=limits_minor)
+        policy = load_policy(STORE / "policy.json").model_copy(update={"assistant_payments": payments})
+        await self.commerce.database.change(
+            lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy)
+        )
 
     async def rows(self, table: Table) -> "list[Row[Any]]":
         """Every row of a table."""

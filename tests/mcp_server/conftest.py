@@ -5,9 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from mcp_server import waiting
 from tests.commerce_api.world import World, commerce_world
 from tests.mcp_server.oauth_site import OAuthSite, oauth_site
 from tests.mcp_server.serving import Site, mcp_site
+
+
+async def at_once(_: float) -> None:
+    """A pause that takes no time."""
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits for a shopper looks as often as ever, and at once."""
+    monkeypatch.setattr(waiting, "pause", at_once)
 
 
 @pytest.fixture(scope="module")

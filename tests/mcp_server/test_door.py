@@ -11,6 +11,7 @@ from commerce_api.errors import CommerceError
 from commerce_api.models import brand as brand_table
 from mcp_server import app
 from mcp_server.app import BODY_BYTES, BrandEndpoints
+from mcp_server.profiles import OPEN
 from tests.commerce_api.purchases import ready
 from tests.commerce_api.world import commerce_world
 from tests.mcp_server.serving import (
@@ -250,6 +251,6 @@ async def test_a_brand_whose_server_does_not_start_keeps_no_other_brand_waiting(
         planted.setattr("mcp_server.app.make_brand_server", lambda *_: Broken())
         async with asyncio.timeout(5):
             with pytest.raises(AttributeError):
-                await endpoints._server_of(known)
-    await endpoints._server_of(known)  # and it can be started later
+                await endpoints._server_of(known, OPEN)
+    await endpoints._server_of(known, OPEN)  # and it can be started later
     await endpoints.close()

@@ -8,6 +8,7 @@ import pytest
 
 from mcp_server import app, metadata
 from mcp_server.brand_server import ListOnce
+from mcp_server.profiles import OPEN
 from tests.commerce_api.world import MCP_URL
 from tests.mcp_server.serving import Site, body, call_body, post, serving
 
@@ -53,8 +54,8 @@ async def test_planted_fault_metadata_at_its_path_only_leaves_the_root_without(
     own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the SDK does it."""
-    named = metadata.brand_named
-    monkeypatch.setattr(app, "brand_named", lambda parts, brands: named(parts, brands) if len(parts) > 2 else None)
+    named = metadata.resource_named
+    monkeypatch.setattr(app, "resource_named", lambda parts, brands: named(parts, brands) if len(parts) > 2 else None)
     assert (await get(own_site, ROOT)).status_code == 404
     assert (await get(own_site, f"{ROOT}/{own_site.world.brand}/mcp")).status_code == 200
 
@@ -62,7 +63,7 @@ async def test_planted_fault_metadata_at_its_path_only_leaves_the_root_without(
 async def test_planted_fault_behind_the_door_a_get_is_held_open_for_ever(site: Site) -> None:
     """The SDK without sessions answers 200 and an event stream that nobody will ever write to; the door answers 405."""
     known = await site.world.desk.brand(site.world.brand)
-    running = await site.endpoints._server_of(known)
+    running = await site.endpoints._server_of(known, OPEN)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(running.app))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=False, timeout=30))

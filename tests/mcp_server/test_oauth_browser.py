@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
 from commerce_api.pages.authorize import PROBLEMS, Step, render_step
-from commerce_api.pages.render import static_asset
+from commerce_api.pages.render import render_template, static_asset
 from tests.commerce_api.pages.test_browser import CHROMIUM, FLAGS, JUDGEMENTS
 from tests.mcp_server.oauth_site import SHOPPER, OAuthSite, program
 from tests.mcp_server.serving import serving
@@ -102,6 +102,7 @@ def pages() -> dict[str, str]:
     common: dict[str, Any] = {
         "brand_name": "Donaudampfschifffahrtsgesellschaft " * 2,
         "allows": ["See products, prices and offers", "x" * 80],
+        "limits": [(10_000, "$100.00"), (10**11, "$1,000,000,000.00")],
         "path": "/harbour-pine/oauth/requests/oar_x",
     }
     local: dict[str, Any] = {
@@ -117,6 +118,11 @@ def pages() -> dict[str, str]:
             found[f"{step.name} {name}"] = render_step(step=step, problem=None, **common, **client)
     for problem in PROBLEMS:
         found[f"problem {problem}"] = render_step(step=Step.EMAIL, problem=problem, **common, **hosted)
+    own = {**hosted, "client_name": None}
+    found["for a page"] = render_step(step=Step.EMAIL, problem=None, **common, **own)
+    found["sign in first"] = render_template(
+        "sign_in_first.html", alert=None, brand_name=common["brand_name"], path=common["path"], sandbox=False
+    )
     return found
 
 
@@ -147,6 +153,7 @@ def test_a_clients_name_is_shown_as_text_and_nothing_else() -> None:
         redirect_host="a.example",
         is_local=False,
         allows=[],
+        limits=[],
         path="/b/oauth/requests/oar_x",
         problem=None,
     )

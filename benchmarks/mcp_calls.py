@@ -28,7 +28,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from benchmarks.databases import databases, fresh_database
 from benchmarks.load import Load, load, request
 from benchmarks.machine import commit_latency, percentile, say
 from benchmarks.mcp_servers import FOUND, PRODUCT, QUERY
+from tokenization.ids import new_id
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 META = {
@@ -154,7 +154,7 @@ def creating(servers: Servers, name: str) -> Callable[[], bytes]:
     """A checkout of its own each time."""
 
     def make() -> bytes:
-        arguments = {"lines": LINES, "buyer": BUYER, "shipping_address": ADDRESS, "idempotency_key": str(uuid.uuid4())}
+        arguments = {"lines": LINES, "buyer": BUYER, "shipping_address": ADDRESS, "idempotency_key": new_id("key")}
         return rpc(servers, name, "tools/call", {"name": "create_checkout", "arguments": arguments}, MODERN)
 
     return make

@@ -36,7 +36,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        if not found or not _is_whole(head.lower(), body):
             return
         now = time.perf_counter()
         self.milliseconds.append((now - self._sent_at) * 1000)
@@ -61,9 +61,12 @@ class _Client(asyncio.Protocol):
             self._transport.close()
 
 
-def _length(head: bytes) -> int:
-    name = head.lower().index(b"content-length:")
-    return int(head[name + 15 :].split(b"\r\n", 1)[0])
+def _is_whole(head: bytes, body: bytes) -> bool:
+    """Whether a body, by its length or in chunks, has come to its end. ``head`` is in lower case."""
+    if b"transfer-encoding: chunked" in head:
+        return body.endswith(b"\r\n0\r\n\r\n")
+    name = head.index(b"content-length:")
+    return len(body) >= int(head[name + 15 :].split(b"\r\n", 1)[0])
 
 
 async def load(port: int, next_request: Callable[[], bytes], *, clients: int, seconds: float, expected: int) -> Load:
@@ -84,6 +87,6 @@ async def load(port: int, next_request: Callable[[], bytes], *, clients: int, se
 
 def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
     """One request as it goes over the wire."""
-    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    told = {"host": "127.0.0.1", "content-length": str(len(body)), **headers}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body

@@ -18,7 +18,9 @@ from tokenization.logs import cause_of
 from tokenization.scanner import ConversationScanner, contains_card, contains_card_in_bytes
 from tokenization.scanner.fold import fold
 from tokenization.scanner.fragments import fragments_of
+from tokenization.scanner.inert import is_inert
 from tokenization.scanner.lexicon import CARD_WORDS
+from tokenization.scanner.passed import LONGEST_CHARS, Passed
 from tokenization.scanner.views import View
 
 Scope = MutableMapping[str, Any]
@@ -201,6 +203,7 @@ class CardGuard:
         self._conversation = conversation
         self._on_refusal = on_refusal
         self._scanner = ConversationScanner()
+        self._passed = Passed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -217,14 +220,29 @@ class CardGuard:
 
     def _holds_card(self, scope: Scope, body: bytes) -> bool:
         query = scope.get("query_string", b"").decode("latin-1")
-        if contains_card(f"{scope.get('path', '')} {unquote_plus(query)}"):
+        if self._in_text(f"{scope.get('path', '')} {unquote_plus(query)}"):
             return True
         if any(
-            contains_card(value.decode("latin-1")) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS
+            self._in_text(value.decode("latin-1")) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS
         ):
             return True
         if body and contains_card_in_bytes(body, header(scope, b"content-type")):
             return True
+        return self._in_conversation(scope, query, body)
+
+    def _in_text(self, text: str) -> bool:
+        """As contains_card(); a client's headers are the same each time, and read once."""
+        if len(text) > LONGEST_CHARS:
+            return contains_card(text)
+        digest = self._passed.digest(text)
+        if digest in self._passed:
+            return False
+        found = contains_card(text)
+        if not found:
+            self._passed.add(digest)
+        return found
+
+    def _in_conversation(self, scope: Scope, query: str, body: bytes) -> bool:
         speaker = self._conversation(scope) if self._conversation else None
         if speaker is None:
             return False
@@ -261,6 +279,8 @@ def may_be_part_of_card(text: str) -> bool:
     """
     if CARD_WORDS.search(text):
         return True
+    if is_inert(text):
+        return False
     fragments = fragments_of(fold(View(text)).text.lower())
     return any(fragment.bare or len(fragment.digits) >= _HALF_A_CARD_DIGITS for fragment in fragments)
 

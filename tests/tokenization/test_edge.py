@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenization import edge
 from tokenization.edge import (
     DRAIN_BYTES,
     App,
@@ -30,6 +31,7 @@ from tokenization.edge import (
     send_json,
     spoken_texts,
 )
+from tokenization.scanner import contains_card
 
 LIMIT = 64
 CARD = "4242 4242 4242 4242"
@@ -423,6 +425,37 @@ def test_a_json_answer_says_how_long_it_is_and_is_kept_by_nobody(status: int, va
     assert headers[b"content-length"] == str(len(sent.body)).encode()
     assert headers[b"cache-control"] == b"no-store"
     assert headers[b"x-more"] == b"1"
+
+
+def _answers_to(guarded: CardGuard, values: Iterable[str]) -> list[int]:
+    return [run(guarded, scope_of(user_agent=value), arriving([b""])).status for value in values]
+
+
+def test_headers_that_come_again_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def reading(text: str) -> bool:
+        read.append(text)
+        return contains_card(text)
+
+    monkeypatch.setattr(edge, "contains_card", reading)
+    assert _answers_to(guard(Inner()), ["client/1.0 (linux)"] * 5) == [204] * 5
+    assert read.count("client/1.0 (linux)") == 1
+
+
+def test_a_card_in_a_header_is_refused_each_time_whatever_came_before() -> None:
+    guarded = guard(Inner())
+    assert _answers_to(guarded, ["4242 4242", CARD, "4242 4242", CARD, CARD]) == [204, 422, 204, 422, 422]
+    assert _answers_to(guarded, ["x" * 300 + CARD] * 2) == [422] * 2
+
+
+def test_planted_fault_a_memory_of_headers_that_takes_any_for_known_lets_a_card_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guarded = guard(Inner())
+    assert _answers_to(guarded, ["client/1.0", CARD]) == [204, 422]
+    monkeypatch.setattr(guarded._passed, "digest", lambda _: b"one for all")
+    assert _answers_to(guarded, ["client/1.0", CARD]) == [204, 204]
 
 
 def test_a_header_is_read_by_its_name_without_the_blanks_around_it() -> None:

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from tokenization.scanner.finding import Kind
 from tokenization.scanner.issuers import SHORTEST_PAN
+from tokenization.scanner.passed import LONGEST_CHARS, Passed
 from tokenization.scanner.traits import Traits
 from tokenization.scanner.views import Edit, View, edited
 
@@ -62,6 +63,9 @@ _BASE32_ALPHABET: Final = bytes(97 if re.match(rb"[A-Z2-7]", bytes([code])) else
 _BASE64_DIGIT: Final = re.compile(r"[M-O](?:[DTjz][AEIMQUYcgk]|[AQgw]=)")
 _TO_STANDARD: Final = str.maketrans("-_", "+/", "\r\n")
 
+_no_base64: Final = (
+    Passed()
+)  # paths and names in the base64 alphabet, such as those that protocols put into every message
 Decoder = Callable[[str], str | None]
 
 
@@ -163,9 +167,15 @@ def _base32(run: str) -> str | None:
 def _base64(run: str) -> str | None:
     if _UNCASED_HEX.fullmatch(run):  # a UUID, a digest; base64 of text has letters beyond f in both cases
         return None
+    digest = _no_base64.digest(run) if len(run) <= LONGEST_CHARS else None
+    if digest in _no_base64:
+        return None
     body = run.rstrip("=").translate(_TO_STANDARD)
     readings = (_readable(_base64_bytes(body[shift:])) for shift in range(4))
-    return _BETWEEN_READINGS.join(text for text in readings if text) or None
+    clear = _BETWEEN_READINGS.join(text for text in readings if text) or None
+    if clear is None and digest is not None:
+        _no_base64.add(digest)
+    return clear
 
 
 def _base64_bytes(body: str) -> bytes:

@@ -8,13 +8,14 @@ What must hold:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import parse_qsl
 
 from tokenization.scanner.codes import codes_in
 from tokenization.scanner.finding import Finding
 from tokenization.scanner.fold import fold
+from tokenization.scanner.inert import is_inert
 from tokenization.scanner.issuers import SHORTEST_PAN
 from tokenization.scanner.limits import MAX_TEXT_CHARS
 from tokenization.scanner.runs import LONGEST_RUN
@@ -89,19 +90,35 @@ def _in_document(value: object) -> Iterator[Finding]:
     except TooLargeError:
         yield Finding("too_large", 0, 0)  # (3)
         return
-    for item in items:
-        yield from find_cards(item.key) if item.is_key else _in_leaf(item)  # (1)
-    yield from (Finding("fields", 0, length) for length in joined_cards(items, pads=True))  # (2)
+    between = list(items)
+    for place, item in enumerate(items):  # (1)
+        if item.is_key:
+            if not is_inert(item.key):
+                yield from find_cards(item.key)
+        elif not isinstance(item.value, str):
+            yield from _in_number(item)
+        elif is_inert(item.value):
+            between[place] = item._replace(value="")  # it adds nothing to its neighbours, and still stands between them
+            yield from _as_named_code(item.key, item.value)
+        else:
+            yield from find_cards(item.value)
+            yield from _as_named_code(item.key, item.value)
+    yield from (Finding("fields", 0, length) for length in joined_cards(between, pads=True))  # (2)
 
 
-def _in_leaf(item: Item) -> Iterator[Finding]:
+def _in_number(item: Item) -> Iterator[Finding]:
     value = item.value
     if value is None or isinstance(value, bool):
         return
     text = _digits_of_number(value) if isinstance(value, int | float) else str(value)
     yield from find_cards(text)
-    if len(item.key) <= _LONGEST_CODE_CHARS and len(text) <= _LONGEST_CODE_CHARS and _is_named_code(item.key, text):
-        yield Finding("cvc", 0, len(text))
+    yield from _as_named_code(item.key, text)
+
+
+def _as_named_code(key: str, text: str) -> Iterable[Finding]:
+    if len(key) <= _LONGEST_CODE_CHARS and len(text) <= _LONGEST_CODE_CHARS and _is_named_code(key, text):
+        return (Finding("cvc", 0, len(text)),)
+    return ()
 
 
 def _digits_of_number(value: float) -> str:
@@ -113,7 +130,10 @@ def _digits_of_number(value: float) -> str:
 
 def _is_named_code(key: str, text: str) -> bool:
     """Whether the key names a security code and the value is one."""
-    label = _CAMEL_CASE.sub("_", fold(View(key)).text)
+    plain = fold(View(key)).text
+    if not _CODE_MARK.search(plain):  # the signs that come in below may hide a mark, and make none
+        return False
+    label = _CAMEL_CASE.sub("_", plain)
     if not _CODE_MARK.search(label):
         return False
     return next(codes_in(f"{label}: {fold(View(text)).text}".lower()), None) is not None

@@ -20,13 +20,14 @@ from typing import Final, NamedTuple
 from tokenization.scanner.exemptions import are_other_numbers
 from tokenization.scanner.issuers import LONGEST_PAN, SHORTEST_PAN, is_card_number
 from tokenization.scanner.lexicon import FILLERS, HOMOPHONES, NUMBER_WORDS, UNIT_WORDS
-from tokenization.scanner.limits import MAX_FIELD_DIGITS
+from tokenization.scanner.limits import MAX_FIELD_DIGITS, MAX_SPOKEN_GAP_CHARS
 from tokenization.scanner.shapes import is_grouped_like_card
 from tokenization.scanner.spoken import Reading, chains_of, run_together, tokens_of
 
 _WRITTEN: Final = re.compile(rf"[\W_]{{0,8}}([0-9]{{1,{MAX_FIELD_DIGITS}}})[\W_]{{0,8}}")
 _LONGEST_SPOKEN_CHARS: Final = 80
 _KEY_INDEX: Final = re.compile(r"(.*?)([0-9]{1,2}|(?<![A-Za-z])[A-Za-z]|(?<![A-Za-z])[A-Za-z]{2,7})[\W_]*", re.DOTALL)
+_RUN: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _VALUE: Final = re.compile(r"([:=]>?)[ \t]{0,3}([\"']?)([0-9]{1,8})\2(?=[\s,;&}\])|\"']|\.(?![0-9])|\Z)")
 _KEY: Final = re.compile(r"(?<![\w.])[\"']?([A-Za-z_][\w.\-]{0,31}(?:\[[0-9]{0,2}\])?)[\"']?[ \t]{0,3}\Z")
@@ -73,13 +74,27 @@ def digits_of(text: str) -> str:
     match = _WRITTEN.fullmatch(text)
     if match:
         return match[1]
-    if not 2 < len(text) <= _LONGEST_SPOKEN_CHARS or not all(map(_may_be_spoken, _WORD.findall(text))):
+    if not 2 < len(text) <= _LONGEST_SPOKEN_CHARS:
+        return ""
+    words = _WORD.findall(text)
+    if not words:
+        return _digits_between_signs(text)
+    if not all(map(_may_be_spoken, words)):
         return ""
     tokens = tokens_of(text.lower())
     chain = next(chains_of(tokens, Reading()), None)
     if not chain or chain[0].start != tokens[0].start or chain[-1].end != tokens[-1].end:
         return ""
     digits = "".join(atom.digits for atom in chain)
+    return digits if len(digits) <= MAX_FIELD_DIGITS else ""
+
+
+def _digits_between_signs(text: str) -> str:
+    """The digits of a text without words, where no more signs stand between them than chains_of() allows."""
+    runs = list(_RUN.finditer(text))
+    if any(after.start() - before.end() > MAX_SPOKEN_GAP_CHARS for before, after in pairwise(runs)):
+        return ""
+    digits = "".join(run[0] for run in runs)
     return digits if len(digits) <= MAX_FIELD_DIGITS else ""
 
 

@@ -63,7 +63,9 @@ def items_of(value: object) -> list[Item]:
 def _visit(value: object, place: Item, depth: int, items: list[Item]) -> None:
     if depth > MAX_JSON_DEPTH or len(items) > MAX_JSON_LEAVES:
         raise TooLargeError
-    if isinstance(value, Pairs | Mapping):
+    if isinstance(value, str):  # most are
+        items.append(Item(value, place.key, place.container, place.in_array))
+    elif isinstance(value, Pairs | Mapping):
         container = len(items) + 1
         for name, child in value if isinstance(value, Pairs) else value.items():
             items.append(Item(None, str(name), container, in_array=False, is_key=True))
@@ -90,7 +92,7 @@ def joined_cards(items: Sequence[Item], *, pads: bool) -> Iterator[int]:
 
 
 def _digits(text: str) -> str:
-    return digits_of(fold(View(text)).text)
+    return text and digits_of(fold(View(text)).text)
 
 
 def _digits_of_key(key: str) -> str:

@@ -71,7 +71,7 @@ def _findings(text: str) -> Iterator[Finding]:
     allowance = MAX_DECODED_GROWTH * len(text) + _LEAST_GROWTH_CHARS
     for _ in range(MAX_DECODE_DEPTH + 1):
         traits = Traits(view.text)
-        for kind, start, end in _hits(traits):
+        for kind, start, end in hits(traits):
             yield _placed(view, kind, start, end)
         clear = decoded(view, traits)
         if clear is None:
@@ -89,7 +89,7 @@ def _placed(view: View, kind: Kind, start: int, end: int) -> Finding:
     return Finding(decoder or kind, first, last - first)
 
 
-def _hits(traits: Traits) -> Iterator[Hit]:
+def hits(traits: Traits) -> Iterator[Hit]:
     """What the rules find in a folded text; each is tried only where it can find something (1)."""
     text = traits.text
     regions = digit_regions(traits)

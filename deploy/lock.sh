@@ -16,4 +16,5 @@ for deployable in zone commerce auditor; do requirements "$deployable" | agreein
 for extra in vault pkcs11 stripe adyen; do requirements zone "zone:$extra" | agreeing "zone-$extra"; done
 requirements zone commerce auditor demo | agreeing demo
 requirements localstripe | agreeing localstripe # a program that tests start, in an environment of its own: see deploy/test-needs.sh
+requirements agent-framework | agreeing agent-framework # an agent that buys in a test: likewise
 requirements node | agreeing node # runs the official MCP programs of deploy/mcp-tools: likewise

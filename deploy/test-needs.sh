@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# What tests want besides .venv: localstripe, MCP's own conformance suite and Inspector, a Chromium and SoftHSM2. PostgreSQL comes as a Python package.
+# What tests want besides .venv: localstripe, an agent framework, MCP's own programs, a Chromium and SoftHSM2. PostgreSQL comes as a Python package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Stripe's stand-in runs as a program of its own, in an environment of its own: nothing here imports it.
-if [ -x .venv/bin/python ] && [ deploy/locks/localstripe.txt -nt .venv/localstripe/.installed ]; then
-  { .venv/bin/python -m uv venv --quiet --allow-existing --python .venv/bin/python .venv/localstripe &&
-    .venv/bin/python -m uv pip sync --quiet --python .venv/localstripe/bin/python --require-hashes deploy/locks/localstripe.txt &&
-    touch .venv/localstripe/.installed; } ||
-    echo "test: localstripe could not be fetched; the tests of the Stripe connector will be skipped" >&2
-fi
+# Stripe's stand-in and an agent framework run as programs, each in an environment of its own: nothing here imports them.
+for program in localstripe agent-framework; do
+  if [ -x .venv/bin/python ] && [ "deploy/locks/$program.txt" -nt ".venv/$program/.installed" ]; then
+    { .venv/bin/python -m uv venv --quiet --allow-existing --python .venv/bin/python ".venv/$program" &&
+      .venv/bin/python -m uv pip sync --quiet --python ".venv/$program/bin/python" --require-hashes "deploy/locks/$program.txt" &&
+      touch ".venv/$program/.installed"; } ||
+      echo "test: $program could not be fetched; the tests with it will be skipped" >&2
+  fi
+done
 # MCP's own programs likewise, with the Node that they need; the lock names every package with the hash of its bytes.
 tools=.venv/mcp-tools
 if [ -x .venv/bin/python ] && { [ deploy/mcp-tools/package-lock.json -nt "$tools/.installed" ] ||
@@ -18,7 +20,7 @@ if [ -x .venv/bin/python ] && { [ deploy/mcp-tools/package-lock.json -nt "$tools
     cp deploy/mcp-tools/package.json deploy/mcp-tools/package-lock.json "$tools/" &&
     PATH="$PWD/$tools/node/bin:$PATH" npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --silent &&
     touch "$tools/.installed"; } ||
-    echo "test: MCP's conformance suite and Inspector could not be fetched; the tests with them will be skipped" >&2
+    echo "test: MCP's own programs could not be fetched; the tests with them will be skipped" >&2
 fi
 missing=()
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then

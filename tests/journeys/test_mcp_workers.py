@@ -6,13 +6,9 @@ Any worker answers, one is killed between calls, every call is repeated, connect
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,62 +19,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from tests.commerce_api.purchases import ready
-from tests.journeys.running import BRAND, ROOT, Running, add_store, running_stack, wait_for
-
-STOP_SECONDS = 60
-WORKERS = 2
-
-
-@dataclass
-class Served:
-    """`cordon-mcp --workers 2` beside the stack's own MCP server, over the same database."""
-
-    process: "subprocess.Popen[bytes]"
-    port: int
-    key: str  # the brand's: an anonymous caller's idempotency keys count for one session only
-
-    @property
-    def url(self) -> str:
-        """The brand's endpoint."""
-        return f"http://127.0.0.1:{self.port}/{BRAND}/mcp"
-
-    def workers(self) -> list[int]:
-        """The workers' process ids, oldest first."""
-        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
-        return [int(pid) for pid in text.split()]
-
-    def answers(self) -> bool:
-        """Whether somebody listens."""
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, timeout=5).is_success
-        except httpx.HTTPError:
-            return False
-
-
-@contextmanager
-def served(stack: Running, *more: str) -> Iterator[Served]:
-    """Until the block ends; then SIGTERM, and it must end well."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    described = stack.described
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mcp_server", "--data", str(stack.data / "commerce"), "--port", str(port)),
-            *("--public-url", described["commerce_url"], "--zone-url", described["zone_internal_url"]),
-            *("--capture-url", described["capture_url"], "--workers", str(WORKERS), *more),
-        ],
-        cwd=ROOT,
-    )
-    try:
-        running = Served(process, port, stack.brand["agent_api_key"])
-        wait_for(running.answers, "the workers do not answer")
-        yield running
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_SECONDS) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+from tests.journeys.mcp_workers import WORKERS, Served, served
+from tests.journeys.running import ROOT, Running, add_store, running_stack, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from commerce_api.schemas import ProductView, SearchView
 from commerce_api.serve import server
 from commerce_api.views import product_view
 from mcp_server.app import BODY_BYTES, BrandEndpoints, mcp_app
+from mcp_server.profiles import OPEN
 from mcp_server.rates import Limits, Rates
 from mcp_server.tools import READ, add_tools
 from tests.commerce_api.world import World, commerce_world
@@ -153,7 +154,7 @@ def querying_tools(world: World, read: Read[Any]) -> MCPServer[Any]:
 def our_tools(world: World, brand: Brand) -> MCPServer[Any]:
     """Our tools on the SDK alone: nobody looks at who calls, how often and with what, and the call is not recorded."""
     bare = MCPServer[Any](name="bare", log_level="WARNING")
-    add_tools(bare, world.commerce, brand)
+    add_tools(bare, world.commerce, brand, OPEN)
     return bare
 
 

@@ -9,6 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.transaction import Database, Transaction
 from commerce_api import order_requests
+from commerce_api.asking.answering import answer_view, chosen_line
+from commerce_api.asking.finding import find, with_places_read_as_goods
+from commerce_api.asking.fitting import Match, match
+from commerce_api.asking.need import Need, understand
+from commerce_api.asking.phrasing import Phrasing, phrased
 from commerce_api.assistant_payments import pay_with_token
 from commerce_api.brands import Brand, find_brand
 from commerce_api.catalogue.search import VARIANTS_SHOWN, Search, search_products
@@ -24,8 +29,10 @@ from commerce_api.offers import make_offer
 from commerce_api.orders import find_order
 from commerce_api.payment import Payments, last_payment
 from commerce_api.schemas import (
+    AskView,
     CheckoutGiven,
     CheckoutView,
+    ComparedView,
     CompareView,
     LineGiven,
     OffersView,
@@ -40,7 +47,7 @@ from commerce_api.schemas import (
 from commerce_api.vault_client import VaultRefused, VaultUnavailable
 from commerce_api.views import checkout_view, compare_view, order_request_view, order_view, product_view
 from offer_engine.decide import Ranker
-from tokenization.clock import Clock, as_text
+from tokenization.clock import Clock, as_datetime, as_text
 
 T = TypeVar("T")
 
@@ -55,6 +62,7 @@ class AgentDesk:
     ranker: Ranker
     offer_key: bytes
     clock: Clock
+    phrasing: Phrasing | None = None
 
     async def brand(self, brand_id: str) -> Brand:
         """The brand, or BRAND_UNKNOWN."""
@@ -80,6 +88,36 @@ class AgentDesk:
             return product_view(brand, rows or [find_variant(connection, brand_id, product_id)])
 
         return await self.database.read(work)
+
+    async def get_compared(self, brand_id: str, product_id: str, compare_with: Sequence[str]) -> ComparedView:
+        """As get_product(), beside these other products. PRODUCT_UNKNOWN if one of them is not there."""
+        found = await self.get_product(brand_id, product_id)
+        others = [other for other in dict.fromkeys(compare_with) if other != found.id]
+        comparison = await self.compare_products(brand_id, [found.id, *others]) if others else None
+        return ComparedView(**dict(found), comparison=comparison)
+
+    async def ask(self, brand_id: str, caller: Caller, text: str, variant_id: str | None = None) -> AskView:
+        """What the record has for a need in plain words; with an offer, decided and recorded, where one thing is chosen.
+
+        ``variant_id`` is what was chosen from an earlier answer. PRODUCT_UNKNOWN.
+        """
+        today = as_datetime(self.clock()).date()
+
+        def work(connection: Connection) -> tuple[Brand, Need, list[Match]]:
+            brand = find_brand(connection, brand_id)
+            need = understand(text, brand.currency, today)
+            if variant_id is not None:
+                held = match([find_variant(connection, brand_id, variant_id)], need, brand.currency)
+                return brand, need, [held] if held is not None else []
+            is_sqlite = self.database.is_sqlite
+            need = with_places_read_as_goods(connection, brand_id, need, is_sqlite=is_sqlite)
+            return brand, need, find(connection, brand_id, brand.currency, need, is_sqlite=is_sqlite)
+
+        brand, need, matches = await self.database.read(work)
+        line = chosen_line(brand, matches, need, variant_id)
+        made = await self.get_offers(brand_id, caller, [line]) if line is not None else None
+        view = answer_view(brand, need, matches, today, line, made.offers if made is not None else ())
+        return await phrased(view, self.phrasing)
 
     async def compare_products(self, brand_id: str, product_ids: Sequence[str]) -> CompareView:
         """These products beside each other. PRODUCT_UNKNOWN if one of them is not there."""

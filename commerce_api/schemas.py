@@ -3,7 +3,7 @@
 Amounts are integer minor units with their currency, and a text for people. Times are RFC 3339 in UTC.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,6 +123,12 @@ class CompareView(BaseModel):
     rows: list[CompareRowView]
 
 
+class ComparedView(ProductView):
+    """A product and, where others were named with it, a comparison with them."""
+
+    comparison: CompareView | None = None
+
+
 class OfferView(BaseModel):
     """An offer as it was decided and recorded. Say no more about it than is written here."""
 
@@ -139,6 +145,69 @@ class OffersView(BaseModel):
 
     offers: list[OfferView]
     not_offered: list[str] = []
+
+
+class UnderstoodView(BaseModel):
+    """What was read out of the need. Amounts are of one piece; ``deliver_by`` is a day (RFC 3339 full-date) of the brand's."""
+
+    looking_for: list[str] = []
+    not_wanted: list[str] = []
+    minimum_price: MoneyView | None = None
+    maximum_price: MoneyView | None = None
+    other_currency: str | None = None
+    quantity: int = 1
+    deliver_by: str | None = None
+    country: str | None = None
+    region: str | None = None
+    place: str | None = None
+
+
+class AskedProductView(ProductView):
+    """A product for a need. Of its variants those that fit it best; ``why`` is what the record says for and against it."""
+
+    fits: bool
+    why: list[str]
+
+
+class DeliveryView(BaseModel):
+    """A way to ship, with the days on which an order of today arrives by the option's own days. ``in_time`` for a deadline."""
+
+    shipping_option_id: str
+    title: str
+    price: MoneyView | None = None
+    delivery_days_min: int
+    delivery_days_max: int
+    earliest: str
+    latest: str
+    in_time: Literal["yes", "perhaps", "no"] | None = None
+
+
+class QuestionView(BaseModel):
+    """What the store would need to know. ``kind`` is of a closed set; ``choices`` are what to choose from, if that is known."""
+
+    kind: Literal["product", "choice", "budget", "currency", "destination", "country", "deadline", "quantity"]
+    text: str
+    choices: list[str] = []
+
+
+class NextStepView(BaseModel):
+    """The tool to call next, with arguments that it takes."""
+
+    tool: Literal["search_catalog", "get_product", "get_offers", "create_checkout"]
+    arguments: dict[str, Any]
+    why: str
+
+
+class AskView(BaseModel):
+    """The store's answer to a need. Every title, figure and date in ``answer`` is in the other fields; titles are quoted."""
+
+    answer: str
+    understood: UnderstoodView
+    products: list[AskedProductView]
+    delivery: list[DeliveryView] = []
+    offers: list[OfferView] = []
+    questions: list[QuestionView] = []
+    next_step: NextStepView | None = None
 
 
 class CheckoutLineView(BaseModel):

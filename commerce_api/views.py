@@ -34,6 +34,7 @@ from commerce_api.schemas import (
     TotalsView,
     VariantView,
 )
+from commerce_api.shown import one_line
 from tokenization.clock import as_text
 from tokenization.money import Money
 
@@ -172,8 +173,10 @@ def compare_view(products: Sequence[ProductView]) -> CompareView:
         "available": [_availability(product) for product in products],
         "brand": [product.brand for product in products],
         "category": [", ".join(product.categories) or "-" for product in products],
-        **{name: [_choices(product, name) for product in products] for name in names},
     }
+    # An option that is called like one of these would pass for it.
+    own = [name for name in names if one_line(name).casefold() not in rows]
+    rows |= {name: [_choices(product, name) for product in products] for name in own}
     return CompareView(
         products=list(products), rows=[CompareRowView(name=name, values=values) for name, values in rows.items()]
     )

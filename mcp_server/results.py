@@ -11,6 +11,7 @@ from mcp_types import Annotations, CallToolResult, TextContent
 from pydantic import BaseModel
 
 from commerce_api.errors import CommerceError
+from commerce_api.shown import seen
 from mcp_server.texts import text_of
 from tokenization.edge import CARD_TEXT_CODE, error_body
 
@@ -44,9 +45,10 @@ def output_schema(view: dict[str, Any]) -> dict[str, Any]:
 def answer(view: BaseModel) -> CallToolResult:
     """A view as a result: text for people, and the data twice, because many hosts give models the content alone.
 
-    The specification asks for the second (Tools, structured content: SHOULD). It says of whom each is meant.
+    The specification asks for the second (Tools, structured content: SHOULD). It says of whom each is meant. In the data too
+    others' texts hold nothing that is not seen; their line breaks stay, for a string there cannot pass for a line of ours.
     """
-    content = view.model_dump(mode="json")
+    content = seen(view.model_dump(mode="json"))
     return CallToolResult(
         content=[
             TextContent(type="text", text=text_of(view), annotations=Annotations(audience=["user", "assistant"])),

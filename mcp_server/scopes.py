@@ -46,7 +46,7 @@ _BUYING: Final = _need(CHECKOUT_WRITE, guests=None)
 NEEDS: Final = {
     "search_catalog": _BROWSING,
     "get_product": _BROWSING,
-    "compare_products": _BROWSING,
+    "ask_brand": _BROWSING,
     "get_offers": _BROWSING,
     "create_checkout": _BUYING,
     "get_checkout": _BUYING,

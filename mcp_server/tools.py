@@ -16,16 +16,16 @@ from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import (
     AddressGiven,
+    AskView,
     BuyerGiven,
     CheckoutGiven,
     CheckoutView,
-    CompareView,
+    ComparedView,
     LineGiven,
     OffersView,
     OrderRequestGiven,
     OrderRequestView,
     OrderView,
-    ProductView,
     SavedMethodsView,
     SearchView,
 )
@@ -63,7 +63,8 @@ Shopper = Annotated[
     Identifier, Field(description="Your own id of who buys. Only the brand's own agent, by its key, may say it")
 ]
 ProductIds = Annotated[
-    list[Annotated[str, Field(max_length=200)]], Field(min_length=2, max_length=5, description="Product ids")
+    list[Annotated[str, Field(max_length=200)]],
+    Field(max_length=4, description="Ids of products to compare it with; the answer then has a comparison"),
 ]
 VariantIds = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]],
@@ -138,14 +139,30 @@ def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
     @server.tool(title="Get a product", annotations=READ)
     async def get_product(
         product_id: Annotated[str, Field(max_length=200, description="Id of a product or of one of its variants")],
-    ) -> Annotated[CallToolResult, ProductView]:
-        """A product with all its variants, prices and availability."""
-        return answer(await desk.get_product(brand, product_id))
+        compare_with: ProductIds | None = None,
+    ) -> Annotated[CallToolResult, ComparedView]:
+        """A product with all its variants, prices and availability; with compare_with also a comparison of what the records
+        say. Claim no other difference."""
+        return answer(await desk.get_compared(brand, product_id, compare_with or []))
 
-    @server.tool(title="Compare products", annotations=READ)
-    async def compare_products(product_ids: ProductIds) -> Annotated[CallToolResult, CompareView]:
-        """Two to five products beside each other: prices, availability and what they come in. Claim no other difference."""
-        return answer(await desk.compare_products(brand, list(dict.fromkeys(product_ids))))
+    @server.tool(title="Ask the store", annotations=OFFER)
+    async def ask_brand(
+        ctx: Context[Any, Any],
+        need: Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=1_000,
+                description="The whole need in plain English: what, budget, how many, by when, which country, what not",
+            ),
+        ],
+        variant_id: Annotated[
+            str | None, Field(max_length=200, description="What the shopper chose from an earlier answer")
+        ] = None,
+    ) -> Annotated[CallToolResult, AskView]:
+        """Answers a need from the record: what was understood, what fits and why, delivery, offers, questions, the next step.
+        Nothing is kept between calls. Claim nothing that the answer does not say."""
+        return answer(await desk.ask(brand, caller_of(ctx), need, variant_id))
 
     @server.tool(title="Get offers", annotations=OFFER)
     async def get_offers(ctx: Context[Any, Any], lines: Lines) -> Annotated[CallToolResult, OffersView]:

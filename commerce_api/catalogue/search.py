@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection, Row
 from commerce_api.catalogue.store import variants_of
 from commerce_api.models import variant
 
-MAXIMUM_WORDS = 12  # a longer query is a story; its first words decide
+MAXIMUMWORDS = 12  # a longer query is a story; its first words decide
 MAXIMUM_PRODUCTS = 20
 SCORED_VARIANTS = 5_000  # best matches that filters and grouping look at; a broader query is too broad to page through
 VARIANTS_SHOWN = 12  # of each product
-_WORD = re.compile(r"\w+", re.UNICODE)
+WORD = re.compile(r"\w+", re.UNICODE)
 
 _FTS5 = text(
     # The scores are worked out first: FTS5 cannot do it inside a grouping.
@@ -52,19 +52,20 @@ class Search:
 
 def search_products(connection: Connection, brand: str, search: Search, *, is_sqlite: bool) -> "list[list[Row[Any]]]":
     """The products found, best first, each as its variants' rows."""
-    words = [word.lower() for word in _WORD.findall(search.query)][:MAXIMUM_WORDS]
+    words = [word.lower() for word in WORD.findall(search.query)][:MAXIMUMWORDS]
     if not words:
-        return _grouped(connection, brand, _browse(connection, brand, search))
+        return grouped(connection, brand, _browse(connection, brand, search))
     for joiner in ("AND", "OR"):
-        found = _matching(connection, brand, search, words, joiner, is_sqlite=is_sqlite)
+        found = matching(connection, brand, search, words, joiner, is_sqlite=is_sqlite)
         if found:
-            return _grouped(connection, brand, found)
+            return grouped(connection, brand, found)
     return []
 
 
-def _matching(
-    connection: Connection, brand: str, search: Search, words: list[str], joiner: str, *, is_sqlite: bool
+def matching(
+    connection: Connection, brand: str, search: Search, words: Sequence[str], joiner: str, *, is_sqlite: bool
 ) -> list[str]:
+    """Ids of the products that hold all of the words (``AND``) or any of them (``OR``), best first. Words are of WORD alone."""
     if is_sqlite:
         # The brand is a column of the index, so that another brand's products do not use up the scored ones.
         wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
@@ -102,9 +103,12 @@ def _browse(connection: Connection, brand: str, search: Search) -> list[str]:
     return list(rows.scalars())
 
 
-def _grouped(connection: Connection, brand: str, product_ids: Sequence[str]) -> "list[list[Row[Any]]]":
+def grouped(
+    connection: Connection, brand: str, product_ids: Sequence[str], each: int = VARIANTS_SHOWN
+) -> "list[list[Row[Any]]]":
+    """The rows of these products' variants, at most so many of each, in the products' order."""
     groups: dict[str, list[Row[Any]]] = {product: [] for product in product_ids}
     for row in variants_of(connection, brand, product_ids, limit=len(product_ids) * 200):
-        if len(groups[row.product_id]) < VARIANTS_SHOWN:
+        if len(groups[row.product_id]) < each:
             groups[row.product_id].append(row)
     return [rows for rows in groups.values() if rows]

@@ -280,7 +280,7 @@ async def test_the_list_shows_what_the_token_may_call_and_a_guest_what_signing_i
     assert await names(None) == set(NEEDS)
     assert await names(await signing.world.agent_key()) == set(NEEDS)
     assert await names(await token_of(signing.world, CATALOG_READ)) == {
-        *("search_catalog", "get_product", "compare_products", "get_offers")
+        *("search_catalog", "get_product", "ask_brand", "get_offers")
     }
     assert await names(await token_of(signing.world, ORDERS_READ, ORDERS_WRITE)) == {
         "get_order",

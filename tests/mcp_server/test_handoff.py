@@ -121,7 +121,7 @@ async def test_no_host_in_any_era_sees_an_internal_error_from_any_tool(site: Sit
             ("get_product", {"product_id": "hp-mug"}),
             ("get_offers", {"lines": ready()["lines"]}),
             ("get_order", {"order_id": "ord_none"}),
-            ("compare_products", {"product_ids": ["hp-mug", "hp-kettle"]}),
+            ("ask_brand", {"need": "a quiet kettle under $150"}),
             ("request_order_change", {"order_id": "ord_none", "kind": "cancel"}),
             ("get_saved_payment_methods", {"shopper": "shp_robin"}),
             ("update_checkout", {**own, "discount_codes": ["WELCOME5"]}),

@@ -26,11 +26,11 @@ from tests.mcp_server.serving import (
 pytestmark = pytest.mark.anyio
 
 # Universal Commerce Protocol, MCP binding: names of catalogue, checkout and order tools. Where it has none they are our own:
-# comparing, offers, requests about an order, saved methods.
+# asking, offers, requests about an order, saved methods.
 CANONICAL = {
     "search_catalog",
     "get_product",
-    "compare_products",
+    "ask_brand",
     "get_offers",
     "create_checkout",
     "get_checkout",
@@ -75,7 +75,7 @@ async def test_every_tool_has_a_title_a_description_annotations_and_schemas_both
 async def test_only_reading_tools_say_that_they_only_read(site: Site) -> None:
     reading = {tool.name for tool in await listed(site) if tool.annotations and tool.annotations.read_only_hint}
     assert reading == {
-        *("search_catalog", "get_product", "compare_products", "get_order", "get_checkout"),
+        *("search_catalog", "get_product", "get_order", "get_checkout"),
         "get_saved_payment_methods",
     }
 
@@ -148,7 +148,8 @@ async def test_what_every_tool_gives_is_valid_against_its_own_schema(site: Site,
 
         found = await call("search_catalog", query="mug")
         await call("get_product", product_id=found["products"][0]["id"])
-        await call("compare_products", product_ids=["hp-mug", "hp-kettle"])
+        await call("get_product", product_id="hp-mug", compare_with=["hp-kettle"])
+        await call("ask_brand", need="a quiet kettle under $150, in Leeds by Friday")
         await call("get_offers", lines=lines("hp-kettle-oat"))
         other = await call("create_checkout", lines=lines())
         await call("cancel_checkout", checkout_id=other["checkout_id"])
@@ -198,8 +199,10 @@ REFUSALS: list[tuple[str, dict[str, Any], CommerceError]] = [
     ("complete_checkout", {"checkout_id": ""}, CommerceError.CHECKOUT_UNKNOWN),
     ("cancel_checkout", {"checkout_id": "chk_"}, CommerceError.CHECKOUT_UNKNOWN),
     ("get_order", {"order_id": "ord_" + "b" * 32}, CommerceError.ORDER_UNKNOWN),
-    ("compare_products", {"product_ids": ["hp-mug", "no-such"]}, CommerceError.PRODUCT_UNKNOWN),
-    ("compare_products", {"product_ids": ["hp-mug"]}, CommerceError.INVALID_REQUEST),
+    ("get_product", {"product_id": "hp-mug", "compare_with": ["no-such"]}, CommerceError.PRODUCT_UNKNOWN),
+    ("ask_brand", {"need": "a mug", "variant_id": "no-such"}, CommerceError.PRODUCT_UNKNOWN),
+    ("ask_brand", {"need": ""}, CommerceError.INVALID_REQUEST),
+    ("get_product", {"product_id": "hp-mug", "compare_with": ["x"] * 5}, CommerceError.INVALID_REQUEST),
     ("request_order_change", {"order_id": "ord_x", "kind": "return"}, CommerceError.ORDER_UNKNOWN),
     ("request_order_change", {"order_id": "ord_x", "kind": "refund"}, CommerceError.INVALID_REQUEST),
     ("create_checkout", ready(shopper="shp_robin"), CommerceError.UNAUTHENTICATED),

@@ -47,7 +47,8 @@ async def test_it_calls_every_tool(site: Site, era: str) -> None:
     await call(site, era, "get_saved_payment_methods", key=key, shopper="shp_robin")
     found = await call(site, era, "search_catalog", query="mug", limit=2)
     await call(site, era, "get_product", product_id=found["products"][0]["id"])
-    await call(site, era, "compare_products", product_ids=["hp-mug", "hp-kettle"])
+    await call(site, era, "get_product", product_id="hp-mug", compare_with=["hp-kettle"])
+    await call(site, era, "ask_brand", need="a quiet kettle under $150, in Leeds by Friday")
     await call(site, era, "get_offers", lines=lines())
     other = await call(site, era, "create_checkout", lines=lines())
     await call(site, era, "cancel_checkout", checkout_id=other["checkout_id"])
@@ -62,7 +63,7 @@ async def test_it_calls_every_tool(site: Site, era: str) -> None:
     asked = await call(site, era, "request_order_change", order_id=order["order_id"], kind="return", variant_ids=[MUG])
     assert asked["state"] == "open"
     called |= {
-        *("search_catalog", "get_product", "compare_products", "get_offers", "create_checkout", "cancel_checkout"),
+        *("search_catalog", "get_product", "ask_brand", "get_offers", "create_checkout", "cancel_checkout"),
         *("update_checkout", "complete_checkout", "get_checkout", "get_order", "request_order_change"),
     }
     async with client(site) as connected:

@@ -1,0 +1,25 @@
+"""A text that is read piece by piece: what one reader has taken, the next does not see."""
+
+import re
+from dataclasses import dataclass
+
+GAP = " | "  # keeps what stood on both sides of a taken piece from becoming one phrase
+
+
+@dataclass(slots=True)
+class Rest:
+    """What is still unread."""
+
+    text: str
+
+    def take(self, pattern: "re.Pattern[str]", group: int | str = 0) -> "re.Match[str] | None":
+        """The pattern's first match, whose group is then read."""
+        found = pattern.search(self.text)
+        if found is not None:
+            self.drop(found, group)
+        return found
+
+    def drop(self, found: "re.Match[str]", group: int | str = 0) -> None:
+        """Marks a match of the text as it is now as read."""
+        start, end = found.span(group)
+        self.text = self.text[:start] + GAP + self.text[end:]

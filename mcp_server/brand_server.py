@@ -1,18 +1,20 @@
 """One brand's MCP server on the official SDK: its name, its instructions, its tools, and errors that echo nothing."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.request_state import RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult
-from pydantic import ValidationError
+from pydantic import AnyUrl, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.transaction import DatabaseBusy
@@ -20,9 +22,10 @@ from commerce_api.app import UNSTORABLE_TEXT, is_unstorable
 from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
+from mcp_server.apps.resources import tool_meta, views_of
 from mcp_server.bearer import access_of, caller_from
 from mcp_server.call_record import Call, CallRecorder
-from mcp_server.closed_errors import CURSOR_UNKNOWN, TOOL_UNKNOWN
+from mcp_server.closed_errors import CURSOR_UNKNOWN, RESOURCE_UNKNOWN, TOOL_UNKNOWN
 from mcp_server.profiles import Profile
 from mcp_server.rates import Limits, client_of
 from mcp_server.results import output_schema, refusal
@@ -33,7 +36,9 @@ from tokenization.logs import cause_of
 log = structlog.get_logger("mcp_server")
 
 LIST_TTL_MILLISECONDS = 300_000
-SAME_FOR_ALL: tuple[CacheableMethod, ...] = ("tools/list", "server/discover")  # neither depends on who asks
+# None depends on who asks.
+SAME_FOR_ALL: tuple[CacheableMethod, ...] = ("tools/list", "server/discover", "resources/list", "resources/read")
+SERVED_RESOURCES = ("resources/list", "resources/read")  # the views of apps/
 INSTRUCTIONS = (
     "You are connected to the store of {name}. Put a need in plain words to ask_brand, or find products with search_catalog. "
     "Ask get_offers before you promise any discount, build a checkout with create_checkout and update_checkout, confirm the "
@@ -80,6 +85,15 @@ class BrandServer(MCPServer[Any]):
         else:
             await self.recorder.note(self._call_of(tool, arguments, context, outcome, refused_with))
         return outcome
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: "Context[Any, Any] | None" = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Reads a view. Raises MCPError for a resource that is not there: the SDK's own would log the name asked for."""
+        try:
+            return await super().read_resource(uri, context)
+        except ResourceNotFoundError:
+            raise MCPError(INVALID_PARAMS, RESOURCE_UNKNOWN) from None
 
     def _check_scope(self, tool: Tool, arguments: dict[str, Any], context: "Context[Any, Any]") -> None:
         """The door refused it already, with the challenge that clients act on: this is the second lock of the same table."""
@@ -157,10 +171,12 @@ class ListOnce:
 
     async def __call__(self, ctx: "ServerRequestContext[Any, Any]", call_next: CallNext) -> HandlerResult:
         """Server middleware; see mcp.server.context.ServerMiddleware."""
-        if ctx.method != "tools/list":
+        if ctx.method not in ("tools/list", "resources/list"):
             return await call_next(ctx)
         if (ctx.params or {}).get("cursor") is not None:  # no answer of ours gave one out
             raise MCPError(INVALID_PARAMS, CURSOR_UNKNOWN)
+        if ctx.method == "resources/list":
+            return await call_next(ctx)
         version = ctx.protocol_version or ""
         if version not in self._lists:
             self._lists[version] = await call_next(ctx)
@@ -198,27 +214,30 @@ def make_brand_server(
             keys=state_keys, bind_principal=lambda ctx: caller_from(ctx.request).principal
         ),
         middleware=[ListOnce()],
+        extensions=[views_of(brand, lambda: commerce.desk.brand(brand.id))],
         log_level="WARNING",
     )
     server.brand, server.recorder, server.limits = brand.id, recorder, limits
-    serve_tools_only(server)
+    serve_tools_and_views(server)
     add_tools(server, commerce, brand, profile)
     for tool in server._tool_manager.list_tools():
         tool.parameters["additionalProperties"] = False  # as call_tool() has it
+        tool.meta = {**(tool.meta or {}), **tool_meta(tool.name)}
         if tool.fn_metadata.output_schema is not None:
             tool.fn_metadata.output_schema = output_schema(tool.fn_metadata.output_schema)
             tool.fn_metadata.output_model = None  # results are made from typed views; they need no second look
     return server
 
 
-def serve_tools_only(server: BrandServer) -> None:
-    """Takes back what the SDK offers by itself: prompts and resources, of which there are none.
+def serve_tools_and_views(server: BrandServer) -> None:
+    """Takes back what the SDK offers by itself: prompts, of which there are none, and templates of resources.
 
     Asked for a prompt that is not there it would fail inside, and log the name it was asked for.
     """
     handlers = server._lowlevel_server._request_handlers
     for method in [name for name in handlers if name.startswith(("prompts/", "resources/"))]:
-        del handlers[method]
+        if method not in SERVED_RESOURCES:
+            del handlers[method]
 
 
 def _code(outcome: CallToolResult | InputRequiredResult) -> str | None:

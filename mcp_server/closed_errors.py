@@ -24,6 +24,7 @@ from mcp_types import (
 from tokenization.edge import App, Message, Receive, Scope, Send
 
 TOOL_UNKNOWN: Final = "There is no such tool here. Take a name from tools/list."
+RESOURCE_UNKNOWN: Final = "There is no such resource here. Take an address from resources/list."
 CURSOR_UNKNOWN: Final = "There is no such page. The whole list is on its first one: leave the cursor out."
 MESSAGES: Final = {
     PARSE_ERROR: "The body is not JSON.",
@@ -36,7 +37,7 @@ MESSAGES: Final = {
     UNSUPPORTED_PROTOCOL_VERSION: "This server does not speak that version of the protocol.",
     URL_ELICITATION_REQUIRED: "The shopper has to open an address to go on.",
 }
-_OWN: Final = frozenset({TOOL_UNKNOWN, CURSOR_UNKNOWN})
+_OWN: Final = frozenset({TOOL_UNKNOWN, RESOURCE_UNKNOWN, CURSOR_UNKNOWN})
 _KEPT: Final[dict[int, tuple[str, ...]]] = {
     URL_ELICITATION_REQUIRED: ("elicitations",),
     MISSING_REQUIRED_CLIENT_CAPABILITY: ("requiredCapabilities",),

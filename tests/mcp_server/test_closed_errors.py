@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcp.server.apps import EXTENSION_ID
 from mcp.server.mcpserver import MCPServer
 from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
 
 from mcp_server import brand_server, closed_errors
 from mcp_server.brand_server import BrandServer
-from mcp_server.closed_errors import CURSOR_UNKNOWN, MESSAGES, TOOL_UNKNOWN, close_errors
+from mcp_server.closed_errors import CURSOR_UNKNOWN, MESSAGES, RESOURCE_UNKNOWN, TOOL_UNKNOWN, close_errors
 from tests.mcp_server.serving import (
     LEGACY_HEADERS,
     MODERN_META,
@@ -92,7 +93,7 @@ async def test_no_error_repeats_what_was_sent(site: Site, content: bytes, header
     if b'"error"' in answer.content and "jsonrpc" in answer.text:
         told = result_of(answer)
         if "error" in told:
-            assert told["error"]["message"] in {*MESSAGES.values(), TOOL_UNKNOWN, CURSOR_UNKNOWN}
+            assert told["error"]["message"] in {*MESSAGES.values(), TOOL_UNKNOWN, RESOURCE_UNKNOWN, CURSOR_UNKNOWN}
 
 
 async def test_planted_fault_the_sdks_errors_repeat_some_of_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +116,10 @@ async def test_planted_fault_a_rejected_argument_is_repeated_by_the_sdk(
 
 async def test_what_is_not_served_is_not_offered(site: Site) -> None:
     offered = result_of(await post(site.endpoint(), body("server/discover")))["result"]["capabilities"]
-    assert set(offered) == {"tools"}
-    for method in ("prompts/get", "resources/read", "resources/list", "subscriptions/listen"):
+    assert set(offered) == {"tools", "resources", "extensions"}
+    assert not any(offered["resources"].values())  # no subscriptions, no list that changes
+    assert set(offered["extensions"]) == {EXTENSION_ID}
+    for method in ("prompts/get", "resources/templates/list", "resources/subscribe", "subscriptions/listen"):
         content = body(method, name="x", uri="x", notifications={})
         told = result_of(await post(site.endpoint(), content, {**headers_of(content), **ELSEWHERE}))
         assert told["error"]["code"] == METHOD_NOT_FOUND, method
@@ -125,7 +128,7 @@ async def test_what_is_not_served_is_not_offered(site: Site) -> None:
 async def test_planted_fault_a_prompt_that_is_not_there_would_be_a_failure_of_ours(
     own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brand_server, "serve_tools_only", lambda server: None)
+    monkeypatch.setattr(brand_server, "serve_tools_and_views", lambda server: None)
     told = result_of(await post(own_site.endpoint(), body("prompts/get", name="x")))
     assert told["error"]["code"] == INTERNAL_ERROR
 

@@ -55,7 +55,9 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> list[BrandServer]:
 
     monkeypatch.setattr(app, "make_brand_server", with_fixtures)
     monkeypatch.setattr("mcp_server.brand_server.need_of", lambda tool: Need(frozenset(), guests=True))
-    monkeypatch.setattr("mcp_server.brand_server.serve_tools_only", lambda server: None)  # the suite wants prompts too
+    monkeypatch.setattr(
+        "mcp_server.brand_server.serve_tools_and_views", lambda server: None
+    )  # the suite wants prompts too
     return made
 
 

@@ -64,6 +64,7 @@ ADDRESS = {
     "postal_code": "LS1 4AP",
     "country": "GB",
 }
+DIFFERENT, FIRST_ID = 1_000, 10_000
 CHECKOUTS = 64  # that are looked at and changed, one after the other
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -115,27 +116,32 @@ class Call:
     beside: tuple[str, ...]
 
 
-def rpc(servers: Servers, name: str, method: str, params: dict[str, Any], era: str) -> bytes:
-    """A request of the protocol as bytes."""
+def rpc(servers: Servers, name: str, method: str, params: dict[str, Any], era: str, number: int = 1) -> bytes:
+    """A request of the protocol as bytes. ``number`` is its id."""
     headers = {**HEADERS, "mcp-protocol-version": era}
     if era == MODERN:
         headers["mcp-method"] = method
         if "name" in params:
             headers["mcp-name"] = params["name"]
         params = {"_meta": META, **params}
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, separators=(",", ":")).encode()
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": params}, separators=(",", ":")
+    ).encode()
     return request("POST", servers.path(name), headers, body)
 
 
-def tool(called: str, arguments: dict[str, Any], era: str = MODERN) -> Requests:
-    """The same call again and again."""
+def tool(called: str, arguments: Sequence[dict[str, Any]], era: str = MODERN) -> Requests:
+    """These calls in turn, under ids that go on: no request is the same as one of the thousand before."""
 
     def make(servers: Servers, name: str) -> Callable[[], bytes]:
-        if name == "fastapi":
-            made = request("POST", servers.path(name), HEADERS, json.dumps(arguments).encode())
-        else:
-            made = rpc(servers, name, "tools/call", {"name": called, "arguments": arguments}, era)
-        return lambda: made
+        made: list[bytes] = []
+        for number, given in zip(range(DIFFERENT), itertools.cycle(arguments), strict=False):
+            if name == "fastapi":
+                made.append(request("POST", servers.path(name), HEADERS, json.dumps(given).encode()))
+            else:
+                params = {"name": called, "arguments": given}
+                made.append(rpc(servers, name, "tools/call", params, era, FIRST_ID + number))
+        return itertools.cycle(made).__next__
 
     return make
 
@@ -173,15 +179,18 @@ def about_checkouts(called: str, arguments: dict[str, Any]) -> Requests:
     return make
 
 
-SEARCH = {"query": QUERY, "limit": FOUND}
+SEARCHES = [
+    {"query": word, "limit": FOUND} for word in (QUERY, "mug", "lamp", "pan steel", "board", "throw", "casserole")
+]
+PRODUCTS = [{"product_id": product} for product in (PRODUCT, "hp-mug", "hp-lamp", "hp-pan", "hp-board", "hp-throw")]
 CALLS = (
-    Call("search_catalog", tool("search_catalog", SEARCH), ("sdk+query", "sdk+tools", "sdk", "fastapi")),
-    Call("get_product", tool("get_product", {"product_id": PRODUCT}), ("sdk+query", "sdk+tools", "sdk")),
+    Call("search_catalog", tool("search_catalog", SEARCHES), ("sdk+query", "sdk+tools", "sdk", "fastapi")),
+    Call("get_product", tool("get_product", PRODUCTS), ("sdk+query", "sdk+tools", "sdk")),
     Call("get_checkout", about_checkouts("get_checkout", {}), ("sdk+tools",)),
     Call("create_checkout", creating, ("sdk+tools",)),
     Call("update_checkout", about_checkouts("update_checkout", {"lines": LINES}), ("sdk+tools",)),
     Call("tools/list", listing(MODERN), ("sdk+tools",)),
-    Call("search_catalog, 2025", tool("search_catalog", SEARCH, LEGACY), ("sdk+query", "sdk+tools", "sdk")),
+    Call("search_catalog, 2025", tool("search_catalog", SEARCHES, LEGACY), ("sdk+query", "sdk+tools", "sdk")),
     Call("tools/list, 2025", listing(LEGACY), ("sdk+tools",)),
 )
 

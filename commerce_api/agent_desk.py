@@ -27,7 +27,7 @@ from commerce_api.idempotency import once
 from commerce_api.links import Links
 from commerce_api.offers import make_offer
 from commerce_api.orders import find_order
-from commerce_api.payment import Payments, last_payment
+from commerce_api.payment import Payments, last_payment, may_advance
 from commerce_api.schemas import (
     AskView,
     CheckoutGiven,
@@ -166,9 +166,16 @@ class AgentDesk:
 
     async def get_checkout(self, brand_id: str, caller: Caller | None, checkout_id: str) -> CheckoutView:
         """Where the checkout stands; takes note of a payment that went through meanwhile."""
-        current = await self._load(brand_id, caller, checkout_id)
-        if current.state not in FINISHED:
-            await self._advance_quietly(brand_id, checkout_id)
+        now_ms = self.clock()
+
+        def work(connection: Connection) -> CheckoutView | None:
+            current = self._load_in(connection, brand_id, caller, checkout_id, now_ms)
+            return None if may_advance(current) else self._view(connection, current)
+
+        view = await self.database.read(work)
+        if view is not None:
+            return view
+        await self._advance_quietly(brand_id, checkout_id)
         return await self._read(brand_id, caller, checkout_id)
 
     async def complete_checkout(

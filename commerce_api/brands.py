@@ -4,9 +4,10 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
@@ -19,6 +20,10 @@ from tokenization.ids import letters_of
 ORIGIN = "commerce_api"
 AGENT_KEY_PREFIX = "cak"
 _NAME_TO_ID = re.compile(r"[^a-z0-9]+")
+_POLICIES_KEPT = 256
+_FIND = select(brand_table).where(
+    brand_table.c.id == bindparam("identifier")
+)  # built once: every call of a tool asks it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def save_brand(tx: Transaction, *, name: str, currency: str, policy: Policy) -> 
 
 def find_brand(connection: Connection, identifier: str) -> Brand:
     """The brand. Raises CommerceRefusal(BRAND_UNKNOWN)."""
-    row = connection.execute(select(brand_table).where(brand_table.c.id == identifier)).first()
+    row = connection.execute(_FIND, {"identifier": identifier}).first()
     if row is None:
         raise CommerceRefusal(CommerceError.BRAND_UNKNOWN)
     return _brand(row)
@@ -91,4 +96,10 @@ def is_agent_key(brand: Brand, secret: bytes, presented: str) -> bool:
 
 
 def _brand(row: "Row[Any]") -> Brand:
-    return Brand(row.id, row.name, row.currency, Policy.model_validate_json(row.policy), row.agent_key_version)
+    return Brand(row.id, row.name, row.currency, _policy(row.policy), row.agent_key_version)
+
+
+@lru_cache(_POLICIES_KEPT)
+def _policy(document: str) -> Policy:
+    """A policy from its text. It is frozen, so that whoever asks for the same text may have the same one."""
+    return Policy.model_validate_json(document)

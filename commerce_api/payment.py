@@ -139,7 +139,9 @@ class Payments:
         """
         try:
             current = await self._read(brand_id, checkout_id)
-            if current.state is CheckoutState.ESCALATED and current.capture_session:
+            if not may_advance(current):
+                return
+            if current.state is CheckoutState.ESCALATED:
                 current = await self._start(current)
             if current.state in IN_PAYMENT:
                 await self._ask_zone(current, query)
@@ -442,6 +444,13 @@ def _summary(current: Checkout) -> tuple[str, ...]:
     """What the card page says is bought. Titles whose digits read like a card together are left out, or nobody could pay."""
     lines = tuple(f"{line.quantity} × {line.title}"[:200] for line in current.priced.lines[:20])
     return (f"{len(current.priced.lines)} products",) if contains_card_in_json(list(lines)) else lines
+
+
+def may_advance(current: Checkout) -> bool:
+    """Whether the zone may know more of a checkout than commerce does: a card may have been captured, or charged."""
+    return current.state in IN_PAYMENT or (
+        current.state is CheckoutState.ESCALATED and current.capture_session is not None
+    )
 
 
 def last_payment(connection: Connection, checkout_id: str) -> "Row[Any] | None":

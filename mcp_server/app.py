@@ -30,6 +30,7 @@ from mcp_server.bearer import STATE, Door, Refused
 from mcp_server.brand_server import make_brand_server
 from mcp_server.call_record import CallRecorder
 from mcp_server.closed_errors import ClosedErrors
+from mcp_server.front import Front, send_answer
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import metadata, resource_named
 from mcp_server.profiles import Profile, endpoint_named
@@ -67,9 +68,10 @@ log = structlog.get_logger("mcp_server")
 
 @dataclass(slots=True)
 class _Running:
-    """A brand's SDK application and the task that keeps its session manager open."""
+    """A brand's SDK application, what stands before it, and the task that keeps its session manager open."""
 
     app: App
+    front: Front
     stop: asyncio.Event
     task: "asyncio.Task[None]"
 
@@ -120,6 +122,9 @@ class BrandEndpoints:
             return await _send_busy(send, failure)
         running = await self._server_of(brand, named[1])
         entered = {**_as_sdk_expects(scope), STATE: access}
+        answer = await running.front.answer(entered, access, body)
+        if answer is not None:
+            return await send_answer(send, answer)
         return await _with_session(running.app, entered, replay(body, receive), send)
 
     async def close(self) -> None:
@@ -165,11 +170,12 @@ class BrandEndpoints:
     async def _start(self, brand: Brand, profile: Profile) -> _Running:
         server = make_brand_server(self._commerce, brand, profile, self._state_keys, self._recorder, self.rates.limits)
         server.guest_checkout = self.door.authorization.of(brand.id).guest_checkout
+        security = _transport_security(self._commerce.settings.mcp_url)
         app = server.streamable_http_app(
             streamable_http_path="/mcp",
             stateless_http=True,
             max_request_body_size=BODY_BYTES,
-            transport_security=_transport_security(self._commerce.settings.mcp_url),
+            transport_security=security,
         )
         ready, stop = asyncio.Event(), asyncio.Event()
 
@@ -183,7 +189,7 @@ class BrandEndpoints:
         await ready.wait()
         if task.done():
             await task
-        return _Running(ClosedErrors(app), stop, task)
+        return _Running(ClosedErrors(app), Front(server, security), stop, task)
 
 
 async def _send_busy(send: Send, failure: BaseException) -> None:

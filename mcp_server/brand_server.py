@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -23,7 +24,7 @@ from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from mcp_server.apps.resources import tool_meta, views_of
-from mcp_server.bearer import access_of, caller_from
+from mcp_server.bearer import Access, access_of, caller_from
 from mcp_server.call_record import Call, CallRecorder
 from mcp_server.closed_errors import CURSOR_UNKNOWN, RESOURCE_UNKNOWN, TOOL_UNKNOWN
 from mcp_server.profiles import Profile
@@ -49,6 +50,16 @@ INSTRUCTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who calls a tool: what the record says of it. ``software`` is what the client calls itself."""
+
+    access: Access
+    client: str
+    software: str
+    protocol: str
+
+
 class BrandServer(MCPServer[Any]):
     """The SDK's server, with refusals that an agent can act on and validation errors without the rejected values (I2)."""
 
@@ -67,23 +78,29 @@ class BrandServer(MCPServer[Any]):
         tool = self._tool_manager.get_tool(name)
         if tool is None or context is None:
             raise MCPError(INVALID_PARAMS, TOOL_UNKNOWN)
+        return await self.call_recorded(tool, arguments, self._asking(context), context)
+
+    async def call_recorded(
+        self, tool: Tool, arguments: dict[str, Any], asking: Asking, context: "Context[Any, Any] | None"
+    ) -> CallToolResult | InputRequiredResult:
+        """As call_tool(), for a tool that is there. One that asks nothing of the protocol needs no ``context`` (front.py)."""
         try:
             self.recorder.check()
-            self._check_scope(tool, arguments, context)
+            self._check_scope(tool, arguments, asking.access)
             outcome = await self._call(tool, arguments, context)
         except CommerceRefusal as refused:
             return refusal(refused.kind)
         except asyncio.CancelledError:  # the client went away; what was changed by then has its own event
-            self.recorder.take(self._call_of(tool, arguments, context, None, "canceled"))
+            self.recorder.take(self._call_of(tool, arguments, asking, None, "canceled"))
             raise
         except MCPError:
-            await self.recorder.note(self._call_of(tool, arguments, context, None, None))
+            await self.recorder.note(self._call_of(tool, arguments, asking, None, None))
             raise
-        refused_with = _code(outcome)
+        call = self._call_of(tool, arguments, asking, outcome, _code(outcome))
         if tool.annotations is not None and tool.annotations.read_only_hint:
-            self.recorder.take(self._call_of(tool, arguments, context, outcome, refused_with))
+            self.recorder.take(call)
         else:
-            await self.recorder.note(self._call_of(tool, arguments, context, outcome, refused_with))
+            await self.recorder.note(call)
         return outcome
 
     async def read_resource(
@@ -95,11 +112,19 @@ class BrandServer(MCPServer[Any]):
         except ResourceNotFoundError:
             raise MCPError(INVALID_PARAMS, RESOURCE_UNKNOWN) from None
 
-    def _check_scope(self, tool: Tool, arguments: dict[str, Any], context: "Context[Any, Any]") -> None:
+    def _asking(self, context: "Context[Any, Any]") -> Asking:
+        request = context.request_context.request
+        return Asking(
+            access=access_of(request),
+            client=client_of(request.scope, self.limits.trusted) if request is not None else "",
+            software=_software(context),
+            protocol=context.protocol_version or "",
+        )
+
+    def _check_scope(self, tool: Tool, arguments: dict[str, Any], access: Access) -> None:
         """The door refused it already, with the challenge that clients act on: this is the second lock of the same table."""
         given = [name for name, value in arguments.items() if value is not None]
-        access, need = access_of(context.request_context.request), need_of(tool.name, given)
-        if not access.may_call(need, guest_checkout=self.guest_checkout):
+        if not access.may_call(need_of(tool.name, given), guest_checkout=self.guest_checkout):
             raise CommerceRefusal(
                 CommerceError.UNAUTHENTICATED if access.is_guest else CommerceError.SCOPE_INSUFFICIENT
             )
@@ -108,20 +133,19 @@ class BrandServer(MCPServer[Any]):
         self,
         tool: Tool,
         arguments: dict[str, Any],
-        context: "Context[Any, Any]",
+        asking: Asking,
         outcome: CallToolResult | InputRequiredResult | None,
         refused_with: str | None,
     ) -> Call:
-        request = context.request_context.request
-        access = access_of(request)
+        access = asking.access
         named = arguments.get("shopper") if access.scopes is None else None  # only the brand's own agent may say it
         made = outcome.structured_content if isinstance(outcome, CallToolResult) else None
         return Call(
             brand=self.brand,
             principal=access.principal,
-            client=client_of(request.scope, self.limits.trusted) if request is not None else "",
-            software=_software(context),
-            protocol=context.protocol_version or "",
+            client=asking.client,
+            software=asking.software,
+            protocol=asking.protocol,
             tool=tool.name,
             arguments=arguments,
             refusal=refused_with,
@@ -131,7 +155,7 @@ class BrandServer(MCPServer[Any]):
         )
 
     async def _call(
-        self, tool: Tool, arguments: dict[str, Any], context: "Context[Any, Any]"
+        self, tool: Tool, arguments: dict[str, Any], context: "Context[Any, Any] | None"
     ) -> CallToolResult | InputRequiredResult:
         """A business refusal and a wrong argument are results with ``isError``, with a closed code."""
         if not tool.parameters["properties"].keys() >= arguments.keys():

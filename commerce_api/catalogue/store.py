@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, select
+from sqlalchemy import bindparam, case, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
@@ -20,6 +20,15 @@ _KEPT = {
     "reserved",
     "stock",
 }  # an upsert leaves reservations as they are, and stock to its own rule
+
+# Built once: nearly every call of a tool asks one of them.
+_FIND = select(variant).where(variant.c.brand == bindparam("brand"), variant.c.id == bindparam("variant"))
+_OF_PRODUCTS = (
+    select(variant)
+    .where(variant.c.brand == bindparam("brand"), variant.c.product_id.in_(bindparam("products", expanding=True)))
+    .order_by(variant.c.product_id, variant.c.available.desc(), variant.c.price_minor, variant.c.id)
+    .limit(bindparam("limit"))
+)
 
 
 def upsert_rows(tx: Transaction, brand: str, rows: Sequence[ProductRow], *, is_sqlite: bool) -> None:
@@ -42,7 +51,7 @@ def upsert_rows(tx: Transaction, brand: str, rows: Sequence[ProductRow], *, is_s
 
 def find_variant(connection: Connection, brand: str, variant_id: str) -> "Row[Any]":
     """The variant's row. Raises CommerceRefusal(PRODUCT_UNKNOWN)."""
-    row = connection.execute(select(variant).where(variant.c.brand == brand, variant.c.id == variant_id)).first()
+    row = connection.execute(_FIND, {"brand": brand, "variant": variant_id}).first()
     if row is None:
         raise CommerceRefusal(CommerceError.PRODUCT_UNKNOWN)
     return row
@@ -50,14 +59,7 @@ def find_variant(connection: Connection, brand: str, variant_id: str) -> "Row[An
 
 def variants_of(connection: Connection, brand: str, product_ids: Sequence[str], limit: int) -> "list[Row[Any]]":
     """The variants of these products, available ones and lower prices first."""
-    return list(
-        connection.execute(
-            select(variant)
-            .where(variant.c.brand == brand, variant.c.product_id.in_(product_ids))
-            .order_by(variant.c.product_id, variant.c.available.desc(), variant.c.price_minor, variant.c.id)
-            .limit(limit)
-        )
-    )
+    return list(connection.execute(_OF_PRODUCTS, {"brand": brand, "products": product_ids, "limit": limit}))
 
 
 def _values(brand: str, row: ProductRow, now_ms: int) -> dict[str, Any]:

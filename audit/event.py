@@ -98,6 +98,9 @@ class EventType(StrEnum):
     STOCK_RELEASED = "stock.released"
     OFFER_DECIDED = "offer.decided"
     OFFER_APPLIED = "offer.applied"
+    OFFER_OUTCOME = "offer.outcome"
+    OFFERS_PAUSED = "offers.paused"
+    OFFERS_RESUMED = "offers.resumed"
     PAYMENT_STARTED = "payment.started"
     PAYMENT_SETTLED = "payment.settled"
     PAYMENT_UNKNOWN = "payment.unknown"
@@ -251,6 +254,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.OFFER_APPLIED: _means(
         "An offer was applied", "checkout offer discount_minor price_minor currency variant lines"
     ),
+    EventType.OFFER_OUTCOME: _means("Something came of an offer", "offer kind amount_minor"),
+    EventType.OFFERS_PAUSED: _means("A brand makes no offers for now", "reason"),
+    EventType.OFFERS_RESUMED: _means("A brand makes offers again", ""),
     EventType.PAYMENT_STARTED: _means(
         "A payment was started", f"checkout payment grant charge processor attempt {_MONEY}"
     ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -25,7 +25,8 @@ from commerce_api.checkout.states import CHANGEABLE, FINISHED
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import once
 from commerce_api.links import Links
-from commerce_api.offers import make_offer
+from commerce_api.offering import outcomes
+from commerce_api.offering.making import make_offer
 from commerce_api.orders import find_order
 from commerce_api.payment import Payments, last_payment, may_advance
 from commerce_api.schemas import (
@@ -133,13 +134,42 @@ class AgentDesk:
 
         return await self.database.read(work)
 
-    async def get_offers(self, brand_id: str, caller: Caller, lines: list[LineGiven]) -> OffersView:
+    async def get_offers(
+        self,
+        brand_id: str,
+        caller: Caller,
+        lines: list[LineGiven],
+        *,
+        region: str | None = None,
+        shopper: str | None = None,
+        shown: bool = True,
+    ) -> OffersView:
         """The offer for these lines, decided, recorded and signed before it is told."""
-        return await self.database.change(
-            lambda tx: make_offer(
-                tx, find_brand(tx.connection, brand_id), caller.principal, lines, self.ranker, self.offer_key
+
+        def work(tx: Transaction) -> OffersView:
+            brand = find_brand(tx.connection, brand_id)
+            return make_offer(
+                tx, brand, caller, lines, self.ranker, self.offer_key, region=region, shopper=shopper, shown=shown
             )
+
+        return await self.database.change(work)
+
+    async def offer_shown(self, brand_id: str, caller: Caller, offer_id: str) -> None:
+        """An offer that was made but not shown was shown now. OFFER_UNKNOWN."""
+        await self.database.change(
+            lambda tx: outcomes.present(tx, brand_id, offer_id, caller.channel, caller.principal)
         )
+
+    async def offer_refused(
+        self, brand_id: str, caller: Caller, offer_id: str, how: Literal["dismissed", "declined"]
+    ) -> None:
+        """The shopper did not want the offer that they were shown. OFFER_UNKNOWN."""
+
+        def work(tx: Transaction) -> None:
+            outcomes.present(tx, brand_id, offer_id, caller.channel, caller.principal)
+            outcomes.note(tx, brand_id, offer_id, how, key="refused", actor=caller.principal)
+
+        await self.database.change(work)
 
     async def create_checkout(
         self, brand_id: str, caller: Caller, given: CheckoutGiven, idempotency_key: str | None

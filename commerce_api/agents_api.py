@@ -1,6 +1,6 @@
 """The agents' API: REST for a brand's own chat and voice agents, by the brand's agent key. The same desk as the MCP tools."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import Field
@@ -30,9 +30,20 @@ router = APIRouter(prefix="/agents/v1/{brand}", tags=["agents"])
 
 
 class OffersGiven(Given):
-    """The lines to find an offer for."""
+    """The lines to find an offer for. ``region`` is where it would go, ``shopper`` whom you speak for. What is ``deferred``
+    counts as shown when you say so.
+    """
 
     lines: Annotated[list[LineGiven], Field(min_length=1, max_length=50)]
+    region: Annotated[str, Field(pattern="^[A-Z]{2}(-[A-Z0-9]{1,3})?$")] | None = None
+    shopper: Identifier | None = None
+    deferred: bool = False
+
+
+class RefusedGiven(Given):
+    """How an offer was refused: waved away, or declined in words."""
+
+    how: Literal["dismissed", "declined"]
 
 
 class CompareGiven(Given):
@@ -100,7 +111,21 @@ async def compare_products(brand: str, asked: CompareGiven, commerce: CommerceIn
 @router.post("/offers")
 async def post_offers(brand: str, asked: OffersGiven, commerce: CommerceIn, agent: AgentIn) -> OffersView:
     """The offer for these lines. It holds only by its id, and only as it is written."""
-    return await commerce.desk.get_offers(brand, agent, asked.lines)
+    return await commerce.desk.get_offers(
+        brand, agent, asked.lines, region=asked.region, shopper=asked.shopper, shown=not asked.deferred
+    )
+
+
+@router.post("/offers/{offer}/shown", status_code=204)
+async def post_offer_shown(brand: str, offer: str, commerce: CommerceIn, agent: AgentIn) -> None:
+    """An offer that was asked for as deferred was shown to the shopper. May be said again."""
+    await commerce.desk.offer_shown(brand, agent, offer)
+
+
+@router.post("/offers/{offer}/refused", status_code=204)
+async def post_offer_refused(brand: str, offer: str, given: RefusedGiven, commerce: CommerceIn, agent: AgentIn) -> None:
+    """The shopper did not want the offer. May be said again; the first counts."""
+    await commerce.desk.offer_refused(brand, agent, offer, given.how)
 
 
 @router.post("/checkouts", status_code=201)

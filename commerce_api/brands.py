@@ -14,6 +14,7 @@ from audit.event import Event, EventType
 from audit.transaction import Transaction
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import brand as brand_table
+from commerce_api.offering import budget
 from commerce_api.policy import Policy
 from tokenization.ids import letters_of
 
@@ -35,6 +36,7 @@ class Brand:
     currency: str
     policy: Policy
     agent_key_version: int
+    offers_paused: bool = False
 
 
 def brand_id(name: str) -> str:
@@ -57,6 +59,7 @@ def save_brand(tx: Transaction, *, name: str, currency: str, policy: Policy) -> 
                 id=identifier, name=name, currency=currency, policy=document, agent_key_version=1, created_ms=tx.now_ms
             )
         )
+    budget.open_for(tx, identifier, policy)
     tx.record(
         Event(
             type=EventType.BRAND_ADDED,
@@ -69,6 +72,24 @@ def save_brand(tx: Transaction, *, name: str, currency: str, policy: Policy) -> 
         )
     )
     return Brand(identifier, name, currency, policy, known.agent_key_version if known is not None else 1)
+
+
+def pause_offers(tx: Transaction, identifier: str, *, paused: bool) -> None:
+    """Stops a brand's offers, or lets them be made again. Raises CommerceRefusal(BRAND_UNKNOWN)."""
+    find_brand(tx.connection, identifier)
+    since_ms = tx.now_ms if paused else None
+    tx.execute(brand_table.update().where(brand_table.c.id == identifier).values(offers_paused_ms=since_ms))
+    tx.record(
+        Event(
+            type=EventType.OFFERS_PAUSED if paused else EventType.OFFERS_RESUMED,
+            outcome="success",
+            actor="operator",
+            origin=ORIGIN,
+            resource=identifier,
+            merchant=identifier,
+            data={},
+        )
+    )
 
 
 def find_brand(connection: Connection, identifier: str) -> Brand:
@@ -96,7 +117,9 @@ def is_agent_key(brand: Brand, secret: bytes, presented: str) -> bool:
 
 
 def _brand(row: "Row[Any]") -> Brand:
-    return Brand(row.id, row.name, row.currency, _policy(row.policy), row.agent_key_version)
+    return Brand(
+        row.id, row.name, row.currency, _policy(row.policy), row.agent_key_version, row.offers_paused_ms is not None
+    )
 
 
 @lru_cache(_POLICIES_KEPT)

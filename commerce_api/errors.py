@@ -30,6 +30,7 @@ class CommerceError(Enum):
     COUNTRY_NOT_SERVED = _Kind(422, "The brand does not ship to this country.")
     DISCOUNT_INVALID = _Kind(422, "This discount code is not valid for this checkout.")
     OFFER_INVALID = _Kind(422, "This offer is not valid here: ask for offers again and use the new token.")
+    OFFER_UNKNOWN = _Kind(404, "There is no such offer here. Take offer ids from the answers that made them.")
     CHECKOUT_UNKNOWN = _Kind(404, "There is no such checkout here. Create one.")
     CHECKOUT_NOT_READY = _Kind(409, "The checkout lacks something; its messages say what. Update it, then try again.")
     CHECKOUT_IN_PAYMENT = _Kind(

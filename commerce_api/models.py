@@ -33,6 +33,7 @@ brand = Table(
     Column("policy", Text, nullable=False),
     Column("agent_key_version", Integer, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("offers_paused_ms", BigInteger, nullable=True),
 )
 
 variant = Table(
@@ -199,6 +200,48 @@ offer_decision = Table(
     Column("record", Text, nullable=False),
     Column("snapshot", Text, nullable=True),  # the signed offer, the only form that checkout honours (I6)
     Column("decided_ms", BigInteger, nullable=False),
+    Column("subject", String(40), nullable=True),  # a pseudonym (commerce_api/offering/context.py)
+    Column("presented_ms", BigInteger, nullable=True),
+    Column("slot", String(20), nullable=True),
+    Index("ix_offer_decision_subject", "brand", "subject", "decided_ms"),
+    Index("ix_offer_decision_decided", "brand", "decided_ms"),
+)
+
+offer_outcome = Table(
+    "offer_outcome",
+    metadata,
+    Column("decision", String(40), ForeignKey("offer_decision.id"), primary_key=True),
+    Column("key", String(80), primary_key=True),  # each outcome once, however often it is reported
+    Column("brand", String(64), nullable=False),
+    Column("type", String(20), nullable=False),
+    Column("value_minor", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False),
+)
+
+offer_budget = Table(
+    "offer_budget",
+    metadata,
+    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
+    Column("offer", String(64), primary_key=True),
+    Column("reserved_minor", BigInteger, nullable=False),
+    Column("reserved_uses", BigInteger, nullable=False),
+    Column("spent_minor", BigInteger, nullable=False),
+    Column("spent_uses", BigInteger, nullable=False),
+    CheckConstraint("reserved_minor >= 0 AND reserved_uses >= 0", name="ck_offer_budget_reserved"),
+)
+
+_RESERVED = text("state = 'reserved'")
+offer_reservation = Table(
+    "offer_reservation",
+    metadata,
+    Column("decision", String(40), primary_key=True),
+    Column("brand", String(64), nullable=False),
+    Column("offer", String(64), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("ix_offer_reservation_due", "expires_ms", sqlite_where=_RESERVED, postgresql_where=_RESERVED),
 )
 
 idempotency = Table(

@@ -3,6 +3,7 @@
 The zone is asked; what a notice or a caller claims is never written here.
 """
 
+import json
 from typing import NamedTuple
 
 from sqlalchemy import select, update
@@ -13,6 +14,7 @@ from audit.transaction import Database, Transaction
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
+from commerce_api.offering import outcomes
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.wire import Charge
 
@@ -64,10 +66,11 @@ def _write(tx: Transaction, merchant: str, payment: str, charge: Charge, known: 
         update(order)
         .where(order.c.brand == merchant, order.c.payment == payment)
         .values(**money_of(charge)._asdict(), money_changed_ms=tx.now_ms)
-        .returning(order.c.id)
+        .returning(order.c.id, order.c.document)
     ).first()
     if row is None:
         return
+    outcomes.given_back(tx, merchant, json.loads(row.document), charge.refunded_minor, charge.disputed_minor)
     tx.record(
         Event(
             type=EventType.ORDER_MONEY_CHANGED,

@@ -12,6 +12,7 @@ from commerce_api.brands import ORIGIN, Brand
 from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
+from commerce_api.offering import outcomes
 from commerce_api.order_money import money_of
 from tokenization.ids import is_id, new_id
 from tokenization.wire import Charge
@@ -55,6 +56,7 @@ def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
             },
         )
     )
+    outcomes.ordered(tx, paid.brand.id, document, identifier, charge.amount_minor)
     return identifier
 
 

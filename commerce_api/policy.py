@@ -93,6 +93,8 @@ AmountMinor = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT_MINOR)]
 PositiveAmountMinor = Annotated[int, Field(gt=0, le=MAXIMUM_AMOUNT_MINOR)]
 PercentBasisPoints = Annotated[int, Field(gt=0, le=FULL_BASIS_POINTS)]
 Days = Annotated[int, Field(ge=0, le=365)]
+Products = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=10_000)]
+Categories = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=750)], ...], Field(max_length=1_000)]
 
 
 class _Part(BaseModel):
@@ -155,11 +157,49 @@ class DiscountCode(_Part):
 class AppliesTo(_Part):
     """What an offer is for: one of the products, one of the categories, and the subtotal; an empty part is no bound."""
 
-    product_ids: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=10_000)
-    ] = ()
-    categories: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=750)], ...], Field(max_length=1_000)] = ()
+    product_ids: Products = ()
+    categories: Categories = ()
     minimum_subtotal_minor: AmountMinor = 0
+
+
+class OfferAudience(_Part):
+    """Whom an offer may be made to; an empty part is no bound. Regions are places of delivery (``DE``, ``US-CA``)."""
+
+    regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()
+    needs_consent: bool = False
+    verification: Literal["anonymous", "claimed", "verified"] = "anonymous"
+    owns_product_ids: Products = ()
+    owns_none_of_product_ids: Products = ()
+
+
+class OfferLimits(_Part):
+    """How much of an offer there is. ``budget_minor`` bounds what all its uses take off together, ``budget_uses`` their number;
+    ``per_shopper`` how often one shopper is shown it in ``per_shopper_days``; after a refusal it rests ``cooldown_days``.
+    """
+
+    budget_minor: PositiveAmountMinor | None = None
+    budget_uses: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    per_shopper: Annotated[int, Field(gt=0, le=1_000)] | None = None
+    per_shopper_days: Annotated[int, Field(gt=0, le=365)] = 30
+    cooldown_days: Days = 0
+    stacks_with_codes: bool = True
+
+
+class NeverDiscounted(_Part):
+    """Categories that no offer may touch, in these regions or everywhere, and the law that says so."""
+
+    categories: Annotated[Categories, Field(min_length=1)]
+    regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()
+    reason: Title
+
+
+class OfferRules(_Part):
+    """What holds for all offers. Margin is what each offer's ``margin_basis_points`` say; a floor needs them in every offer."""
+
+    paused: bool = False
+    maximum_discount_basis_points: PercentBasisPoints = FULL_BASIS_POINTS
+    minimum_margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
+    never_discounted: Annotated[tuple[NeverDiscounted, ...], Field(max_length=100)] = ()
 
 
 class Offer(_Part):
@@ -177,6 +217,8 @@ class Offer(_Part):
     valid_until: AwareDatetime | None = None
     priority: Annotated[int, Field(ge=0, le=1_000)] = 100
     margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
+    audience: OfferAudience = OfferAudience()
+    limits: OfferLimits = OfferLimits()
 
     @model_validator(mode="after")
     def _kind_has_its_figure(self) -> Self:
@@ -215,6 +257,7 @@ class Policy(_Part):
     tax: Tax = Tax()
     discount_codes: Annotated[tuple[DiscountCode, ...], Field(max_length=10_000)] = ()
     offers: Annotated[tuple[Offer, ...], Field(max_length=1_000)] = ()
+    offer_rules: OfferRules = OfferRules()
     checkout_lifetime_seconds: Annotated[int, Field(ge=60, le=_DAY_SECONDS)] = 1_800
     reservation_seconds: Annotated[int, Field(ge=30, le=_DAY_SECONDS)] = 900
     assistant_payments: AssistantPayments | None = None
@@ -229,6 +272,13 @@ class Policy(_Part):
         _refuse_repeated((option.id for option in self.shipping_options), "shipping_options has an id twice")
         _refuse_repeated((offer.id for offer in self.offers), "offers has an id twice")
         _refuse_repeated((code.code.upper() for code in self.discount_codes), "discount_codes has a code twice")
+        return self
+
+    @model_validator(mode="after")
+    def _margins_are_known_where_they_have_a_floor(self) -> Self:
+        floor = self.offer_rules.minimum_margin_basis_points
+        if floor is not None and any(offer.margin_basis_points is None for offer in self.offers):
+            raise ValueError("minimum_margin_basis_points needs margin_basis_points in every offer")
         return self
 
     @model_validator(mode="after")

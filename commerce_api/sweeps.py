@@ -19,6 +19,7 @@ from commerce_api.checkout.states import CHANGEABLE
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import forget_old
 from commerce_api.models import checkout as checkout_table
+from commerce_api.offering import budget
 from commerce_api.payment import Payments, Turn
 from tokenization.logs import cause_of
 
@@ -53,6 +54,7 @@ async def sweep(database: Database, payments: Payments, after: Turn | None = Non
     await _give_back(payments)
     await _expire_overdue(database, payments)
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
+    await database.maintain(lambda tx: budget.release_lapsed(tx, LIMIT))
     await database.maintain(forget_old)
     await database.maintain(grants.forget_old)
     return turn

@@ -9,10 +9,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from offer_engine.eligibility import exclusion
-from offer_engine.offers import Context, Offer
+from offer_engine.offers import Context, Offer, discount_minor, margin_minor
 
 NO_OFFER = "no_offer"
 
@@ -59,33 +60,46 @@ class Decision:
     excluded: tuple[tuple[str, str], ...]
     chosen: Scored
     draw: float
+    exploration: str = "none"
 
     def record(self) -> dict[str, Any]:
-        """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity."""
+        """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity.
+
+        It holds no word of the shopper's and nothing that names them. docs/offers.md says what each field is.
+        """
+        context = self.context
         return {
-            "context": {
-                "brand": self.context.brand,
-                "subject": self.context.subject,
-                "currency": self.context.currency,
-                "subtotal_minor": self.context.subtotal_minor,
-                "lines": [[line.variant_id, line.quantity, line.unit_price_minor] for line in self.context.lines],
-                "now_ms": self.context.now_ms,
-            },
+            "brand": context.brand,
+            "subject": context.subject,
+            "verification": context.known.verification.name.lower(),
             "policy": self.policy,
             "policy_hash": self.policy_hash,
+            "exploration": self.exploration,
             "draw": self.draw,
-            "candidates": [
-                {
-                    "offer": scored.name,
-                    "version": scored.offer.version if scored.offer else 0,
-                    "score": scored.score,
-                    "propensity": scored.propensity,
-                }
-                for scored in self.ranked
-            ],
+            "context": {
+                "currency": context.currency,
+                "subtotal_minor": context.subtotal_minor,
+                "region": context.region,
+                "now_ms": context.now_ms,
+                "lines": [[line.variant_id, line.quantity, line.unit_price_minor] for line in context.lines],
+            },
+            "candidates": [_candidate(scored, context) for scored in self.ranked],
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
         }
+
+
+def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
+    offer = scored.offer
+    return {
+        "offer": scored.name,
+        "version": offer.version if offer else 0,
+        "discount_minor": discount_minor(offer, context.lines) if offer else 0,
+        "margin_minor": margin_minor(offer, context) if offer else None,
+        "expires_ms": offer.valid_until_ms if offer else None,
+        "score": scored.score,
+        "propensity": scored.propensity,
+    }
 
 
 def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: float) -> Decision:
@@ -100,10 +114,17 @@ def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: floa
         excluded=tuple((offer.id, reason.value) for offer, reason in reasons if reason is not None),
         chosen=ranker.choose(ranked, draw),
         draw=draw,
+        exploration=getattr(ranker, "exploration", "none"),
     )
 
 
 def policy_hash(offers: Sequence[Offer]) -> str:
     """SHA-256 over the offers that were on the table, whatever their order."""
+    return _hash_of(tuple(offers))
+
+
+@lru_cache(maxsize=256)
+def _hash_of(offers: tuple[Offer, ...]) -> str:
+    """Kept, because a brand's offers are the same from one decision to the next, and there may be a thousand."""
     content = sorted(json.dumps(asdict(offer), sort_keys=True, default=sorted) for offer in offers)
     return hashlib.sha256("\n".join(content).encode()).hexdigest()

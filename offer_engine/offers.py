@@ -1,7 +1,8 @@
 """What an offer is, and what is known when one is chosen. Amounts are integer minor units, rates are basis points."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 
 
 class OfferKind(StrEnum):
@@ -10,6 +11,37 @@ class OfferKind(StrEnum):
     PERCENT_OFF = "percent_off"
     AMOUNT_OFF = "amount_off"
     FREE_SHIPPING = "free_shipping"
+
+
+class Verification(IntEnum):
+    """How well it is known who is asked. A telephone number or a name that somebody gives is a claim."""
+
+    ANONYMOUS = 0
+    CLAIMED = 1
+    VERIFIED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom an offer may be made to. Empty conditions mean: anybody. Regions are ISO 3166 countries or subdivisions."""
+
+    regions: frozenset[str] = frozenset()
+    needs_consent: bool = False
+    verification: Verification = Verification.ANONYMOUS
+    owns: frozenset[str] = frozenset()
+    owns_none_of: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of an offer there is: in all, and for one person. None means: no bound."""
+
+    budget_minor: int | None = None
+    budget_uses: int | None = None
+    per_subject: int | None = None
+    per_subject_days: int = 30
+    cooldown_days: int = 0
+    stacks_with_codes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +63,8 @@ class Offer:
     valid_until_ms: int | None = None
     priority: int = 0
     margin_basis_points: int = 0
+    audience: Audience = Audience()
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +76,51 @@ class ContextLine:
     categories: frozenset[str]
     unit_price_minor: int
     quantity: int
+    in_stock: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NeverDiscounted:
+    """What no offer may be about, in these regions or everywhere: fixed book prices, tobacco, medicines."""
+
+    categories: frozenset[str]
+    regions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for all offers of a brand. ``paused`` is its kill switch."""
+
+    paused: bool = False
+    maximum_discount_basis_points: int = 10_000
+    minimum_margin_basis_points: int | None = None
+    never_discounted: tuple[NeverDiscounted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What became of an offer with this subject: when it was shown, and when it was last refused."""
+
+    shown_ms: tuple[int, ...] = ()
+    refused_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of an offer's budget. None means: no bound."""
+
+    minor: int | None = None
+    uses: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of who is asked, by a pseudonym: no name, no address, no protected attribute."""
+
+    verification: Verification = Verification.ANONYMOUS
+    consents: bool = False
+    owned: frozenset[str] = frozenset()
+    history: Mapping[str, History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +132,11 @@ class Context:
     currency: str
     lines: tuple[ContextLine, ...]
     now_ms: int
+    region: str | None = None
+    known: Known = Known()
+    rules: Rules = Rules()
+    left: Mapping[str, Left] = field(default_factory=dict)
+    has_codes: bool = False
 
     @property
     def subtotal_minor(self) -> int:
@@ -74,8 +158,18 @@ def discount_minor(offer: Offer, lines: tuple[ContextLine, ...]) -> int:
     return min(taken, eligible_minor)
 
 
+def margin_minor(offer: Offer, context: Context) -> int:
+    """What the offer leaves of the merchant's margin on these lines, rounded down."""
+    return context.subtotal_minor * offer.margin_basis_points // 10_000 - discount_minor(offer, context.lines)
+
+
 def applies_to(offer: Offer, line: ContextLine) -> bool:
     """Whether the offer is about this line at all."""
     if offer.product_ids and line.product_id not in offer.product_ids:
         return False
     return not offer.categories or bool(offer.categories & line.categories)
+
+
+def is_within(region: str | None, regions: frozenset[str]) -> bool:
+    """Whether a place is in one of the regions: ``US-CA`` is in ``US``. A place that is not known is in none."""
+    return region is not None and (region in regions or region.partition("-")[0] in regions)

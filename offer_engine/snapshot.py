@@ -1,6 +1,6 @@
 """The signed snapshot of an offer: the only form in which checkout honours one (I6). Text that was said binds nobody.
 
-    ofr1.<claims>.<HMAC-SHA-256 over "ofr1.<claims>">      both parts in letters, four bits each
+    ofr2.<claims>.<HMAC-SHA-256 over "ofr2.<claims>">      both parts in letters, four bits each
 
 What holds for a snapshot that open_snapshot() returns:
  1. It was signed with this brand side's key, and not a byte was changed since.
@@ -13,12 +13,12 @@ import hmac
 import json
 from dataclasses import dataclass
 
-from offer_engine.offers import Offer, OfferKind
+from offer_engine.offers import Audience, Limits, Offer, OfferKind
 from tokenization.ids import letters_of
 
-_PREFIX = "ofr1"
+_PREFIX = "ofr2"
 _FROM_LETTERS = str.maketrans("bcdfghjkmnpqrstv", "0123456789abcdef")
-MAXIMUM_LENGTH = 4_000
+MAXIMUM_LENGTH = 4_000_000  # an offer for ten thousand products
 
 
 class SnapshotInvalid(Exception):
@@ -27,7 +27,10 @@ class SnapshotInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An offer as it was made to one subject: terms and all, until it expires."""
+    """An offer as it was made to one subject, until it expires: all of it that is asked again when it is used.
+
+    Whom it may be made to, and how much of it there is, was settled when it was made.
+    """
 
     decision: str
     brand: str
@@ -55,6 +58,9 @@ def sign_snapshot(snapshot: Snapshot, key: bytes) -> str:
         "r": sorted(offer.product_ids),
         "g": sorted(offer.categories),
         "u": offer.minimum_subtotal_minor,
+        "n": offer.margin_basis_points,
+        "e": sorted(offer.audience.regions),
+        "w": offer.limits.stacks_with_codes,
     }
     body = letters_of(json.dumps(claims, separators=(",", ":")).encode())
     return f"{_PREFIX}.{body}.{_signature(body, key)}"
@@ -84,6 +90,9 @@ def open_snapshot(token: str, key: bytes, *, brand: str, subject: str, now_ms: i
         product_ids=frozenset(claims["r"]),
         categories=frozenset(claims["g"]),
         minimum_subtotal_minor=claims["u"],
+        margin_basis_points=claims["n"],
+        audience=Audience(regions=frozenset(claims["e"])),
+        limits=Limits(stacks_with_codes=claims["w"]),
     )
     return Snapshot(claims["d"], claims["b"], claims["s"], claims["x"], offer)
 

@@ -11,11 +11,14 @@ from commerce_api.brands import Brand
 from commerce_api.checkout.totals import Destination, FlatTax, Totals, find_code, totals
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_decision, variant
+from commerce_api.offering.terms import rules_of
 from commerce_api.policy import DiscountCode, ShippingOption
-from offer_engine.eligibility import exclusion
+from offer_engine.eligibility import no_longer_applies
 from offer_engine.offers import Context, ContextLine, Offer
 from offer_engine.snapshot import SnapshotInvalid, open_snapshot
 from tokenization.money import MAXIMUM_AMOUNT_MINOR
+
+OFFER_PATH = "$.offer_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,20 @@ def price(
         ContextLine(line.variant_id, line.product_id, frozenset(line.categories), line.unit_price_minor, line.quantity)
         for line in lines
     )
-    offer = _offer(connection, brand, document.get("offer_id"), principal, offer_key, context_lines, now_ms, problems)
     subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
     codes = _codes(brand, document.get("discount_codes") or [], subtotal_minor, now_ms, problems)
     destination = _destination(brand, document.get("shipping_address"), problems)
+    context = Context(
+        brand.id,
+        principal,
+        brand.currency,
+        context_lines,
+        now_ms,
+        region=destination.region or destination.country if destination else None,
+        rules=rules_of(brand.policy.offer_rules),
+        has_codes=bool(codes),
+    )
+    offer = _offer(connection, document.get("offer_id"), offer_key, context, problems)
     shipping = _shipping(brand, document.get("shipping_option_id"), destination, problems, strict=strict)
     _require_buyer(document, problems)
     counted = totals(
@@ -145,31 +158,29 @@ def _lines(
 
 
 def _offer(
-    connection: Connection,
-    brand: Brand,
-    decision: str | None,
-    principal: str,
-    offer_key: bytes,
-    lines: tuple[ContextLine, ...],
-    now_ms: int,
-    problems: list[Problem],
+    connection: Connection, decision: str | None, offer_key: bytes, context: Context, problems: list[Problem]
 ) -> Offer | None:
     if decision is None:
         return None
     signed = connection.execute(
-        select(offer_decision.c.snapshot).where(offer_decision.c.id == decision, offer_decision.c.brand == brand.id)
+        select(offer_decision.c.snapshot).where(
+            offer_decision.c.id == decision, offer_decision.c.brand == context.brand
+        )
     ).scalar_one_or_none()
     try:
-        snapshot = open_snapshot(signed or "", offer_key, brand=brand.id, subject=principal, now_ms=now_ms)
+        snapshot = open_snapshot(
+            signed or "", offer_key, brand=context.brand, subject=context.subject, now_ms=context.now_ms
+        )
     except SnapshotInvalid:
         problems.append(
-            Problem("warning", "offer_invalid", "The offer no longer holds. Ask for offers again.", "$.offer_id")
+            Problem("warning", "offer_invalid", "The offer no longer holds. Ask for offers again.", OFFER_PATH)
         )
         return None
-    context = Context(brand.id, principal, brand.currency, lines, now_ms)
-    if exclusion(snapshot.offer, context) is not None:
+    if context.region is None and snapshot.offer.audience.regions:
+        return snapshot.offer  # where it goes is not said yet, and without that nothing is paid
+    if no_longer_applies(snapshot.offer, context) is not None:
         problems.append(
-            Problem("warning", "offer_not_applicable", "The offer does not apply to these products.", "$.offer_id")
+            Problem("warning", "offer_not_applicable", "The offer does not apply to these products.", OFFER_PATH)
         )
         return None
     return snapshot.offer

@@ -19,10 +19,11 @@ from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Transaction
 from commerce_api import stock
 from commerce_api.brands import ORIGIN, Brand
-from commerce_api.checkout.pricing import Priced, price
+from commerce_api.checkout.pricing import OFFER_PATH, Priced, price
 from commerce_api.checkout.states import CHANGEABLE, FINISHED, IN_PAYMENT, CheckoutState, may_move
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import checkout as checkout_table
+from commerce_api.offering import outcomes
 from commerce_api.schemas import CheckoutGiven
 from tokenization.ids import is_id, new_id
 
@@ -101,6 +102,7 @@ def create(tx: Transaction, brand: Brand, caller: Caller, given: CheckoutGiven, 
         )
     )
     record(tx, EventType.CHECKOUT_CREATED, brand.id, identifier, caller.principal, {"channel": caller.channel})
+    _note_taken(tx, brand, document, priced, identifier, caller)
     return load(tx.connection, brand, identifier, caller, offer_key, tx.now_ms)
 
 
@@ -119,6 +121,7 @@ def change(
         stock.release(tx, brand=brand.id, checkout=identifier)
     write(tx, current, state=target, document={**document, "priced": priced.stored()}, capture_session=None)
     record(tx, EventType.CHECKOUT_UPDATED, brand.id, identifier, caller.principal, {"state": target.value})
+    _note_taken(tx, brand, document, priced, identifier, caller)
     return load(tx.connection, brand, identifier, caller, offer_key, tx.now_ms)
 
 
@@ -265,6 +268,17 @@ def require_changeable(current: Checkout, now_ms: int) -> None:
         raise CommerceRefusal(refusal_of(current.state))
     if current.expires_ms <= now_ms:
         raise CommerceRefusal(CommerceError.CHECKOUT_FINISHED)
+
+
+def _note_taken(
+    tx: Transaction, brand: Brand, document: dict[str, Any], priced: Priced, identifier: str, caller: Caller
+) -> None:
+    """An offer that is in the checkout and holds there was taken, and so it was shown."""
+    decision = document.get("offer_id")
+    if decision is None or any(problem.path == OFFER_PATH for problem in priced.problems):
+        return
+    outcomes.present(tx, brand.id, decision, caller.channel, caller.principal)
+    outcomes.note(tx, brand.id, decision, "accepted", key=identifier, actor=caller.principal)
 
 
 def _check_currency(brand: Brand, given: CheckoutGiven) -> None:

@@ -1,14 +1,14 @@
 """``cordon request``: what shoppers ask for about their orders, and the merchant's answers."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from commerce_api.cli.paths import DEFAULT_DATA, database_url
+from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.refused import CommandRefused
+from commerce_api.cli.unit_of_work import done
 
 if TYPE_CHECKING:
     from audit.transaction import Transaction
@@ -59,36 +59,13 @@ def _answer(arguments: argparse.Namespace) -> int:
 
 def _changed(arguments: argparse.Namespace, work: "Callable[[Transaction], _T]") -> "_T":
     """What a unit of work over commerce's database gives."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from commerce_api.errors import CommerceError, CommerceRefusal
 
     try:
-        return asyncio.run(_over(arguments, work))
+        return done(arguments, work)
     except CommerceRefusal as refusal:
         if refusal.kind is CommerceError.ORDER_UNKNOWN:
             raise CommandRefused(
                 "there is no such open request of this brand; `cordon request list` has them"
             ) from None
         raise CommandRefused(refusal.kind.message) from None
-    except (OSError, SQLAlchemyError) as failure:
-        raise CommandRefused(
-            f"the database of {arguments.data / 'commerce'} cannot be used ({type(failure).__name__}): "
-            "check --data and --database-url"
-        ) from None
-
-
-async def _over(arguments: argparse.Namespace, work: "Callable[[Transaction], _T]") -> "_T":
-    from audit.transaction import Database
-    from commerce_api.brands import find_brand
-    from commerce_api.migrations import upgrade
-    from tokenization.clock import now_milliseconds
-
-    url = database_url(arguments.database_url, arguments.data / "commerce")
-    database = Database.open(url, now_milliseconds)
-    try:
-        await database.migrate(upgrade)
-        await database.read(lambda connection: find_brand(connection, arguments.brand))
-        return await database.change(work)
-    finally:
-        await database.close()

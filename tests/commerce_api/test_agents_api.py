@@ -42,7 +42,12 @@ async def agent(world: World, web: httpx.AsyncClient) -> httpx.AsyncClient:
 def routes() -> list[tuple[str, str]]:
     """Every method and path of the agents' API, with something in each place."""
     found = [
-        (method, route.path.format(brand="harbour-pine", product="x", checkout="chk_x", order="ord_x", shopper="shp_x"))
+        (
+            method,
+            route.path.format(
+                brand="harbour-pine", product="x", checkout="chk_x", order="ord_x", shopper="shp_x", offer="off_x"
+            ),
+        )
         for route in agents_api.router.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
@@ -61,6 +66,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "checkouts": ready(),
     "requests": {"kind": "cancel"},
     "compare": {"product_ids": ["hp-mug", "hp-kettle"]},
+    "refused": {"how": "declined"},
 }
 
 
@@ -100,7 +106,7 @@ async def test_planted_fault_a_route_without_the_dependency_is_noticed(world: Wo
 
 
 async def test_the_walk_sees_every_route(web: httpx.AsyncClient) -> None:
-    assert len(routes()) == 12
+    assert len(routes()) == 14
     assert ("POST", f"{PREFIX}/checkouts/chk_x/complete") in routes()
 
 

@@ -17,7 +17,7 @@ from tests.mcp_server.serving import LEGACY_HEADERS, MODERN_META, Site, body, ca
 from tokenization.edge import Message, Scope
 
 pytestmark = pytest.mark.anyio
-FRONTED = ("search_catalog", "get_product", "compare_products")
+FRONTED = ("search_catalog", "get_product")
 CASES = 400
 Answer = tuple[int, dict[bytes, bytes], bytes]
 
@@ -191,7 +191,7 @@ async def test_whatever_is_asked_the_answer_and_the_record_are_the_sdks(site: Si
     [
         ("search_catalog", {"query": "kettle", "limit": 2}),
         ("get_product", {"product_id": "hp-kettle"}),
-        ("compare_products", {"product_ids": ["hp-kettle", "hp-mug"]}),
+        ("get_product", {"product_id": "hp-kettle", "compare_with": ["hp-mug"]}),
         ("get_product", {"product_id": "nothing"}),
         ("search_catalog", {"limit": 0}),
         ("search_catalog", {"wrong": 1}),

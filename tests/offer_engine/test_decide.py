@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offer_engine.decide import NO_OFFER, decide, policy_hash
-from offer_engine.eligibility import Exclusion, exclusion
-from offer_engine.offers import Context, ContextLine, Offer, OfferKind, discount_minor
+from offer_engine.eligibility import Exclusion, exclusion, no_longer_applies
+from offer_engine.offers import (
+    Audience,
+    Context,
+    ContextLine,
+    History,
+    Known,
+    Left,
+    Limits,
+    NeverDiscounted,
+    Offer,
+    OfferKind,
+    Rules,
+    Verification,
+    discount_minor,
+)
 from offer_engine.rank import PriorityRanker
 from offer_engine.snapshot import Snapshot, SnapshotInvalid, open_snapshot, sign_snapshot
 
@@ -97,22 +112,109 @@ def test_an_offer_that_is_made_holds_now_in_this_currency_for_these_products(
         assert offer.kind is OfferKind.FREE_SHIPPING or discount_minor(offer, over) > 0
 
 
-def test_each_reason_is_given_where_it_applies() -> None:
-    line = ContextLine("v", "p1", frozenset({"tea"}), 1_000, 1)
-    base = Offer("o", 1, "t", OfferKind.PERCENT_OFF, "USD", percent_basis_points=1_000)
-    cases: dict[Exclusion, dict[str, Any]] = {
-        Exclusion.NOT_YET_VALID: {"valid_from_ms": NOW_MS + 1},
-        Exclusion.NO_LONGER_VALID: {"valid_until_ms": NOW_MS},
-        Exclusion.OTHER_CURRENCY: {"currency": "EUR"},
-        Exclusion.NO_PRODUCT_IN_SCOPE: {"product_ids": frozenset({"p9"})},
-        Exclusion.SUBTOTAL_TOO_LOW: {"minimum_subtotal_minor": 1_001},
-        Exclusion.NOTHING_TO_GIVE: {"percent_basis_points": 0},
-    }
-    fields: dict[str, Any] = {name: getattr(base, name) for name in base.__slots__}
-    assert set(cases) == set(Exclusion)
-    assert exclusion(base, context((line,))) is None
-    for reason, change in cases.items():
-        assert exclusion(Offer(**{**fields, **change}), context((line,))) is reason
+LINE = ContextLine("v", "p1", frozenset({"tea"}), 1_000, 1)
+BASE = Offer("o", 1, "t", OfferKind.PERCENT_OFF, "USD", percent_basis_points=1_000, margin_basis_points=3_000)
+DAY_MS = 86_400_000
+# For each reason an offer and a context that just miss it, and what makes them meet it.
+CASES: dict[Exclusion, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    Exclusion.PAUSED: ({}, {}, {"rules": Rules(paused=True)}),
+    Exclusion.NOT_YET_VALID: ({"valid_from_ms": NOW_MS}, {}, {"now_ms": NOW_MS - 1}),
+    Exclusion.NO_LONGER_VALID: ({"valid_until_ms": NOW_MS + 1}, {}, {"now_ms": NOW_MS + 1}),
+    Exclusion.OTHER_CURRENCY: ({}, {}, {"currency": "EUR"}),
+    Exclusion.REGION_NOT_SERVED: (
+        {"audience": Audience(regions=frozenset({"US"}))},
+        {"region": "US-OR"},
+        {"region": "UM"},
+    ),
+    Exclusion.NO_PRODUCT_IN_SCOPE: (
+        {"product_ids": frozenset({"p1"})},
+        {},
+        {"lines": (replace(LINE, product_id="p9"),)},
+    ),
+    Exclusion.EXCLUDED_BY_LAW: (
+        {},
+        {"rules": Rules(never_discounted=(NeverDiscounted(frozenset({"tea"}), frozenset({"DE"})),)), "region": "US"},
+        {"region": "DE-BY"},
+    ),
+    Exclusion.OUT_OF_STOCK: ({}, {}, {"lines": (replace(LINE, in_stock=False),)}),
+    Exclusion.SUBTOTAL_TOO_LOW: (
+        {"minimum_subtotal_minor": 1_000},
+        {},
+        {"lines": (replace(LINE, unit_price_minor=999),)},
+    ),
+    Exclusion.NOTHING_TO_GIVE: ({"percent_basis_points": 5}, {}, {"lines": (replace(LINE, unit_price_minor=900),)}),
+    Exclusion.DISCOUNT_TOO_HIGH: (
+        {},
+        {"rules": Rules(maximum_discount_basis_points=1_000)},
+        {"rules": Rules(maximum_discount_basis_points=999)},
+    ),
+    Exclusion.MARGIN_TOO_LOW: (
+        {},
+        {"rules": Rules(minimum_margin_basis_points=2_000)},
+        {"rules": Rules(minimum_margin_basis_points=2_001)},
+    ),
+    Exclusion.DOES_NOT_STACK: ({"limits": Limits(stacks_with_codes=False)}, {}, {"has_codes": True}),
+    Exclusion.CONSENT_MISSING: (
+        {"audience": Audience(needs_consent=True)},
+        {"known": Known(consents=True)},
+        {"known": Known()},
+    ),
+    Exclusion.VERIFICATION_TOO_LOW: (
+        {"audience": Audience(verification=Verification.VERIFIED)},
+        {"known": Known(Verification.VERIFIED)},
+        {"known": Known(Verification.CLAIMED)},
+    ),
+    Exclusion.NOT_OWNED: (
+        {"audience": Audience(owns=frozenset({"p1", "p2"}))},
+        {"known": Known(owned=frozenset({"p2"}))},
+        {"known": Known(owned=frozenset({"p3"}))},
+    ),
+    Exclusion.OWNED_ALREADY: (
+        {"audience": Audience(owns_none_of=frozenset({"p1"}))},
+        {},
+        {"known": Known(owned=frozenset({"p1"}))},
+    ),
+    Exclusion.SHOWN_TOO_OFTEN: (
+        {"limits": Limits(per_subject=2, per_subject_days=1)},
+        {"known": Known(history={"o": History((NOW_MS, NOW_MS - DAY_MS))})},
+        {"known": Known(history={"o": History((NOW_MS, NOW_MS - DAY_MS + 1))})},
+    ),
+    Exclusion.REFUSED_RECENTLY: (
+        {"limits": Limits(cooldown_days=1)},
+        {"known": Known(history={"o": History((), NOW_MS - DAY_MS)})},
+        {"known": Known(history={"o": History((), NOW_MS - DAY_MS + 1)})},
+    ),
+    Exclusion.BUDGET_SPENT: (
+        {"limits": Limits(budget_minor=500, budget_uses=5)},
+        {"left": {"o": Left(100, 1)}},
+        {"left": {"o": Left(99, 1)}},
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", CASES)
+def test_each_reason_is_given_where_it_applies_and_not_one_step_before(reason: Exclusion) -> None:
+    changed, missed, met = CASES[reason]
+    offer, base = replace(BASE, **changed), replace(context((LINE,)), **missed)
+    assert exclusion(offer, base) is None
+    assert exclusion(offer, replace(base, **met)) is reason
+
+
+def test_there_is_a_case_for_each_reason() -> None:
+    assert set(CASES) == set(Exclusion)
+
+
+@pytest.mark.parametrize("left", [{}, {"o": Left()}, {"o": Left(None, 9)}, {"o": Left(10**6, 0)}])
+def test_a_budget_whose_rest_is_not_told_counts_as_spent(left: dict[str, Left]) -> None:
+    limited = replace(BASE, limits=Limits(budget_minor=500, budget_uses=5))
+    assert exclusion(limited, replace(context((LINE,)), left=left)) is Exclusion.BUDGET_SPENT
+
+
+def test_what_was_made_holds_though_it_could_not_be_made_again() -> None:
+    spent = replace(BASE, limits=Limits(budget_uses=1), audience=Audience(needs_consent=True))
+    paused = replace(context((LINE,)), rules=Rules(paused=True))
+    assert exclusion(spent, paused) is Exclusion.PAUSED
+    assert no_longer_applies(spent, paused) is None
 
 
 @given(offers, st.integers(1, 10**6))
@@ -131,7 +233,7 @@ def test_a_snapshot_that_was_touched_or_is_somebody_elses_does_not_open() -> Non
     attacks = [
         token[:place] + ("b" if token[place] != "b" else "c") + token[place + 1 :] for place in range(len(token))
     ]
-    attacks += ["", "ofr1", "ofr1..", token + ".", token.upper(), "x" * 5_000]
+    attacks += ["", "ofr2", "ofr2..", token + ".", token.upper(), "x" * 5_000]
     for attack in attacks:
         with pytest.raises(SnapshotInvalid):
             open_snapshot(attack, KEY, brand="shop", subject="anonymous", now_ms=NOW_MS)

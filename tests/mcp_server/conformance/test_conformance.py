@@ -54,7 +54,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> list[BrandServer]:
         return made[-1]
 
     monkeypatch.setattr(app, "make_brand_server", with_fixtures)
-    monkeypatch.setattr("mcp_server.brand_server.need_of", lambda tool: Need(frozenset(), guests=True))
+    monkeypatch.setattr("mcp_server.brand_server.need_of", lambda *_: Need(frozenset(), guests=True))
     monkeypatch.setattr(
         "mcp_server.brand_server.serve_tools_and_views", lambda server: None
     )  # the suite wants prompts too

@@ -1,0 +1,82 @@
+"""``cordon offers``: the switch that stops a brand's offers, and its decisions as lines for the offer engine to learn from."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from commerce_api.cli.paths import DEFAULT_DATA
+from commerce_api.cli.refused import CommandRefused
+from commerce_api.cli.unit_of_work import done
+
+if TYPE_CHECKING:
+    from audit.transaction import Transaction
+
+_T = TypeVar("_T")
+_PAGE = 1_000
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds the commands."""
+    parser = commands.add_parser("offers", help="stop a brand's offers, or let the engine learn from them")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    pause = actions.add_parser("pause", help="make no offers from now on; those that were made hold")
+    resume = actions.add_parser("resume", help="make offers again")
+    export = actions.add_parser("export", help="decisions with what came of them, one JSON object a line")
+    for action in (pause, resume, export):
+        action.add_argument("brand", metavar="BRAND")
+        action.add_argument(
+            "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="holds commerce/ (default: %(default)s)"
+        )
+        action.add_argument("--database-url", help="the commerce database (default: SQLite in the data directory)")
+    export.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
+    pause.set_defaults(run=_switch)
+    resume.set_defaults(run=_switch)
+    export.set_defaults(run=_export)
+
+
+def _switch(arguments: argparse.Namespace) -> int:
+    from commerce_api.brands import pause_offers
+
+    paused = arguments.action == "pause"
+    _done(arguments, lambda tx: pause_offers(tx, arguments.brand, paused=paused), recorded=True)
+    sys.stdout.write(f"{arguments.brand} makes {'no offers now' if paused else 'offers'}\n")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    stream = arguments.output.open("w", encoding="utf-8") if arguments.output else sys.stdout
+    after, count = "", 0
+    try:
+        while True:
+            page = _done(arguments, partial(_page, brand=arguments.brand, after=after), recorded=False)
+            for record in page:
+                stream.write(json.dumps(record, separators=(",", ":")) + "\n")
+            count += len(page)
+            if len(page) < _PAGE:
+                break
+            after = page[-1]["decision_id"]
+            sys.stderr.write(f"\r{count} decisions")
+    finally:
+        if arguments.output:
+            stream.close()
+    sys.stderr.write(f"\r{count} decisions\n")
+    return 0
+
+
+def _page(tx: "Transaction", brand: str, after: str) -> list[dict[str, Any]]:
+    from commerce_api.offering.export import decisions_of
+
+    return decisions_of(tx.connection, brand, after, _PAGE)
+
+
+def _done(arguments: argparse.Namespace, work: "Callable[[Transaction], _T]", *, recorded: bool) -> "_T":
+    from commerce_api.errors import CommerceRefusal
+
+    try:
+        return done(arguments, work, recorded=recorded)
+    except CommerceRefusal as refusal:
+        raise CommandRefused(refusal.kind.message) from None

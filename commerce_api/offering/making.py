@@ -1,0 +1,162 @@
+"""An offer is made: decided over the brand's policy and records, written down, and signed, in one transaction.
+
+What holds before an offer is told to anybody:
+ 1. The decision is on record with all that it could have been, and why not (offer_engine/decide.py).
+ 2. What it takes off is set aside from its budget; where that is used up in this very moment, it is decided again without it.
+ 3. It is signed, cut to what was set aside: checkout honours nothing else.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import insert
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from commerce_api.brands import ORIGIN, Brand
+from commerce_api.checkout.service import Caller
+from commerce_api.models import offer_decision
+from commerce_api.offering import budget
+from commerce_api.offering.context import known_of, lines_of, subject_of
+from commerce_api.offering.outcomes import present
+from commerce_api.offering.terms import offers_of, rules_of
+from commerce_api.schemas import LineGiven, OffersView, OfferView
+from commerce_api.views import money_view
+from offer_engine.decide import Decision, Ranker, decide
+from offer_engine.offers import Context, Left, Offer, OfferKind, discount_minor
+from offer_engine.snapshot import Snapshot, sign_snapshot
+from tokenization.clock import as_text
+from tokenization.ids import new_id
+
+OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
+_SAID: Final = {
+    OfferKind.PERCENT_OFF: "It takes this much off these products.",
+    OfferKind.AMOUNT_OFF: "It takes this much off these products.",
+    OfferKind.FREE_SHIPPING: "Shipping costs nothing with it.",
+}
+
+
+def make_offer(
+    tx: Transaction,
+    brand: Brand,
+    caller: Caller,
+    lines: Sequence[LineGiven],
+    ranker: Ranker,
+    offer_key: bytes,
+    *,
+    region: str | None = None,
+    shopper: str | None = None,
+    shown: bool = True,
+) -> OffersView:
+    """The offer for these lines. Raises CommerceRefusal(PRODUCT_UNKNOWN).
+
+    ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` it counts as made, and
+    as shown once outcomes.present() is called.
+    """
+    offers = offers_of(brand.policy, brand.currency)
+    context = _context(tx, brand, caller, lines, offers, offer_key, region, shopper)
+    identifier = new_id("off")
+    expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
+    decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
+    made = _as_set_aside(decision)
+    snapshot = None
+    if made is not None:
+        snapshot = sign_snapshot(Snapshot(identifier, brand.id, caller.principal, expires_ms, made), offer_key)  # (3)
+    tx.execute(
+        insert(offer_decision).values(
+            id=identifier,
+            brand=brand.id,
+            principal=caller.principal,
+            subject=context.subject,
+            chosen=decision.chosen.name,
+            record=json.dumps(decision.record()),
+            snapshot=snapshot,
+            decided_ms=tx.now_ms,
+        )
+    )
+    tx.record(
+        Event(
+            type=EventType.OFFER_DECIDED,
+            outcome="success",
+            actor=caller.principal,
+            origin=ORIGIN,
+            resource=identifier,
+            merchant=brand.id,
+            data={"offer": decision.chosen.name, "policy": decision.policy},
+        )
+    )
+    if shown:
+        present(tx, brand.id, identifier, caller.channel, caller.principal)
+    return _view(brand, decision, made, identifier, expires_ms)
+
+
+def _context(
+    tx: Transaction,
+    brand: Brand,
+    caller: Caller,
+    lines: Sequence[LineGiven],
+    offers: Sequence[Offer],
+    key: bytes,
+    region: str | None,
+    shopper: str | None,
+) -> Context:
+    subject, verification = subject_of(brand.id, caller, shopper, key)
+    return Context(
+        brand=brand.id,
+        subject=subject,
+        currency=brand.currency,
+        lines=lines_of(tx.connection, brand, lines),
+        now_ms=tx.now_ms,
+        region=region,
+        known=known_of(tx.connection, brand.id, subject, caller, verification, tx.now_ms),
+        rules=rules_of(brand.policy.offer_rules, paused=brand.offers_paused),
+        left=budget.left_of(tx.connection, brand.id, offers),
+    )
+
+
+def _decided(
+    tx: Transaction,
+    brand: Brand,
+    context: Context,
+    offers: Sequence[Offer],
+    ranker: Ranker,
+    identifier: str,
+    expires_ms: int,
+) -> Decision:
+    """(1) (2)"""
+    draw = secrets.randbelow(2**53) / 2**53
+    while True:
+        decision = decide(context, offers, ranker, draw)
+        chosen = decision.chosen.offer
+        if chosen is None or not budget.is_limited(chosen):
+            return decision
+        amount_minor = discount_minor(chosen, decision.context.lines)
+        if budget.reserve(tx, brand.id, chosen, identifier, amount_minor, expires_ms):
+            return decision
+        context = replace(context, left={**context.left, chosen.id: Left(0, 0)})
+
+
+def _as_set_aside(decision: Decision) -> Offer | None:
+    """The chosen offer, taking off at most what was set aside for it (3)."""
+    chosen = decision.chosen.offer
+    if chosen is None or chosen.limits.budget_minor is None:
+        return chosen
+    return replace(chosen, maximum_discount_minor=discount_minor(chosen, decision.context.lines))
+
+
+def _view(brand: Brand, decision: Decision, made: Offer | None, identifier: str, expires_ms: int) -> OffersView:
+    left_out = [f"{offer}: {reason}" for offer, reason in decision.excluded]
+    if made is None:
+        return OffersView(offers=[], not_offered=left_out)
+    told = OfferView(
+        offer_id=identifier,
+        title=made.title,
+        kind=made.kind.value,
+        discount=money_view(discount_minor(made, decision.context.lines), brand.currency),
+        expires_at=as_text(expires_ms),
+        reason=_SAID[made.kind],
+    )
+    return OffersView(offers=[told], not_offered=left_out)

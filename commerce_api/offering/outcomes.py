@@ -1,0 +1,114 @@
+"""What came of an offer: shown, refused, taken, paid, given back. Appended, never changed; learning reads it with the decision.
+
+What holds:
+ 1. An outcome is of a decision of this brand's, and each is written once, by its key: whoever reports twice reports once.
+ 2. A decision that nobody was shown is told apart from one that was refused: until it is presented, it counts as neither.
+ 3. What an order does to an offer is written in the order's own transaction, from what was paid.
+"""
+
+from typing import Any, Final, Literal
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.engine import Connection, Row
+
+from audit.event import Event, EventType
+from audit.transaction import Transaction
+from commerce_api.brands import ORIGIN
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.models import offer_decision, offer_outcome
+from commerce_api.offering import budget
+from tokenization.ids import is_id
+
+Outcome = Literal["shown", "dismissed", "declined", "accepted", "purchased", "refunded", "returned", "chargeback"]
+_FIND: Final = select(offer_decision).where(
+    offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
+)
+REFUSALS: Final = ("dismissed", "declined")
+
+
+def present(tx: Transaction, brand: str, decision: str, channel: str, actor: str) -> None:
+    """The shopper, or who speaks for them, was shown it (2). Raises CommerceRefusal(OFFER_UNKNOWN)."""
+    _require(tx, brand, decision)
+    shown = tx.execute(
+        update(offer_decision)
+        .where(offer_decision.c.id == decision, offer_decision.c.presented_ms.is_(None))
+        .values(presented_ms=tx.now_ms, slot=channel)
+    )
+    if shown.rowcount == 1:
+        note(tx, brand, decision, "shown", key="shown", actor=actor)
+
+
+def note(
+    tx: Transaction,
+    brand: str,
+    decision: str,
+    outcome: Outcome,
+    *,
+    key: str,
+    actor: str = "service:commerce",
+    value_minor: int = 0,
+) -> bool:
+    """Writes an outcome (1); False where it was written before. Raises CommerceRefusal(OFFER_UNKNOWN)."""
+    row = _require(tx, brand, decision)
+    of = (offer_outcome.c.decision == decision, offer_outcome.c.key == key)
+    if tx.execute(select(offer_outcome.c.key).where(*of)).first() is not None:
+        return False
+    tx.execute(
+        insert(offer_outcome).values(
+            decision=decision,
+            key=key,
+            brand=brand,
+            type=outcome,
+            value_minor=value_minor,
+            at_ms=tx.now_ms,
+            recorded_ms=tx.now_ms,
+        )
+    )
+    tx.record(
+        Event(
+            type=EventType.OFFER_OUTCOME,
+            outcome="success",
+            actor=actor,
+            origin=ORIGIN,
+            resource=decision,
+            merchant=brand,
+            data={"offer": row.chosen, "kind": outcome, "amount_minor": value_minor},
+        )
+    )
+    return True
+
+
+def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:
+    """An order was placed: the offer in it, if one was applied, is bought and its budget spent (3)."""
+    decision = document.get("offer_id")
+    row = None if decision is None else _find(tx.connection, brand, decision)
+    if row is None:
+        return
+    taken = {name: taken_minor for name, _, taken_minor in document["priced"]["totals"]["applied"]}
+    if row.chosen in taken:
+        note(tx, brand, row.id, "purchased", key=order, value_minor=amount_minor)
+        budget.spend(tx, brand, row.id, taken[row.chosen])
+
+
+def given_back(tx: Transaction, brand: str, document: dict[str, Any], refunded_minor: int, disputed_minor: int) -> None:
+    """Money of an order went back, or is disputed: in all so much by now (3)."""
+    decision = document.get("offer_id")
+    if decision is None or _find(tx.connection, brand, decision) is None:
+        return
+    amounts: tuple[tuple[Outcome, int], ...] = (("refunded", refunded_minor), ("chargeback", disputed_minor))
+    for outcome, amount_minor in amounts:
+        if amount_minor:
+            note(tx, brand, decision, outcome, key=f"{outcome}:{amount_minor}", value_minor=amount_minor)
+
+
+def _require(tx: Transaction, brand: str, decision: str) -> "Row[Any]":
+    row = _find(tx.connection, brand, decision)
+    if row is None:
+        raise CommerceRefusal(CommerceError.OFFER_UNKNOWN)
+    return row
+
+
+def _find(connection: Connection, brand: str, decision: str) -> "Row[Any] | None":
+    if not is_id(decision, "off"):
+        return None
+    return connection.execute(_FIND, {"identifier": decision, "at": brand}).first()

@@ -1,0 +1,68 @@
+"""A brand's policy in the offer engine's form."""
+
+from functools import lru_cache
+
+from commerce_api.policy import Offer as PolicyOffer
+from commerce_api.policy import OfferRules, Policy
+from offer_engine.offers import Audience, Limits, NeverDiscounted, Offer, OfferKind, Rules, Verification
+
+_KEPT = 256  # policies: they are the same objects from one call to the next (commerce_api/brands.py)
+
+
+def offers_of(policy: Policy, currency: str) -> tuple[Offer, ...]:
+    """The offers that a policy has, in its order."""
+    return _offers(policy.offers, currency)
+
+
+@lru_cache(maxsize=_KEPT)
+def _offers(offers: tuple[PolicyOffer, ...], currency: str) -> tuple[Offer, ...]:
+    return tuple(engine_offer(offer, currency) for offer in offers)
+
+
+def rules_of(rules: OfferRules, *, paused: bool = False) -> Rules:
+    """What holds for all of them. ``paused``: the operator's switch, beside the policy's own."""
+    return Rules(
+        paused=paused or rules.paused,
+        maximum_discount_basis_points=rules.maximum_discount_basis_points,
+        minimum_margin_basis_points=rules.minimum_margin_basis_points,
+        never_discounted=tuple(
+            NeverDiscounted(frozenset(never.categories), frozenset(never.regions)) for never in rules.never_discounted
+        ),
+    )
+
+
+def engine_offer(offer: PolicyOffer, currency: str) -> Offer:
+    """One offer."""
+    audience, limits = offer.audience, offer.limits
+    return Offer(
+        id=offer.id,
+        version=offer.version,
+        title=offer.title,
+        kind=OfferKind(offer.kind),
+        currency=currency,
+        percent_basis_points=offer.percent_basis_points or 0,
+        amount_minor=offer.amount_minor or 0,
+        maximum_discount_minor=offer.maximum_discount_minor,
+        product_ids=frozenset(offer.applies_to.product_ids),
+        categories=frozenset(offer.applies_to.categories),
+        minimum_subtotal_minor=offer.applies_to.minimum_subtotal_minor,
+        valid_from_ms=int(offer.valid_from.timestamp() * 1000) if offer.valid_from else 0,
+        valid_until_ms=int(offer.valid_until.timestamp() * 1000) if offer.valid_until else None,
+        priority=offer.priority,
+        margin_basis_points=offer.margin_basis_points or 0,
+        audience=Audience(
+            regions=frozenset(audience.regions),
+            needs_consent=audience.needs_consent,
+            verification=Verification[audience.verification.upper()],
+            owns=frozenset(audience.owns_product_ids),
+            owns_none_of=frozenset(audience.owns_none_of_product_ids),
+        ),
+        limits=Limits(
+            budget_minor=limits.budget_minor,
+            budget_uses=limits.budget_uses,
+            per_subject=limits.per_shopper,
+            per_subject_days=limits.per_shopper_days,
+            cooldown_days=limits.cooldown_days,
+            stacks_with_codes=limits.stacks_with_codes,
+        ),
+    )

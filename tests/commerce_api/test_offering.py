@@ -1,0 +1,280 @@
+"""Offers in commerce: whom they are made to, how much there is of them, what came of them, and what is learnt from it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commerce_api.brands import pause_offers, save_brand
+from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
+from commerce_api.offering import budget
+from commerce_api.offering.export import decisions_of
+from commerce_api.policy import Policy, load_policy
+from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
+from commerce_api.sweeps import sweep
+from tests.commerce_api.purchases import KETTLE
+from tests.commerce_api.test_payment import pay
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, STORE, World, commerce_world
+
+pytestmark = pytest.mark.anyio
+GUEST = Caller(ANONYMOUS, "test")
+AGENT = Caller(f"agent:{BRAND}", "test")
+ROBIN = Caller("shopper:shp_robin", "test")
+LINES = [LineGiven(variant_id=KETTLE)]
+TAKEN_MINOR = 1_185  # 15 % of $79.00
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with commerce_world(tmp_path) as built:
+        yield built
+
+
+async def with_offers(world: World, *offers: dict[str, Any], **rules: Any) -> None:
+    """The brand's policy has just these offers, and rules for all of them."""
+    document = json.loads(load_policy(STORE / "policy.json").model_dump_json())
+    document |= {"offers": list(offers), "offer_rules": rules}
+    policy = Policy.model_validate_json(json.dumps(document))
+    await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
+
+
+def offer(**changes: Any) -> dict[str, Any]:
+    """15 % off, as a policy writes it."""
+    base = {"id": "fifteen", "version": 1, "title": "15% off", "kind": "percent_off", "percent_basis_points": 1_500}
+    return {**base, "margin_basis_points": 4_000, **changes}
+
+
+async def asked(world: World, caller: Caller = GUEST, **more: Any) -> OffersView:
+    """What is offered for a kettle."""
+    return await world.desk.get_offers(BRAND, caller, LINES, **more)
+
+
+async def reason(world: World, caller: Caller = GUEST, **more: Any) -> str | None:
+    """Why the one offer is not made; None where it is."""
+    view = await asked(world, caller, **more)
+    return None if view.offers else view.not_offered[0].partition(": ")[2]
+
+
+async def taken(world: World, offer_id: str, caller: Caller = GUEST, **more: Any) -> CheckoutView:
+    """A checkout with the offer in it."""
+    given = CheckoutGiven(
+        lines=LINES,
+        buyer=BuyerGiven(email="robin@shopper.example"),
+        shipping_address=AddressGiven(
+            line1="12 Quay Street", city="Portland", region="OR", postal_code="97209", country="US"
+        ),
+        offer_id=offer_id,
+        **more,
+    )
+    return await world.desk.create_checkout(BRAND, caller, given, None)
+
+
+async def bought(world: World, caller: Caller = GUEST) -> str:
+    """An offer that was made, taken and paid; its id."""
+    made = (await asked(world, caller)).offers[0].offer_id
+    view = await taken(world, made, caller)
+    await world.desk.complete_checkout(BRAND, caller, view.checkout_id)
+    await pay(world, view.checkout_id)
+    assert (await world.desk.get_checkout(BRAND, caller, view.checkout_id)).status == "completed"
+    return made
+
+
+async def outcomes(world: World) -> list[tuple[str, int]]:
+    """What came of offers: types and values."""
+    return sorted((row.type, row.value_minor) for row in await world.rows(offer_outcome))
+
+
+async def test_a_decision_is_shown_taken_and_paid_and_each_is_on_record_once(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer(limits={"budget_minor": 10_000, "budget_uses": 5}))
+        made = await bought(world)
+        [order] = [row for row in await world.rows(offer_outcome) if row.type == "purchased"]
+        assert [kind for kind, _ in await outcomes(world)] == ["accepted", "purchased", "shown"]
+        assert order.decision == made
+        [counted] = await world.rows(offer_budget)
+        assert (counted.reserved_minor, counted.reserved_uses) == (0, 0)
+        assert (counted.spent_minor, counted.spent_uses) == (TAKEN_MINOR, 1)
+        [record] = await world.commerce.database.read(lambda connection: decisions_of(connection, BRAND, "", 10))
+        assert record["decision_id"] == made
+        assert record["presented_ms"] is not None
+        assert sum(candidate["propensity"] for candidate in record["candidates"]) == 1.0
+        assert len(await world.events("offer.outcome")) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "caller", "why"),
+    [
+        ({"audience": {"regions": ["DE"]}}, {"region": "US-OR"}, GUEST, "region_not_served"),
+        ({"audience": {"regions": ["US"]}}, {"region": "US-OR"}, GUEST, None),
+        ({"audience": {"regions": ["US"]}}, {}, GUEST, "region_not_served"),
+        ({"audience": {"verification": "claimed"}}, {}, GUEST, "verification_too_low"),
+        ({"audience": {"verification": "claimed"}}, {"shopper": "shp_robin"}, GUEST, "verification_too_low"),
+        ({"audience": {"verification": "claimed"}}, {"shopper": "shp_robin"}, AGENT, None),
+        ({"audience": {"verification": "verified"}}, {"shopper": "shp_robin"}, AGENT, "verification_too_low"),
+        ({"audience": {"verification": "verified"}}, {}, ROBIN, None),
+        ({"audience": {"needs_consent": True}}, {}, ROBIN, "consent_missing"),
+        ({"audience": {"owns_product_ids": ["hp-kettle"]}}, {}, ROBIN, "not_owned"),
+        ({"applies_to": {"product_ids": ["hp-mug"]}}, {}, GUEST, "no_product_in_scope"),
+        ({"valid_until": "2001-01-01T00:00:00Z"}, {}, GUEST, "no_longer_valid"),
+        ({"margin_basis_points": 1_400}, {}, GUEST, "margin_too_low"),
+        ({"percent_basis_points": 4_000, "margin_basis_points": 9_000}, {}, GUEST, "discount_too_high"),
+    ],
+)
+async def test_an_offer_is_made_to_whom_it_is_for_and_else_left_out_with_its_reason(
+    world: World, changes: dict[str, Any], said: dict[str, Any], caller: Caller, why: str | None
+) -> None:
+    rules = {"maximum_discount_basis_points": 3_000, "minimum_margin_basis_points": 0}
+    await with_offers(world, offer(**changes), **rules)
+    assert await reason(world, caller, **said) == why
+
+
+async def test_what_a_law_keeps_from_being_discounted_is_not_there_or_anywhere_it_may_go(world: World) -> None:
+    never = {"categories": ["Kitchen > Kettles"], "regions": ["DE"], "reason": "fixed prices"}
+    await with_offers(world, offer(), never_discounted=[never])
+    assert await reason(world, region="DE") == "excluded_by_law"
+    assert await reason(world) == "excluded_by_law"
+    assert await reason(world, region="US-OR") is None
+
+
+async def test_a_switch_stops_offers_at_once_and_those_that_were_made_hold(world: World) -> None:
+    await with_offers(world, offer())
+    made = (await asked(world)).offers[0].offer_id
+    await world.commerce.database.change(lambda tx: pause_offers(tx, BRAND, paused=True))
+    assert await reason(world) == "paused"
+    assert (await taken(world, made)).totals.discount.amount_minor == TAKEN_MINOR
+    await world.commerce.database.change(lambda tx: pause_offers(tx, BRAND, paused=False))
+    assert await reason(world) is None
+
+
+async def test_what_a_shopper_bought_is_known_to_them_alone(world: World) -> None:
+    await with_offers(world, offer(), offer(id="again", audience={"owns_product_ids": ["hp-kettle"]}))
+    await bought(world, ROBIN)
+    assert "again: not_owned" not in (await asked(world, ROBIN)).not_offered
+    assert "again: not_owned" in (await asked(world, AGENT, shopper="shp_robin")).not_offered
+    assert "again: not_owned" in (await asked(world, Caller("shopper:shp_morgan", "test"))).not_offered
+
+
+async def test_one_shopper_is_shown_an_offer_so_often_and_no_more_until_days_have_passed(world: World) -> None:
+    await with_offers(world, offer(limits={"per_shopper": 2, "per_shopper_days": 7}))
+    assert [await reason(world, ROBIN) for _ in range(3)] == [None, None, "shown_too_often"]
+    assert await reason(world, Caller("shopper:shp_morgan", "test")) is None
+    world.clock.advance(7 * 86_400 + 1)
+    assert await reason(world, ROBIN) is None
+
+
+async def test_what_was_not_shown_counts_as_nothing(world: World) -> None:
+    await with_offers(world, offer(limits={"per_shopper": 1}))
+    made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(3)]
+    assert await outcomes(world) == []
+    for _ in range(2):
+        await world.desk.offer_shown(BRAND, ROBIN, made[0])
+    assert await outcomes(world) == [("shown", 0)]
+    assert await reason(world, ROBIN) == "shown_too_often"
+
+
+async def test_who_refused_an_offer_is_left_in_peace_for_a_while(world: World) -> None:
+    await with_offers(world, offer(limits={"cooldown_days": 14}))
+    made = (await asked(world, ROBIN)).offers[0].offer_id
+    for _ in range(2):
+        await world.desk.offer_refused(BRAND, ROBIN, made, "declined")
+    assert await outcomes(world) == [("declined", 0), ("shown", 0)]
+    assert await reason(world, ROBIN) == "refused_recently"
+    world.clock.advance(14 * 86_400 + 1)
+    assert await reason(world, ROBIN) is None
+
+
+async def test_offers_at_once_never_come_to_more_than_the_budget(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer(limits={"budget_minor": 3 * TAKEN_MINOR + 1}))
+        made = await asyncio.gather(*(asked(world) for _ in range(8)))
+        assert sum(bool(view.offers) for view in made) == 3
+        [counted] = await world.rows(offer_budget)
+        assert counted.reserved_minor == 3 * TAKEN_MINOR
+        assert {view.not_offered[0] for view in made if not view.offers} == {"fifteen: budget_spent"}
+
+
+async def test_planted_fault_without_setting_aside_the_budget_is_overrun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_offers(world, offer(limits={"budget_minor": TAKEN_MINOR}))
+    monkeypatch.setattr(budget, "reserve", lambda *_: True)
+    assert [bool((await asked(world)).offers) for _ in range(3)] == [True, True, True]
+
+
+async def test_what_nobody_paid_for_goes_back_to_the_budget_and_what_is_paid_late_is_spent(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_uses": 1}))
+    late = (await asked(world)).offers[0].offer_id
+    view = await taken(world, late)
+    await world.desk.complete_checkout(BRAND, GUEST, view.checkout_id)
+    await world.commerce.payments.capture_link(BRAND, view.checkout_id)
+    world.vault.capture()
+    assert await reason(world) == "budget_spent"
+    world.vault.down = True
+    world.clock.advance(1_800 + budget.RELEASE_SECONDS + 1)
+    await sweep(world.commerce.database, world.commerce.payments)
+    assert [row.state for row in await world.rows(offer_reservation)] == ["released"]
+    await world.commerce.database.change(lambda tx: pause_offers(tx, BRAND, paused=False))
+    await world.commerce.database.maintain(lambda tx: budget.spend(tx, BRAND, late, TAKEN_MINOR))
+    await world.commerce.database.maintain(lambda tx: budget.spend(tx, BRAND, late, TAKEN_MINOR))
+    [counted] = await world.rows(offer_budget)
+    assert (counted.reserved_uses, counted.spent_uses) == (0, 1)
+
+
+async def test_an_offer_with_a_budget_takes_off_no_more_than_was_set_aside(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_minor": 10**6}))
+    made = (await asked(world)).offers[0].offer_id
+    view = await taken(world, made)
+    more = CheckoutGiven(lines=[LineGiven(variant_id=KETTLE, quantity=5)])
+    changed = await world.desk.update_checkout(BRAND, GUEST, view.checkout_id, more, None)
+    assert changed.totals.discount.amount_minor == TAKEN_MINOR
+
+
+async def test_an_offer_that_does_not_stack_leaves_the_code_its_place(world: World) -> None:
+    await with_offers(world, offer(limits={"stacks_with_codes": False}))
+    made = (await asked(world)).offers[0].offer_id
+    both = await taken(world, made, discount_codes=["WELCOME5"])
+    assert [applied.id for applied in both.totals.applied] == ["WELCOME5"]
+    assert "offer_not_applicable" in {message.code for message in both.messages}
+    assert [kind for kind, _ in await outcomes(world)] == ["shown"]
+
+
+async def test_a_refund_and_a_dispute_are_on_record_as_what_came_of_the_offer(world: World) -> None:
+    await with_offers(world, offer())
+    await bought(world)
+    [payment] = world.vault.charges
+    charge = world.vault.charges[payment]
+    world.vault.charges[payment] = charge.model_copy(update={"refunded_minor": 500})
+    from commerce_api.order_money import refresh
+
+    for _ in range(2):
+        await refresh(world.commerce.database, world.commerce.payments.vault, BRAND, payment)
+    assert ("refunded", 500) in await outcomes(world)
+    assert [kind for kind, _ in await outcomes(world)].count("refunded") == 1
+
+
+@pytest.mark.parametrize("identifier", ["", "off_x", "off_" + "b" * 32, "chk_" + "b" * 32])
+async def test_nothing_is_written_of_an_offer_that_is_not_there(world: World, identifier: str) -> None:
+    for call in (
+        world.desk.offer_shown(BRAND, AGENT, identifier),
+        world.desk.offer_refused(BRAND, AGENT, identifier, "declined"),
+    ):
+        with pytest.raises(CommerceRefusal) as refused:
+            await call
+        assert refused.value.kind is CommerceError.OFFER_UNKNOWN
+    assert await world.rows(offer_outcome) == []
+
+
+async def test_a_record_names_nobody_and_two_guests_are_two_subjects(world: World) -> None:
+    await with_offers(world, offer())
+    for caller in (GUEST, GUEST, ROBIN, ROBIN):
+        await asked(world, caller)
+    rows = await world.rows(offer_decision)
+    subjects = [row.subject for row in sorted(rows, key=lambda row: row.principal)]
+    assert len(set(subjects[:2])) == 2  # anonymous
+    assert len(set(subjects[2:])) == 1
+    assert [row for row in rows if "robin" in row.record.lower()] == []

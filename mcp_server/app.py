@@ -189,7 +189,8 @@ class BrandEndpoints:
         await ready.wait()
         if task.done():
             await task
-        return _Running(ClosedErrors(app), Front(server, security), stop, task)
+        closed = ClosedErrors(app)
+        return _Running(closed, Front(closed, server, security), stop, task)
 
 
 async def _send_busy(send: Send, failure: BaseException) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_plus
 
 from tokenization.logs import cause_of
@@ -84,6 +84,8 @@ class BodyRefused(Exception):
 
 async def read_body(receive: Receive, maximum_bytes: int, timeout_seconds: float = BODY_TIMEOUT_SECONDS) -> bytes:
     """The whole body, bounded in length and time. Raises BodyRefused."""  # (1)
+    if isinstance(receive, _Replayed) and receive.body is not None and len(receive.body) <= maximum_bytes:
+        return cast(bytes, (await receive())["body"])  # it is here already
     chunks: list[bytes] = []
     length = 0
     try:
@@ -115,16 +117,19 @@ def _cut_off() -> BodyRefused:
 
 def replay(body: bytes, receive: Receive) -> Receive:
     """A receive that gives a body that was already read, then what the connection says."""
-    given = False
+    return _Replayed(body, receive)
 
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+class _Replayed:
+    """See replay()."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self.body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        body, self.body = self.body, None
+        return await self._receive() if body is None else {"type": "http.request", "body": body, "more_body": False}
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -5,11 +5,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from opentelemetry.trace import NoOpTracerProvider
 
+from commerce_api.authorization.scopes import CATALOG_READ, CHECKOUT_WRITE
 from mcp_server import front
+from mcp_server.bearer import GUEST, Access, Door
 from mcp_server.call_record import Call, CallRecorder
 from mcp_server.front import Front, may_be_fronted
 from mcp_server.handoff import MODERN
@@ -19,6 +22,10 @@ from tokenization.edge import Message, Scope
 pytestmark = pytest.mark.anyio
 FRONTED = ("search_catalog", "get_product")
 CASES = 400
+CAPABILITIES = f"{front._META_PREFIX}clientCapabilities"
+AGENT = Access("agent:harbour-pine", None)
+BUYER = Access("shopper:shp_robin", frozenset({CATALOG_READ, CHECKOUT_WRITE}), "shp_robin")
+READER = Access("shopper:shp_robin", frozenset({CATALOG_READ}), "shp_robin")
 Answer = tuple[int, dict[bytes, bytes], bytes]
 
 
@@ -92,6 +99,12 @@ class Both:
         return answers[0], answers[1]
 
 
+def front_of(site: Site) -> Front:
+    """What stands before the one endpoint that was asked."""
+    [running] = site.endpoints._running.values()
+    return running.front
+
+
 @pytest.fixture
 def both(site: Site, monkeypatch: pytest.MonkeyPatch) -> Both:
     return Both(site, monkeypatch)
@@ -112,13 +125,21 @@ def arguments_of(rng: Random) -> dict[str, Any]:
         "available_only": lambda: some(rng, True, False, "yes", 1),
         "minimum_price_minor": lambda: some(rng, 0, 5000, "x"),
         "product_id": lambda: some(rng, "hp-kettle", "hp-mug", "hp-kettle-oat", "nothing", "", 5, {"a": 1}),
-        "product_ids": lambda: some(
+        "compare_with": lambda: some(
             rng, ["hp-kettle", "hp-mug"], ["hp-kettle"], [], '["hp-kettle", "hp-mug"]', [["a"]], "x"
         ),
         "unknown": lambda: "x",
         "shopper": lambda: "shp_robin",
     }
-    names = some(rng, ["query", "limit"], ["product_id"], ["product_ids"], ["query"], [], rng.sample(list(drawn), 2))
+    names = some(
+        rng,
+        ["query", "limit"],
+        ["product_id"],
+        ["product_id", "compare_with"],
+        ["query"],
+        [],
+        rng.sample(list(drawn), 2),
+    )
     return {name: drawn[name]() for name in names}
 
 
@@ -126,18 +147,22 @@ def request_of(rng: Random) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and body of a call, sometimes bent at one place."""
     told: dict[str, Any] = json.loads(
         call_body(
-            some(rng, *FRONTED, *FRONTED, *FRONTED, "get_order", "no_such_tool"),
+            some(rng, *FRONTED * 4, "get_order", "no_such_tool"),
             arguments_of(rng),
             request_id=rng.randrange(99),
         )
     )
+    if rng.random() < 0.15:
+        told = json.loads(
+            body("tools/list", request_id=rng.randrange(99), **some(rng, {}, {}, {}, {"cursor": "x"}, {"name": "x"}))
+        )
     headers = headers_of(json.dumps(told).encode())
     bends: list[Callable[[], Any]] = [
         lambda: told.update(id=some(rng, "abc", "é\ud800", "", 2**53, 2**60, -1, 1.5, None, True, [1])),
         lambda: told.update(jsonrpc=some(rng, "1.0", 2.0)),
         lambda: told.update(extra=1),
         lambda: told.pop(some(rng, "id", "method", "jsonrpc", "params")),
-        lambda: told["params"].pop(some(rng, "arguments", "_meta", "name")),
+        lambda: told["params"].pop(some(rng, "arguments", "_meta", "name"), None),
         lambda: told["params"].update(arguments=some(rng, None, [], "x", {})),
         lambda: told["params"].update(
             some(rng, {"requestState": "x"}, {"inputResponses": {}}, {"task": {}}, {"extra": 1})
@@ -166,7 +191,7 @@ def request_of(rng: Random) -> tuple[list[tuple[str, str]], bytes]:
         lambda: headers.update({"mcp-name": some(rng, "get_order", "=?base64?c2VhcmNoX2NhdGFsb2c=?=", "")}),
         lambda: headers.update({"mcp-protocol-version": some(rng, "2025-11-25", "2099-01-01", "")}),
         lambda: headers.update({"mcp-param-query": "kettle", "user-agent": "someone/1.0"}),
-        lambda: headers.pop(some(rng, "accept", "content-type", "mcp-method", "mcp-protocol-version")),
+        lambda: headers.pop(some(rng, "accept", "content-type", "mcp-method", "mcp-protocol-version"), None),
     ]
     if rng.random() < 0.6:
         rng.choice(bends)()
@@ -210,7 +235,8 @@ def left_to_the_sdk() -> Iterator[tuple[str, Mapping[str, str], bytes]]:
     """Requests that want something of the protocol, or are not of the one known form."""
     content = call_body("get_product", {"product_id": "hp-kettle"})
     headers = headers_of(content)
-    yield "another method", headers_of(body("tools/list")), body("tools/list")
+    yield "another method", headers_of(body("server/discover")), body("server/discover")
+    yield "a page of the list", headers_of(body("tools/list")), body("tools/list", cursor="x")
     yield "a tool that writes", headers_of(call_body("get_offers")), call_body("get_offers")
     yield "a tool that tells progress", headers_of(call_body("get_checkout")), call_body("get_checkout")
     yield (
@@ -240,6 +266,40 @@ async def test_what_is_not_of_the_known_form_is_left_to_the_sdk(
     with_front, sdk_alone = await both.ask(scope_of(site, headers), content)
     assert with_front == sdk_alone
     assert both.answered == 0
+
+
+KINDS = (GUEST, AGENT, BUYER, READER)
+CAN: tuple[dict[str, Any], ...] = ({}, {"elicitation": {"url": {}}})
+
+
+async def lists_differ(site: Site, both: Both, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether anybody gets another list than the SDK's; each asks twice, in turns."""
+    differs = False
+    for access in (*KINDS, *KINDS):
+        for capabilities in CAN:
+            monkeypatch.setattr(Door, "admit", AsyncMock(return_value=access))
+            content = body("tools/list", request_id="abc", _meta={**MODERN_META, CAPABILITIES: capabilities})
+            with_front, sdk_alone = await both.ask(scope_of(site, headers_of(content)), content)
+            differs = differs or with_front != sdk_alone
+    return differs
+
+
+async def test_the_list_of_tools_is_the_sdks_for_each_kind_of_client(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Both(own_site, monkeypatch)
+    assert not await lists_differ(own_site, both, monkeypatch)
+    assert both.answered == 4 * len(KINDS)
+    lists = front_of(own_site)._lists
+    assert {scopes for _, scopes in lists} == {None, BUYER.scopes, READER.scopes}
+    assert len(set(lists.values())) == 3
+
+
+async def test_planted_fault_one_list_for_all_would_show_tools_that_a_token_does_not_open(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "_kind", lambda *_: "anybody")
+    assert await lists_differ(own_site, Both(own_site, monkeypatch), monkeypatch)
 
 
 async def test_where_traces_are_taken_the_sdk_answers_everything(
@@ -290,7 +350,7 @@ FAULTS: list[tuple[str, object, str, object]] = [
     ("headers that nobody checked", Front, "_are_taken", taken),
     ("routing headers that say something else", front, "_are_named", lambda *_: True),
     ("headers read without a look for doubles, arguments or the era", front, "_headers", first_of_each),
-    ("parameters of any form", front, "_are_params", lambda _: True),
+    ("parameters of any form", front, "_are_params", lambda *_: True),
     ("ids of any form", front, "_is_id", lambda _: True),
 ]
 

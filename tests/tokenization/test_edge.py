@@ -427,6 +427,17 @@ def test_a_json_answer_says_how_long_it_is_and_is_kept_by_nobody(status: int, va
     assert headers[b"x-more"] == b"1"
 
 
+def test_a_body_that_was_read_before_is_held_to_its_limit_again() -> None:
+    async def reading(limit: int) -> tuple[bytes, Message]:
+        again = replay(b"x" * 10, arriving([b"the rest"]))
+        return await read_body(again, limit), await again()
+
+    body, after = anyio.run(reading, 10)
+    assert body == b"x" * 10
+    assert after["body"] == b"the rest"
+    assert refusal_of(lambda: read_body(replay(b"x" * 10, arriving([])), 9)) == (413, "body_too_large")
+
+
 def _answers_to(guarded: CardGuard, values: Iterable[str]) -> list[int]:
     return [run(guarded, scope_of(user_agent=value), arriving([b""])).status for value in values]
 

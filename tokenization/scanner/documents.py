@@ -27,6 +27,8 @@ _SMALLEST_INTEGER: Final = 10 ** (SHORTEST_PAN - 1)
 _LARGEST_INTEGER: Final = 10**LONGEST_RUN
 _LONGEST_CODE_CHARS: Final = 40
 _CODE_MARK: Final = re.compile(r"c[\W_]?v|csc|cav2|secur|card|digit|back|front|rear", re.IGNORECASE)
+_NAMES_KEPT: Final = 2_048
+_plain_names: Final[set[str]] = set()
 _CAMEL_CASE: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -93,7 +95,7 @@ def _in_document(value: object) -> Iterator[Finding]:
     between = list(items)
     for place, item in enumerate(items):  # (1)
         if item.is_key:
-            if not is_inert(item.key):
+            if not is_plain_name(item.key):
                 yield from find_cards(item.key)
         elif not isinstance(item.value, str):
             yield from _in_number(item)
@@ -116,9 +118,24 @@ def _in_number(item: Item) -> Iterator[Finding]:
 
 
 def _as_named_code(key: str, text: str) -> Iterable[Finding]:
-    if len(key) <= _LONGEST_CODE_CHARS and len(text) <= _LONGEST_CODE_CHARS and _is_named_code(key, text):
+    short = len(key) <= _LONGEST_CODE_CHARS and len(text) <= _LONGEST_CODE_CHARS
+    if short and not is_plain_name(key) and _is_named_code(key, text):
         return (Finding("cvc", 0, len(text)),)
     return ()
+
+
+def is_plain_name(key: str) -> bool:
+    """Whether a key is inert and names no security code. Such names are kept as they are: they hold nothing of a person's."""
+    if key in _plain_names:
+        return True
+    if not is_inert(key) or _CODE_MARK.search(
+        key
+    ):  # with the signs that _is_named_code() puts in there are no more marks
+        return False
+    if len(_plain_names) >= _NAMES_KEPT:
+        _plain_names.clear()
+    _plain_names.add(key)
+    return True
 
 
 def _digits_of_number(value: float) -> str:
@@ -130,10 +147,7 @@ def _digits_of_number(value: float) -> str:
 
 def _is_named_code(key: str, text: str) -> bool:
     """Whether the key names a security code and the value is one."""
-    plain = fold(View(key)).text
-    if not _CODE_MARK.search(plain):  # the signs that come in below may hide a mark, and make none
-        return False
-    label = _CAMEL_CASE.sub("_", plain)
+    label = _CAMEL_CASE.sub("_", fold(View(key)).text)
     if not _CODE_MARK.search(label):
         return False
     return next(codes_in(f"{label}: {fold(View(text)).text}".lower()), None) is not None

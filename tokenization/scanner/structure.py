@@ -24,6 +24,7 @@ TWO_FOURS: Final = re.compile(r"[0-9](?<![0-9][0-9])(?<![0-9a-f]{4}-[0-9])[0-9]{
 _FEWEST_SPOKEN_WORDS: Final = 3  # one part has four digits or more: "forty-two hundred forty-two"
 _FEWEST_SPOKEN_DIGITS: Final = 4  # fewer are a quantity
 _FEWEST_NUMBER_WORDS: Final = 2  # "forty-two hundred"
+_FEWEST_PARTS: Final = 2  # of a card that is split
 _JOINED_STRINGS: Final = 4  # neighbouring strings that may hold one card between their words
 
 
@@ -56,26 +57,27 @@ def parsed(text: str) -> object:
 def items_of(value: object) -> list[Item]:
     """Every leaf and key of the value in document order. Raises TooLargeError."""
     items: list[Item] = []
-    _visit(value, Item(None, "", 0, in_array=False), 0, items)
+    _visit(value, "", 0, 0, items, in_array=False)
     return items
 
 
-def _visit(value: object, place: Item, depth: int, items: list[Item]) -> None:
+def _visit(value: object, key: str, container: int, depth: int, items: list[Item], *, in_array: bool) -> None:
+    """``key``, ``container`` and ``in_array`` are the value's, as Item has them."""
     if depth > MAX_JSON_DEPTH or len(items) > MAX_JSON_LEAVES:
         raise TooLargeError
     if isinstance(value, str):  # most are
-        items.append(Item(value, place.key, place.container, place.in_array))
+        items.append(Item(value, key, container, in_array))
     elif isinstance(value, Pairs | Mapping):
-        container = len(items) + 1
+        inner = len(items) + 1
         for name, child in value if isinstance(value, Pairs) else value.items():
-            items.append(Item(None, str(name), container, in_array=False, is_key=True))
-            _visit(child, Item(None, str(name), container, in_array=False), depth + 1, items)
+            items.append(Item(None, str(name), inner, in_array=False, is_key=True))
+            _visit(child, str(name), inner, depth + 1, items, in_array=False)
     elif isinstance(value, list | tuple | set | frozenset):
-        container = -len(items) - 1
+        inner = -len(items) - 1
         for child in value:
-            _visit(child, Item(None, place.key, container, in_array=True), depth + 1, items)
+            _visit(child, key, inner, depth + 1, items, in_array=True)
     else:
-        items.append(place._replace(value=value))
+        items.append(Item(value, key, container, in_array))
 
 
 def joined_cards(items: Sequence[Item], *, pads: bool) -> Iterator[int]:
@@ -86,6 +88,8 @@ def joined_cards(items: Sequence[Item], *, pads: bool) -> Iterator[int]:
     leaves = [_leaf(item) for item in items if not item.is_key]
     keys = [Leaf(_digits_of_key(item.key), container=item.container) for item in items if item.is_key]
     for row in (leaves, keys):
+        if sum(1 for leaf in row if leaf.digits) < _FEWEST_PARTS:
+            continue
         for first, last in split_cards(row, pads=pads):
             yield len(first.digits) + len(last.digits)
     yield from _between_words([item.value for item in items if isinstance(item.value, str)])

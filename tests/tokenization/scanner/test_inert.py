@@ -18,6 +18,7 @@ from tokenization.scanner import (
     find_cards,
     find_cards_in_json,
     inert,
+    structure,
 )
 from tokenization.scanner.fields import digits_of
 from tokenization.scanner.fold import fold
@@ -54,12 +55,15 @@ def _remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins as a process does."""
     monkeypatch.setattr(inert, "_inert", Passed())
     monkeypatch.setattr(decoders, "_no_base64", Passed())
+    monkeypatch.setattr(documents, "_plain_names", set())
 
 
 def long_way(value: object) -> object:
     """The findings with every text read by every rule."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "is_inert", lambda _: False)
+        patch.setattr(documents, "is_plain_name", lambda _: False)
+        patch.setattr(structure, "_FEWEST_PARTS", 0)
         return find_cards_in_json(value)
 
 
@@ -183,3 +187,27 @@ def test_planted_fault_a_memory_that_knows_everything_would_hide_an_encoded_card
 
 def test_a_security_code_whose_words_stand_in_the_name_is_still_found() -> None:
     assert contains_card_in_json({"myCvvOneTwoThree": "x"})
+
+
+def test_names_are_kept_only_where_they_are_plain_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_NAMES_KEPT", 3)
+    for name in ("query", "cvv", "securityCode", "p4", "fortytwo", "4242", "naïve", "limit", "offset", "name", "page"):
+        documents.is_plain_name(name)
+        assert len(documents._plain_names) <= 3
+    assert documents._plain_names <= {"query", "limit", "offset", "name", "page"}
+    assert contains_card_in_json([{"cvv": "123"}, {"cvv": "123"}])
+
+
+def test_planted_fault_a_name_of_a_security_code_taken_for_plain_would_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert contains_card_in_json({"cvv": "123"})
+    monkeypatch.setattr(documents, "is_plain_name", lambda _: True)
+    assert not contains_card_in_json({"cvv": "123"})
+
+
+def test_planted_fault_more_parts_asked_for_than_a_card_may_have_would_lose_two_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    halves = {"p1": "42424242", "p2": "42424242"}
+    assert contains_card_in_json(halves)
+    monkeypatch.setattr(structure, "_FEWEST_PARTS", 3)
+    assert not contains_card_in_json(halves)

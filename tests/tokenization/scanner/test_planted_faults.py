@@ -52,6 +52,7 @@ def _remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What passes while a rule is missing must not pass afterwards."""
     monkeypatch.setattr(inert, "_inert", Passed())
     monkeypatch.setattr(decoders, "_no_base64", Passed())
+    monkeypatch.setattr(documents, "_plain_names", set())
 
 
 def nothing(*_: object, **__: object) -> Iterator[Any]:

@@ -58,6 +58,7 @@ class ProductView(BaseModel):
     description: str
     brand: str
     categories: list[str] = []
+    image_url: str | None = None
     variants: list[VariantView]
 
 

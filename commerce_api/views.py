@@ -99,6 +99,7 @@ def product_view(brand: Brand, rows: "Sequence[Row[Any]]") -> ProductView:
         description=first.description[:2000],
         brand=first.brand_name or brand.name,
         categories=json.loads(first.categories),
+        image_url=first.image_url,
         variants=[_variant_view(row, brand.currency) for row in rows],
     )
 

@@ -238,7 +238,7 @@ def make_brand_server(
             keys=state_keys, bind_principal=lambda ctx: caller_from(ctx.request).principal
         ),
         middleware=[ListOnce()],
-        extensions=[views_of(brand, lambda: commerce.desk.brand(brand.id))],
+        extensions=[views_of(brand, profile, lambda: commerce.desk.brand(brand.id))],
         log_level="WARNING",
     )
     server.brand, server.recorder, server.limits = brand.id, recorder, limits
@@ -246,7 +246,7 @@ def make_brand_server(
     add_tools(server, commerce, brand, profile)
     for tool in server._tool_manager.list_tools():
         tool.parameters["additionalProperties"] = False  # as call_tool() has it
-        tool.meta = {**(tool.meta or {}), **tool_meta(tool.name)}
+        tool.meta = {**(tool.meta or {}), **tool_meta(tool.name, profile)}
         if tool.fn_metadata.output_schema is not None:
             tool.fn_metadata.output_schema = output_schema(tool.fn_metadata.output_schema)
             tool.fn_metadata.output_model = None  # results are made from typed views; they need no second look

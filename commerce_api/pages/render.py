@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
+import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from commerce_api.pages.view import (
     summary_of,
 )
 from commerce_api.schemas import CheckoutView, OrderView
+from commerce_api.theme import Theme
 
 __all__ = [
     "Asset",
@@ -41,6 +43,7 @@ __all__ = [
 REFRESH_SECONDS: Final = 2  # a charge takes one to three seconds
 _HERE: Final = Path(__file__).parent
 _STYLESHEET: Final = "checkout.css"
+_STYLESHEET_NAME: Final = re.compile(r"checkout\.[0-9a-f]{8}(?:\.([0-9a-f]{6})\.([0-9a-f]{6}))?\.css", re.ASCII)
 _TEMPLATES: Final = {
     Screen.REVIEW: "review.html",
     Screen.INCOMPLETE: "incomplete.html",
@@ -84,6 +87,7 @@ def render_checkout(
     page_url = page_path(pay_url)
     return _render(
         _TEMPLATES[screen],
+        theme=brand.policy.theme,
         action_url=web_url(action_url),
         alert=alert_of(checkout, problem, screen),
         back_url=None,
@@ -123,13 +127,23 @@ def render_template(template: str, **context: Any) -> str:
 
 
 def static_asset(name: str) -> Asset | None:
-    """The file that pages name as `/assets/<name>`, such as `checkout.0a1b2c3d.css`; None for any other name."""
-    asset = _stylesheet()
+    """The file that pages name as `/assets/<name>`, such as `checkout.0a1b2c3d.css`; None for any other name.
+
+    A brand's accents stand in the name, `checkout.0a1b2c3d.7a1fa2.c77fe6.css`: any that could be read make a style sheet.
+    """
+    matched = _STYLESHEET_NAME.fullmatch(name)
+    if matched is None:
+        return None
+    try:
+        asset = _stylesheet(*(f"#{colour}" for colour in matched.groups() if colour))
+    except ValueError:  # accents that no policy could name
+        return None
     return asset if asset.url == f"/assets/{name}" else None
 
 
-def _render(template: str, **context: Any) -> str:
-    return _templates().get_template(template).render(stylesheet=_stylesheet(), **context)
+def _render(template: str, theme: Theme | None = None, **context: Any) -> str:
+    accents = (theme.light["--accent"], theme.dark["--accent"]) if theme is not None else ()
+    return _templates().get_template(template).render(stylesheet=_stylesheet(*accents), **context)
 
 
 def _undirected(value: Any) -> Any:
@@ -139,6 +153,17 @@ def _undirected(value: Any) -> Any:
     spaced = (" " if char.isspace() else char for char in value)
     return "".join(
         char for char in spaced if char not in _DIRECTION_MARKS and unicodedata.category(char) not in _UNPRINTABLE
+    )
+
+
+def _accented(theme: Theme) -> str:
+    """On screens alone: what is printed stays black."""
+    light, dark = (
+        "".join(f" {name}: {colour};" for name, colour in each.items()) for each in (theme.light, theme.dark)
+    )
+    return (
+        f"\n@media screen {{\n  :root {{{light} }}\n}}\n"
+        f"\n@media screen and (prefers-color-scheme: dark) {{\n  :root {{{dark} }}\n}}\n"
     )
 
 
@@ -155,14 +180,18 @@ def _templates() -> Environment:
     )
 
 
-@cache
-def _stylesheet() -> Asset:
+@lru_cache(maxsize=256)
+def _stylesheet(*accents: str) -> Asset:
+    """The style sheet, with a brand's accents for the light and the dark scheme. Raises ValueError for unreadable ones."""
     content = (_HERE / _STYLESHEET).read_bytes()
+    if accents:
+        content += _accented(Theme(accent=accents[0], accent_dark=accents[1])).encode()
     digest = hashlib.sha384(content).digest()
     stem, _, suffix = _STYLESHEET.partition(".")
+    parts = [stem, digest.hex()[:8], *(accent.removeprefix("#") for accent in accents), suffix]
     return Asset(
         content=content,
         content_type="text/css; charset=utf-8",
-        url=f"/assets/{stem}.{digest.hex()[:8]}.{suffix}",
+        url=f"/assets/{'.'.join(parts)}",
         integrity=f"sha384-{base64.b64encode(digest).decode()}",
     )

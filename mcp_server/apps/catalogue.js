@@ -3,6 +3,19 @@ const stockText = (variant) => (variant.available ? "In stock" : plain(variant.a
 
 const optionText = (variant) => plain(variant.options.map((option) => option.value).join(", ") || variant.title);
 
+// A product's image, from a host that the brand named: of another the document's policy would fetch none.
+const picture = (product, images) => {
+  let address = null;
+  try {
+    address = new URL(product.image_url);
+  } catch {
+    return null;
+  }
+  return address.protocol === "https:" && images.has(address.host)
+    ? element("img", { src: address.href, alt: "", loading: "lazy", decoding: "async", referrerpolicy: "no-referrer" })
+    : null;
+};
+
 const priced = (variant) => [
   element("span", { class: "price" }, plain(variant.price.text)),
   variant.list_price &&
@@ -39,8 +52,10 @@ const productCard = (product, place, chosen, page) => {
   return element(
     "li",
     { class: "card", "aria-label": `${place + 1} of ${page.count()}` },
+    picture(product, page.images),
     element("h2", {}, named(variant.title)),
     element("p", { class: "soft brief" }, named(product.description)),
+    product.why?.length ? element("ul", { class: "why" }, product.why.map((each) => element("li", {}, named(each)))) : null,
     choice,
     element("p", { class: "cost" }, priced(variant)),
     element("p", { class: variant.available ? "stock" : "stock out" }, stockText(variant)),
@@ -53,6 +68,29 @@ const productCard = (product, place, chosen, page) => {
     }),
   );
 };
+
+// What the records say of products beside each other.
+const comparison = ({ products, rows }) =>
+  element(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": "Comparison" },
+    element(
+      "table",
+      {},
+      element(
+        "thead",
+        {},
+        element("tr", {}, element("td", {}), products.map((each) => element("th", { scope: "col" }, named(each.title)))),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) =>
+          element("tr", {}, element("th", { scope: "row" }, named(row.name)), row.values.map((value) => element("td", {}, named(value)))),
+        ),
+      ),
+    ),
+  );
 
 const arrows = { ArrowLeft: (at) => at - 1, ArrowRight: (at) => at + 1, Home: () => 0, End: (_at, last) => last };
 
@@ -73,10 +111,16 @@ const walk = (event) => {
 
 const catalogue = (app, first) => {
   const chosen = new Map();
-  let { products, next_offset: next } = first;
+  let { products, next_offset: next } = Array.isArray(first.products) ? first : { products: [first] };
+  const compared = first.comparison ?? null;
+  const questions = first.questions ?? [];
+  if (compared) {
+    products = compared.products;
+  }
   let checkout = null;
 
   const page = {
+    images: app.images,
     draw: () => app.draw(),
     count: () => products.length,
     busy: () => app.busy(),
@@ -128,6 +172,15 @@ const catalogue = (app, first) => {
             ? element("li", { class: "card last" }, button("More products", more, { class: "quiet", "data-key": "more" }))
             : null,
         ),
+        compared && comparison(compared),
+        questions.length
+          ? element(
+              "section",
+              { class: "remarks calm", "aria-label": "Questions" },
+              element("h2", {}, "The store asks"),
+              element("ul", {}, questions.map((each) => element("li", {}, named(each.text)))),
+            )
+          : null,
         checkout
           ? element(
               "div",

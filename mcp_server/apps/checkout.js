@@ -154,7 +154,16 @@ const checkoutView = (app, first) => {
 
   const pay = async () => {
     if (checkout.status === "ready_for_complete") {
-      await app.look("complete_checkout", given({}), "The shopper went to pay.");
+      const shown = { [app.handle]: checkout.checkout_id, ...(app.confirms && { confirmation: checkout.confirmation }) };
+      const done = await app.side("complete_checkout", shown);
+      if (done) {
+        app.tell("The shopper agreed to the checkout as it was shown and went to pay.");
+        if (!app.show(done)) {
+          await app.look("get_checkout", given({}), "");
+        }
+      } else {
+        checkout = (await app.wait("get_checkout", given({}))) ?? checkout; // as it is now, below what is wrong with it
+      }
     }
     const url = checkout.continue_url;
     if (checkout.status !== "requires_escalation" || !/^https?:\/\//.test(url ?? "")) {
@@ -243,6 +252,7 @@ const checkoutView = (app, first) => {
         app.back(),
         element("h1", {}, statusTexts[checkout.status] ?? "Checkout"),
         element("p", { class: "amount" }, plain(checkout.totals.total.text)),
+        checkout.order_id ? element("p", { class: "soft" }, "Order ", named(checkout.order_id)) : null,
         element("ul", { class: "lines" }, checkout.lines.map((line) => checkoutLine(line, page))),
         page.open() && checkout.shipping_options.length ? shippingChoice(checkout, page) : null,
         totals(checkout.totals, { shippingOpen: !checkout.shipping_option_id, taxOpen: !checkout.shipping_address }),
@@ -260,7 +270,6 @@ const checkoutView = (app, first) => {
           : null,
         saved(),
         action(),
-        checkout.order_id ? element("p", { class: "soft" }, "Order ", named(checkout.order_id)) : null,
       ];
     },
   };

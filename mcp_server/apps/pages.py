@@ -44,13 +44,15 @@ VIEWS: Final = (CATALOGUE, CHECKOUT, ORDER)
 
 
 @lru_cache(maxsize=256)
-def page(view: View, brand_name: str, theme: Theme) -> str:
-    """The view's document for a brand."""
+def page(view: View, brand_name: str, theme: Theme, handle: str = "checkout_id") -> str:
+    """The view's document for a brand. ``handle`` is what complete_checkout calls the checkout's id."""
     script = _script()
     return _read("view.html").substitute(
         title=html.escape(f"{view.title} · {brand_name}"),
         brand=html.escape(brand_name),
         view=view.name,
+        handle=handle,
+        images=" ".join(theme.image_hosts),
         waiting=view.waiting,
         style=_safe((_HERE / "view.css").read_text(encoding="utf-8") + _theme_style(theme)),
         policy=html.escape(_policy(script, theme)),

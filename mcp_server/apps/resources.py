@@ -16,6 +16,7 @@ from pydantic import PrivateAttr
 from commerce_api.brands import Brand
 from commerce_api.theme import Theme
 from mcp_server.apps.pages import CATALOGUE, CHECKOUT, ORDER, VIEWS, View, page
+from mcp_server.profiles import Profile
 
 SHOWN_IN: Final = {
     "search_catalog": CATALOGUE,
@@ -40,6 +41,8 @@ CALLED_BY_PAGES: Final = frozenset(
     }
 )
 
+SHEET_HANDLE: Final = "checkout_session_id"
+
 Look = Callable[[], Awaitable[Brand]]
 
 
@@ -48,9 +51,10 @@ class ViewResource(Resource):
 
     _view: View = PrivateAttr()
     _look: Look = PrivateAttr()
+    _profile: Profile = PrivateAttr()
 
     @classmethod
-    def of(cls, view: View, brand: Brand, look: Look) -> "ViewResource":
+    def of(cls, view: View, brand: Brand, profile: Profile, look: Look) -> "ViewResource":
         """The resource. ``look`` gives the brand as it is when it is called."""
         made = cls(
             uri=view.uri,
@@ -60,7 +64,7 @@ class ViewResource(Resource):
             mime_type=APP_MIME_TYPE,
             meta=resource_meta(theme_of(brand)),
         )
-        made._view, made._look = view, look
+        made._view, made._look, made._profile = view, look, profile
         return made
 
     async def read(self) -> str:
@@ -68,20 +72,23 @@ class ViewResource(Resource):
         brand = await self._look()
         theme = theme_of(brand)
         self.meta = resource_meta(theme)
-        return page(self._view, brand.name, theme)
+        handle = SHEET_HANDLE if self._profile.has_sheet else "checkout_id"
+        return page(self._view, brand.name, theme, handle)
 
 
-def views_of(brand: Brand, look: Look) -> Apps:
-    """The SDK's extension with a brand's views."""
+def views_of(brand: Brand, profile: Profile, look: Look) -> Apps:
+    """The SDK's extension with a brand's views, as they are at one of its endpoints."""
     apps = Apps()
     for view in VIEWS:
-        apps.add_resource(ViewResource.of(view, brand, look))
+        apps.add_resource(ViewResource.of(view, brand, profile, look))
     return apps
 
 
-def tool_meta(tool: str) -> dict[str, Any]:
+def tool_meta(tool: str, profile: Profile) -> dict[str, Any]:
     """What a tool's ``_meta`` says of views: the extension's own names, and those that ChatGPT asks for beside them."""
     by_page, view = tool in CALLED_BY_PAGES, SHOWN_IN.get(tool)
+    if tool == "complete_checkout" and profile.has_sheet:
+        view = None  # what it gives is for the sheet
     shown = {"resourceUri": view.uri} if view else {}
     meta: dict[str, Any] = {"ui": {**shown, "visibility": ["model", "app"] if by_page else ["model"]}}  # (2)
     if view:

@@ -6,7 +6,7 @@ const elsewhere = "This could not be done from here. Ask for it in the conversat
 const unreadable = "This answer cannot be shown here. Its text in the conversation says everything.";
 
 const views = [
-  [(content) => Array.isArray(content.products), catalogue],
+  [(content) => Array.isArray(content.products) || Array.isArray(content.variants), catalogue],
   [(content) => typeof content.placed_at === "string", orderView],
   [(content) => typeof content.checkout_id === "string", checkoutView],
 ];
@@ -15,6 +15,9 @@ const state = { view: null, before: null, busy: false, alert: "", alive: true, g
 
 const app = {
   brand: main.dataset.brand,
+  handle: main.dataset.handle, // what complete_checkout calls a checkout's id at this endpoint
+  images: new Set(main.dataset.images.split(" ").filter(Boolean)),
+  confirms: main.dataset.handle === "checkout_id",
   bridge: null,
   busy: () => state.busy,
   alive: () => state.alive,

@@ -758,3 +758,30 @@ def test_any_origin_is_refused_or_stands_in_form_action_alone(origin: str) -> No
     except UnsafeUrl:
         return
     assert _directives(headers)["form-action"] == ["'self'", origin]
+
+
+def test_a_brand_s_accents_are_in_its_style_sheet_and_in_no_other_s() -> None:
+    html = page(of=brand(theme={"accent": "#7a1fa2"}))
+    assert _mismatches(html) == []
+    name = (Document(html).all("link")[0]["href"] or "").removeprefix("/assets/")
+    assert re.fullmatch(r"checkout\.[0-9a-f]{8}\.7a1fa2\.[0-9a-f]{6}\.css", name)
+    found = static_asset(name)
+    assert found is not None
+    plain = (PAGES / "checkout.css").read_bytes()
+    assert found.content.startswith(plain)
+    assert found.content.count(b"#7a1fa2") == 1
+    assert b"@media screen" in found.content[len(plain) :]  # what is printed stays black
+    assert (Document(page()).all("link")[0]["href"] or "").count(".") == 2
+
+
+def test_a_style_sheet_is_made_of_accents_that_can_be_read_alone() -> None:
+    hashed = "checkout.00000000"
+    for other in (
+        ".7a1fa2.c77fe6",
+        ".ffffff.000000",
+        ".7a1fa2",
+        ".7a1fa2.c77fe6.c77fe6",
+        ".7A1FA2.c77fe6",
+        ".red.blue",
+    ):
+        assert static_asset(f"{hashed}{other}.css") is None

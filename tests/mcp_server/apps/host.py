@@ -76,6 +76,8 @@ class Host:
     fails: int = 0  # so many calls of the view's are lost on their way back
     when_opened: Callable[[], Awaitable[None]] | None = None
     context: dict[str, Any] = field(default_factory=lambda: {"theme": "light", "displayMode": "inline"})
+    images: dict[str, bytes] = field(default_factory=dict)  # what other servers have
+    reaches_out: bool = False  # for a developer's eyes alone: no test asks other servers for anything
     called: list[dict[str, Any]] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -165,7 +167,7 @@ class Host:
         return {}
 
     async def serve(self, route: Route, script: str) -> None:
-        """Answers for both pages; everything else that a browser asks for is a complaint."""
+        """Answers for both pages and for images; everything else that a browser asks for is a complaint."""
         if route.request.url == HOST:
             await route.fulfill(body=PAGE, content_type="text/html; charset=utf-8")
         elif route.request.url == f"{HOST}host.js":
@@ -173,6 +175,10 @@ class Host:
         elif route.request.url == VIEW:
             headers = {"content-security-policy": self._policy, "content-type": "text/html; charset=utf-8"}
             await route.fulfill(body=self._html, headers=headers)
+        elif route.request.url in self.images:
+            await route.fulfill(body=self.images[route.request.url], content_type="image/png")
+        elif self.reaches_out:
+            await route.continue_()
         else:
             self.complaints.append(f"asked for {route.request.url}")
             await route.abort()

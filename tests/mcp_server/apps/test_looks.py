@@ -36,6 +36,9 @@ async def states(host: Host, site: Site) -> dict[str, tuple[str, dict[str, Any]]
     await call("request_order_change", {"order_id": order["order_id"], "kind": "return"})
     return {
         "products": ("search_catalog", {"query": "kettle mug", "limit": 4}),
+        "one": ("get_product", {"product_id": "hp-mug"}),
+        "compared": ("get_product", {"product_id": "hp-mug", "compare_with": ["hp-kettle"]}),
+        "asked": ("ask_brand", {"need": "a kettle under $100 and two mugs"}),
         "nothing": ("search_catalog", {"query": "zeppelin"}),
         "incomplete": ("create_checkout", {"lines": lines()}),
         "ready": ("create_checkout", ready(lines=lines() + lines(KETTLE, 1), discount_codes=["WELCOME5", "NO-SUCH"])),

@@ -1,17 +1,27 @@
 """The views in a real browser, in a host on the official bridge: a purchase by buttons, and what a host may refuse."""
 
+import base64
 from collections.abc import Awaitable, Callable
 
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from playwright.async_api import Browser, expect
 
-from tests.commerce_api.purchases import KETTLE, lines, ready
-from tests.commerce_api.world import World
-from tests.mcp_server.apps.host import Host, hosting, needs_host
+from commerce_api.brands import find_brand, save_brand
+from commerce_api.policy import AssistantPayments
+from commerce_api.theme import Theme
+from tests.commerce_api.purchases import KETTLE, MUG, lines, ready
+from tests.commerce_api.world import BRAND_NAME, CURRENCY, World
+from tests.mcp_server.apps.host import Host, as_json, hosting, needs_host
 from tests.mcp_server.serving import Site, client, structured
 
 pytestmark = [pytest.mark.anyio, needs_host]
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
+)
 RING = "Waiting for your payment. This page tells you when it is there."
 
 
@@ -216,3 +226,71 @@ async def test_the_frame_is_as_high_as_what_is_in_it(host: Host) -> None:
     inner = await host.ask("() => document.documentElement.getBoundingClientRect().height")
     shown = await host.page.evaluate("() => window.heights.at(-1)")
     assert 300 < inner <= shown < inner + 2
+
+
+async def test_one_product_a_comparison_and_an_answer_are_shown_as_products_are(host: Host) -> None:
+    view = await host.show("get_product", {"product_id": "hp-mug"})
+    await expect(view.get_by_role("heading", level=2)).to_have_text(["Harbour Mug - sand / 300 ml"])
+    await view.get_by_label("Choose").select_option(MUG)
+    await expect(view.get_by_role("heading", level=2)).to_have_text(["Harbour Mug - sea / 300 ml"])
+    await view.get_by_role("button", name="Add to checkout").click()
+    await expect(view.get_by_text("1 in your checkout")).to_be_visible()
+    assert host.called[-1]["arguments"]["lines"] == [{"variant_id": MUG, "quantity": 1}]
+
+    view = await host.show("get_product", {"product_id": "hp-mug", "compare_with": ["hp-kettle"]})
+    await expect(view.get_by_role("row", name="price $18.00 to $22.00 $79.00 to $94.00")).to_be_visible()
+    await expect(view.get_by_role("button", name="Add to checkout")).to_have_count(2)
+
+    view = await host.show("ask_brand", {"need": "a kettle under $100"})
+    await expect(view.get_by_text("$79.00 is within $100.00")).to_be_visible()
+    assert host.complaints == []
+
+
+async def test_images_come_from_the_hosts_that_the_brand_named_and_no_other(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mcp_server.apps.resources.theme_of", lambda brand: Theme(image_hosts=("images.harbour.example",))
+    )
+    host.images = {"https://images.harbour.example/kettle.png": PIXEL}
+    found = as_json(await host.client.call_tool("search_catalog", {"query": "kettle", "limit": 2}))
+    first, second = found["structuredContent"]["products"]
+    first["image_url"] = "https://images.harbour.example/kettle.png"
+    for other in ("https://evil.example/kettle.png", "http://images.harbour.example/kettle.png", "javascript:1", ""):
+        second["image_url"] = other
+        view = await host.show("search_catalog", {"query": "kettle"}, result=found)
+        await expect(view.locator("img")).to_have_count(1)
+        await host.page.frames[-1].wait_for_function("() => document.images[0].naturalWidth === 1")
+    assert host.complaints == []
+
+
+async def test_at_chatgpt_s_endpoint_the_view_leads_to_the_page_too(
+    browser: Browser, host_script: str, own_site: Site, world: World
+) -> None:
+    """There complete_checkout has the arguments of the payment sheet, and its answer is for the sheet."""
+    payments = AssistantPayments(maximum_minor=50_000, limits_minor=(10_000,), chatgpt_sheet=True)
+    brand = await world.commerce.database.read(lambda connection: find_brand(connection, world.brand))
+    policy = brand.policy.model_copy(update={"assistant_payments": payments})
+    await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
+        transport = streamable_http_client(f"{own_site.endpoint()}/chatgpt", http_client=http)
+        async with Client(transport) as connected, hosting(browser, connected, host_script) as host:
+            assert "resourceUri" not in (host.tools["complete_checkout"].meta or {})["ui"]
+            view = await host.show("create_checkout", ready())
+            await view.get_by_role("button", name="Pay").click()
+            await expect(view.get_by_text(RING)).to_be_visible()
+            assert list(host.called[0]["arguments"]) == ["checkout_session_id"]
+            assert len(host.opened) == 1
+
+
+async def test_what_the_shopper_agreed_to_is_what_was_shown(host: Host) -> None:
+    """Changed behind the page's back, the checkout is not handed over: the page shows what it is now."""
+    made = await host.client.call_tool("create_checkout", ready())
+    checkout_id = structured(made)["checkout_id"]
+    view = await host.show("get_checkout", {"checkout_id": checkout_id})
+    await expect(view.get_by_role("button", name="Pay $41.90")).to_be_visible()
+    await host.client.call_tool("update_checkout", {"checkout_id": checkout_id, "lines": lines(KETTLE, 3)})
+    await view.get_by_role("button", name="Pay $41.90").click()
+    await expect(view.get_by_role("alert")).to_be_visible()
+    assert host.opened == []
+    await expect(view.get_by_role("button", name="Pay $237.00")).to_be_visible()

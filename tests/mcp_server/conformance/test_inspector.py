@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mcp_server.apps.resources import SHOWN_IN
 from tests.commerce_api.purchases import MUG, lines, ready
 from tests.mcp_server.conformance.suite import INSPECTOR, Finished, needs_tools, node
 from tests.mcp_server.serving import Site, client, structured
@@ -38,6 +39,17 @@ async def test_it_lists_the_tools_and_finds_no_schema_that_a_host_would_stumble_
     done = await inspect(site, era, "--method", "tools/list", "--strict")
     assert done.code == 0, done.errors
     assert [tool["name"] for tool in json.loads(done.out)["result"]["tools"]] == names
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_it_finds_the_views_and_may_show_them(site: Site, era: str) -> None:
+    done = await inspect(site, era, "--method", "tools/list", "--app-info")
+    assert done.code == 0, done.errors
+    told = {line["toolName"]: line for line in map(json.loads, done.out.splitlines())}
+    assert {name for name, line in told.items() if line["hasApp"]} == SHOWN_IN.keys()
+    for line in told.values():
+        assert not line["hasApp"] or line["resourceMimeType"] == "text/html;profile=mcp-app"
+        assert not any(line.get("csp", {}).values())
 
 
 @pytest.mark.parametrize("era", ERAS)

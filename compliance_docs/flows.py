@@ -656,12 +656,12 @@ STORES: Final = (
     Store(
         where="commerce's database: catalogue",
         side=Side.COMMERCE,
-        holds="brands, variants, reservations, the index for searching",
+        holds="brands, variants, reservations, the index for searching, vectors of products' texts",
         data=Data.PUBLIC,
         protection="card-like rows refused at import",
         retention="until the next feed",
-        tables=("commerce.brand", "commerce.variant", "commerce.reservation"),
-        code=("commerce_api/catalogue/store.py",),
+        tables=("commerce.brand", "commerce.variant", "commerce.reservation", "commerce.product_vector"),
+        code=("commerce_api/catalogue/store.py", "commerce_api/embeddings/store.py"),
     ),
     Store(
         where="commerce's record",

@@ -30,23 +30,32 @@ def find(
 
     ``near`` are ids nearest in meaning, if there are vectors.
     """
-    words, ids = query_words(need.words), list[str]()
-    for search in _searches(need):
+    words = query_words(need.words)
+    in_bounds, *wider = _searches(need)
+    with_all = matching(connection, brand, in_bounds, words, "AND", is_sqlite=is_sqlite) if words else []
+    fitting = [held for held in _matches(connection, brand, currency, need, with_all) if held.fits]
+    if fitting:
+        return fitting[:TOLD]
+    ids: list[str] = []
+    for search in (in_bounds, *wider):
         found = by_words(connection, brand, search, words, is_sqlite=is_sqlite)
         ids = fused(found, _in_bounds(connection, brand, search, near)) if near else found
         if ids:
             break
-    groups = grouped(connection, brand, ids[:LOOKED_AT], VARIANTS_LOOKED_AT)
-    matches = [held for rows in groups if (held := match(rows, need, currency)) is not None]
 
     def rank(held: Match) -> tuple[bool, bool, bool, int]:
         """Words that are missing count only where nothing else says how near a product is."""
         return (not held.fits, not held.in_bounds, not held.can_be_bought, 0 if near else len(held.unsaid))
 
-    ordered = sorted(matches, key=rank)  # stable: within a rank the order of retrieval stays
-    if ordered and ordered[0].fits:
-        return [held for held in ordered if held.fits][:TOLD]
-    return ordered[:TOLD]
+    # sorted() is stable: within a rank the order of retrieval stays.
+    ordered = sorted(_matches(connection, brand, currency, need, ids[:LOOKED_AT]), key=rank)
+    fitting = [held for held in ordered if held.fits]
+    return (fitting or ordered)[:TOLD]
+
+
+def _matches(connection: Connection, brand: str, currency: str, need: Need, ids: Sequence[str]) -> list[Match]:
+    groups = grouped(connection, brand, ids, VARIANTS_LOOKED_AT)
+    return [held for rows in groups if (held := match(rows, need, currency)) is not None]
 
 
 def fused(first: Sequence[str], second: Sequence[str]) -> list[str]:

@@ -110,7 +110,7 @@ FLOWS: Final = (
         target="mcp",
         what="searches, checkout contents, the shopper's name, address and e-mail; card-like text is refused",
         data=Data.PERSONAL,
-        channel="MCP over HTTP, POST only",
+        channel="MCP, or A2A, over HTTP",
         protection="operator's TLS; a rate for each client; the brand's key where one is presented; card guard before "
         "anything reads the body",
         code=(

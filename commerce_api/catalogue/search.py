@@ -24,7 +24,7 @@ VARIANTS_SHOWN = 12  # of each product
 WORD = re.compile(r"\w+", re.UNICODE)
 
 _FTS5 = text(
-    # The scores are worked out first: FTS5 cannot do it inside a join. Rows are ordered, not products, and ties by row: what the
+    # The scores come first: FTS5 cannot work them out inside a join. Rows are ordered, not products, and ties by row: what the
     # first few give is then the beginning of what more would give, and pages fit each other.
     "WITH found AS MATERIALIZED ("
     "SELECT rowid AS row_id, bm25(variant_search, 0, 4.0, 1.0) AS score FROM variant_search "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -22,6 +23,7 @@ from commerce_api.checkout import service
 from commerce_api.checkout.confirmation import confirmation_of
 from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.checkout.states import CHANGEABLE, FINISHED
+from commerce_api.embeddings.nearest import Nearest
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import once
 from commerce_api.links import Links
@@ -63,6 +65,7 @@ class AgentDesk:
     ranker: Ranker
     offer_key: bytes
     clock: Clock
+    nearest: Nearest | None = None
     phrasing: Phrasing | None = None
 
     async def brand(self, brand_id: str) -> Brand:
@@ -112,13 +115,21 @@ class AgentDesk:
                 return brand, need, [held] if held is not None else []
             is_sqlite = self.database.is_sqlite
             need = with_places_read_as_goods(connection, brand_id, need, is_sqlite=is_sqlite)
-            return brand, need, find(connection, brand_id, brand.currency, need, is_sqlite=is_sqlite)
+            return brand, need, find(connection, brand_id, brand.currency, need, near, is_sqlite=is_sqlite)
 
+        near = await self._near(brand_id, text, today) if variant_id is None else []
         brand, need, matches = await self.database.read(work)
         line = chosen_line(brand, matches, need, variant_id)
         made = await self.get_offers(brand_id, caller, [line]) if line is not None else None
         view = answer_view(brand, need, matches, today, line, made.offers if made is not None else ())
         return await phrased(view, self.phrasing)
+
+    async def _near(self, brand_id: str, text: str, today: date) -> list[str]:
+        """Products nearest in meaning to what is looked for; none without the extra."""
+        if self.nearest is None:
+            return []
+        words = understand(text, (await self.brand(brand_id)).currency, today).words
+        return await self.nearest.ids(brand_id, " ".join(words)) if words else []
 
     async def compare_products(self, brand_id: str, product_ids: Sequence[str]) -> CompareView:
         """These products beside each other. PRODUCT_UNKNOWN if one of them is not there."""

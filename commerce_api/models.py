@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -65,6 +66,17 @@ variant = Table(
     CheckConstraint("reserved >= 0", name="ck_variant_reserved"),
     CheckConstraint("stock IS NULL OR stock >= reserved", name="ck_variant_stock"),  # never oversold
     Index("ix_variant_product", "brand", "product_id"),
+)
+
+product_vector = Table(
+    "product_vector",
+    metadata,
+    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
+    Column("product_id", String(200), primary_key=True),
+    Column("digest", String(32), nullable=False),  # of the model's name and the text
+    Column("vector", LargeBinary, nullable=False),  # int8
+    Column("made_ms", BigInteger, nullable=False),
+    Index("ix_product_vector_made", "brand", "made_ms"),
 )
 
 reservation = Table(

@@ -15,6 +15,7 @@ from audit.transaction import Database
 from commerce_api import sweeps
 from commerce_api.agent_desk import AgentDesk
 from commerce_api.brands import ORIGIN
+from commerce_api.embeddings.nearest import nearest_of
 from commerce_api.links import Links
 from commerce_api.migrations import upgrade
 from commerce_api.payment import Payments
@@ -54,7 +55,7 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         links = Links(settings.public_url, settings.mcp_url)
         offer_key = settings.offer_key_file.read_bytes().strip()
         payments = Payments(database, vault, links, offer_key, clock)
-        desk = AgentDesk(database, payments, links, PriorityRanker(), offer_key, clock)
+        desk = AgentDesk(database, payments, links, PriorityRanker(), offer_key, clock, nearest_of(database))
         agent_secret = settings.agent_key_file.read_bytes().strip()
         notices = NoticeDesk(database, vault, payments, clock)
         yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices)

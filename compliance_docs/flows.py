@@ -110,7 +110,7 @@ FLOWS: Final = (
         target="mcp",
         what="searches, checkout contents, the shopper's name, address and e-mail; card-like text is refused",
         data=Data.PERSONAL,
-        channel="MCP over HTTP, POST only",
+        channel="MCP, or A2A, over HTTP",
         protection="operator's TLS; a rate for each client; the brand's key where one is presented; card guard before "
         "anything reads the body",
         code=(
@@ -657,12 +657,12 @@ STORES: Final = (
     Store(
         where="commerce's database: catalogue",
         side=Side.COMMERCE,
-        holds="brands, variants, reservations, the index for searching",
+        holds="brands, variants, reservations, the index for searching, vectors of products' texts",
         data=Data.PUBLIC,
         protection="card-like rows refused at import",
         retention="until the next feed",
-        tables=("commerce.brand", "commerce.variant", "commerce.reservation"),
-        code=("commerce_api/catalogue/store.py",),
+        tables=("commerce.brand", "commerce.variant", "commerce.reservation", "commerce.product_vector"),
+        code=("commerce_api/catalogue/store.py", "commerce_api/embeddings/store.py"),
     ),
     Store(
         where="commerce's record",

@@ -25,7 +25,7 @@ from commerce_api.app import conversation_of, refusal_recorder
 from commerce_api.brands import Brand, all_brands
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
-from mcp_server import sessions
+from mcp_server import a2a, sessions
 from mcp_server.bearer import STATE, Door, Refused
 from mcp_server.brand_server import make_brand_server
 from mcp_server.call_record import CallRecorder
@@ -33,7 +33,7 @@ from mcp_server.closed_errors import ClosedErrors
 from mcp_server.front import Front, send_answer
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import metadata, resource_named
-from mcp_server.profiles import Profile, endpoint_named
+from mcp_server.profiles import OPEN, Profile, endpoint_named
 from mcp_server.rates import Rates, client_of
 from mcp_server.results import refusal_as_json, told_id
 from tokenization.addresses import Network
@@ -86,6 +86,7 @@ class BrandEndpoints:
         self.rates = rates if rates is not None else Rates(monotonic_seconds)
         self._recorder = CallRecorder(commerce.database)
         self.door = Door(commerce)
+        self._agent = a2a.Agent(commerce, self._recorder, _transport_security(commerce.settings.mcp_url))
         self._running: dict[tuple[str, str, bool], _Running] = {}
         self._brands: dict[str, tuple[Brand, float]] = {}  # there are only so many: one that is not there is not kept
         self._starting = asyncio.Lock()
@@ -97,9 +98,11 @@ class BrandEndpoints:
         parts = scope["path"].strip("/").split("/")
         if scope["path"] == HEALTH:
             return await send_json(send, (200, {"status": "ok"}))
-        if parts[0] == ".well-known":
-            return await self._send_metadata(scope, parts, send)
-        named = endpoint_named(parts)
+        if ".well-known" in parts[:2]:
+            of_agent = parts[1:] == a2a.CARD and scope["method"] in ("GET", "HEAD")
+            return await (self._send_card(parts[0], send) if of_agent else self._send_metadata(scope, parts, send))
+        is_a2a = len(parts) == 2 and parts[1] == a2a.ENDPOINT
+        named = (parts[0], OPEN) if is_a2a else endpoint_named(parts)
         if named is None:
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
         if scope["method"] != "POST":  # (1)
@@ -120,6 +123,9 @@ class BrandEndpoints:
             return await send_json(send, refused.answer, refused.headers)
         except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)
+        if is_a2a:
+            sent = a2a.Sent(scope, brand, access, client_of(scope, self.rates.limits.trusted), body)
+            return await send_json(send, await self._agent.answer(sent))
         running = await self._server_of(brand, named[1])
         entered = {**_as_sdk_expects(scope), STATE: access}
         answer = await running.front.answer(entered, access, body)
@@ -149,6 +155,16 @@ class BrandEndpoints:
         brand, profile = named
         found = metadata(known[brand], self._commerce.links, self.door.issuer(brand), profile)
         return await send_json(send, (200, found))
+
+    async def _send_card(self, identifier: str, send: Send) -> None:
+        """Who a brand's agent is, to other agents (a2a.py)."""
+        try:
+            brand = await self._brand(identifier)
+        except CommerceRefusal as refusal:
+            return await send_json(send, (404, error_body(refusal.kind.code, refusal.kind.message)))
+        except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
+            return await _send_busy(send, failure)
+        return await send_json(send, (200, a2a.agent_card(brand, self._commerce.links)))
 
     async def _brand(self, identifier: str) -> Brand:
         """The brand, as it was at most BRAND_SECONDS ago: a key that was taken back opens nothing for longer."""

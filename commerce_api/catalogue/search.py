@@ -6,30 +6,34 @@ nothing has them all, any of them will do. Words match by their beginning, so "k
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import select, text
 from sqlalchemy.engine import Connection, Row
 
 from commerce_api.catalogue.store import variants_of
 from commerce_api.models import variant
 
-MAXIMUMWORDS = 12  # a longer query is a story; its first words decide
+MAXIMUM_WORDS = 12  # a longer query is a story; its first words decide
 MAXIMUM_PRODUCTS = 20
-SCORED_VARIANTS = 5_000  # best matches that filters and grouping look at; a broader query is too broad to page through
+# Best matches that filters and grouping look at: few at first, more for a narrow filter or a far page. A query that is broader
+# than the last is too broad to page through.
+SCORED_VARIANTS = (500, 5_000)
 VARIANTS_SHOWN = 12  # of each product
 WORD = re.compile(r"\w+", re.UNICODE)
 
 _FTS5 = text(
-    # The scores are worked out first: FTS5 cannot do it inside a grouping.
+    # The scores come first: FTS5 cannot work them out inside a join. Rows are ordered, not products, and ties by row: what the
+    # first few give is then the beginning of what more would give, and pages fit each other.
     "WITH found AS MATERIALIZED ("
     "SELECT rowid AS row_id, bm25(variant_search, 0, 4.0, 1.0) AS score FROM variant_search "
-    "WHERE variant_search MATCH :query ORDER BY score LIMIT :scored) "
-    "SELECT v.product_id, MIN(found.score) AS score FROM found JOIN variant v ON v.row_id = found.row_id "
+    "WHERE variant_search MATCH :query ORDER BY score, rowid LIMIT :scored) "
+    "SELECT v.product_id FROM found CROSS JOIN variant v ON v.row_id = found.row_id "
     "WHERE v.brand = :brand AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
-    "GROUP BY v.product_id ORDER BY score, v.product_id LIMIT :limit OFFSET :offset"
+    "ORDER BY found.score, found.row_id"
 )
+_IS_ALONE = text("SELECT COUNT(*) < 2 FROM (SELECT 1 FROM brand LIMIT 2)")
 _TSVECTOR = text(
     "SELECT product_id, MAX(ts_rank(search_vector, to_tsquery('simple', :query))) AS score FROM variant "
     "WHERE search_vector @@ to_tsquery('simple', :query) AND brand = :brand "
@@ -52,39 +56,46 @@ class Search:
 
 def search_products(connection: Connection, brand: str, search: Search, *, is_sqlite: bool) -> "list[list[Row[Any]]]":
     """The products found, best first, each as its variants' rows."""
-    words = [word.lower() for word in WORD.findall(search.query)][:MAXIMUMWORDS]
+    words = [word.lower() for word in WORD.findall(search.query)][:MAXIMUM_WORDS]
     if not words:
         return grouped(connection, brand, _browse(connection, brand, search))
-    for joiner in ("AND", "OR"):
-        found = matching(connection, brand, search, words, joiner, is_sqlite=is_sqlite)
-        if found:
-            return grouped(connection, brand, found)
-    return []
+    found = matching(connection, brand, search, words, "AND", is_sqlite=is_sqlite)
+    if not found and not (search.offset and _have_all(connection, brand, search, words, is_sqlite=is_sqlite)):
+        found = matching(connection, brand, search, words, "OR", is_sqlite=is_sqlite)
+    return grouped(connection, brand, found)
 
 
 def matching(
     connection: Connection, brand: str, search: Search, words: Sequence[str], joiner: str, *, is_sqlite: bool
 ) -> list[str]:
     """Ids of the products that hold all of the words (``AND``) or any of them (``OR``), best first. Words are of WORD alone."""
-    if is_sqlite:
+    given = {
+        "brand": brand,
+        "maximum": search.maximum_minor,
+        "minimum": search.minimum_minor,
+        "available": int(search.available_only),
+    }
+    limit = min(search.limit, MAXIMUM_PRODUCTS)
+    if not is_sqlite:
+        given["query"] = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
+        return list(connection.execute(_TSVECTOR, {**given, "limit": limit, "offset": search.offset}).scalars())
+    wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
+    if not connection.execute(_IS_ALONE).scalar():
         # The brand is a column of the index, so that another brand's products do not use up the scored ones.
-        wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
-        query = f'(brand : "{brand}") AND ({wanted})'
-    else:
-        query = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
-    rows = connection.execute(
-        (_FTS5 if is_sqlite else _TSVECTOR).bindparams(bindparam("query", query)),
-        {
-            "brand": brand,
-            "maximum": search.maximum_minor,
-            "minimum": search.minimum_minor,
-            "available": int(search.available_only),
-            "limit": min(search.limit, MAXIMUM_PRODUCTS),
-            "offset": search.offset,
-            **({"scored": SCORED_VARIANTS} if is_sqlite else {}),
-        },
-    )
-    return [row.product_id for row in rows]
+        wanted = f'(brand : "{brand}") AND ({wanted})'
+    products: dict[str, None] = {}
+    for scored in SCORED_VARIANTS:
+        rows = connection.execute(_FTS5, {**given, "query": wanted, "scored": scored}).scalars()
+        products = dict.fromkeys(rows)
+        if len(products) >= search.offset + limit:
+            break
+    return list(products)[search.offset : search.offset + limit]
+
+
+def _have_all(connection: Connection, brand: str, search: Search, words: Sequence[str], *, is_sqlite: bool) -> bool:
+    """Whether an earlier page holds products with all of the words: the last of these is then the end."""
+    first = replace(search, offset=0, limit=1)
+    return bool(matching(connection, brand, first, words, "AND", is_sqlite=is_sqlite))
 
 
 def _browse(connection: Connection, brand: str, search: Search) -> list[str]:

@@ -21,6 +21,8 @@ from commerce_api.catalogue.importing import ImportReport, import_feed
 from commerce_api.cli.init import make_commerce_keys
 from commerce_api.cli.paths import database_url
 from commerce_api.cli.refused import CommandRefused
+from commerce_api.embeddings.model import MiniLm, is_installed
+from commerce_api.embeddings.store import refresh
 from commerce_api.errors import CommerceRefusal
 from commerce_api.migrations import upgrade
 from commerce_api.policy import Policy, PolicyInvalid, default_policy, load_policy
@@ -114,9 +116,17 @@ async def _add(
                 on_progress=lambda done: progress.update(task, completed=done),
                 on_rejected=on_rejected,
             )
+            await _make_vectors(database, brand.id, progress)
     finally:
         await database.close()
     return brand, report
+
+
+async def _make_vectors(database: Database, brand: str, progress: Progress) -> None:
+    """For finding by meaning, where the extra is installed."""
+    if is_installed():
+        task = progress.add_task("comparing", total=None)
+        await refresh(database, brand, MiniLm(), lambda products: progress.advance(task, products))
 
 
 def _print_report(report: ImportReport) -> None:

@@ -9,11 +9,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
-from offer_engine.eligibility import exclusion
-from offer_engine.offers import Context, Offer, discount_minor, margin_minor
+from offer_engine.eligibility import first_broken, rules_for
+from offer_engine.offers import Context, Offer, margin_minor
 
 NO_OFFER = "no_offer"
 
@@ -94,7 +93,7 @@ def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
     return {
         "offer": scored.name,
         "version": offer.version if offer else 0,
-        "discount_minor": discount_minor(offer, context.lines) if offer else 0,
+        "discount_minor": context.taken_minor(offer) if offer else 0,
         "margin_minor": margin_minor(offer, context) if offer else None,
         "expires_ms": offer.valid_until_ms if offer else None,
         "score": scored.score,
@@ -102,14 +101,23 @@ def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
     }
 
 
-def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: float) -> Decision:
+class Catalogue:
+    """A brand's offers, with what is the same for every decision over them worked out once."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self.offers = tuple(offers)
+        self.rules = tuple((offer, rules_for(offer)) for offer in self.offers)
+        self.hash = policy_hash(self.offers)
+
+
+def decide(context: Context, offers: Catalogue, ranker: Ranker, draw: float) -> Decision:
     """Chooses at most one offer for the context. ``draw`` is uniform from [0, 1); the same inputs give the same decision."""
-    reasons = [(offer, exclusion(offer, context)) for offer in offers]
+    reasons = [(offer, first_broken(offer, context, rules)) for offer, rules in offers.rules]
     ranked = ranker.rank(context, [offer for offer, reason in reasons if reason is None])
     return Decision(
         context=context,
         policy=f"{ranker.name}:{ranker.version}",
-        policy_hash=policy_hash(offers),
+        policy_hash=offers.hash,
         ranked=tuple(ranked),
         excluded=tuple((offer.id, reason.value) for offer, reason in reasons if reason is not None),
         chosen=ranker.choose(ranked, draw),
@@ -120,11 +128,5 @@ def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: floa
 
 def policy_hash(offers: Sequence[Offer]) -> str:
     """SHA-256 over the offers that were on the table, whatever their order."""
-    return _hash_of(tuple(offers))
-
-
-@lru_cache(maxsize=256)
-def _hash_of(offers: tuple[Offer, ...]) -> str:
-    """Kept, because a brand's offers are the same from one decision to the next, and there may be a thousand."""
     content = sorted(json.dumps(asdict(offer), sort_keys=True, default=sorted) for offer in offers)
     return hashlib.sha256("\n".join(content).encode()).hexdigest()

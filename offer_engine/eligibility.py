@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from offer_engine.offers import Context, Left, Offer, OfferKind, applies_to, discount_minor, is_within, margin_minor
+from offer_engine.offers import Context, Left, Offer, OfferKind, applies_to, is_within, margin_minor
 
 DAY_MS: Final = 86_400_000
 
@@ -41,12 +41,25 @@ class Exclusion(StrEnum):
 
 def exclusion(offer: Offer, context: Context) -> Exclusion | None:
     """The first rule that keeps the offer from being made, or None."""
-    return next((reason for reason, broken in _ALL if broken(offer, context)), None)
+    return first_broken(offer, context, _ALL)
 
 
 def no_longer_applies(offer: Offer, context: Context) -> Exclusion | None:
     """The first of its terms that an offer which was made does not meet, or None."""
-    return next((reason for reason, broken in _TERMS if broken(offer, context)), None)
+    return first_broken(offer, context, _TERMS)
+
+
+def rules_for(offer: Offer) -> "tuple[_Rule, ...]":
+    """Those of all rules that this offer could break: who asks a thousand offers asks no rule that has no condition."""
+    return tuple(rule for rule in _ALL if rule[0] not in _IDLE or not _IDLE[rule[0]](offer))
+
+
+def first_broken(offer: Offer, context: Context, rules: "tuple[_Rule, ...]") -> Exclusion | None:
+    """The first of these rules that is broken, or None."""
+    for reason, broken in rules:
+        if broken(offer, context):
+            return reason
+    return None
 
 
 def _is_over(offer: Offer, context: Context) -> bool:
@@ -59,7 +72,7 @@ def _is_elsewhere(offer: Offer, context: Context) -> bool:
 
 def _is_unlawful(offer: Offer, context: Context) -> bool:
     """Where the region is not known yet, a rule of some regions counts: what is made must hold wherever it goes."""
-    return any(
+    return bool(context.rules.never_discounted) and any(
         (not rule.regions or context.region is None or is_within(context.region, rule.regions))
         and any(applies_to(offer, line) and rule.categories & line.categories for line in context.lines)
         for rule in context.rules.never_discounted
@@ -67,9 +80,8 @@ def _is_unlawful(offer: Offer, context: Context) -> bool:
 
 
 def _is_too_high(offer: Offer, context: Context) -> bool:
-    return discount_minor(offer, context.lines) * 10_000 > (
-        context.subtotal_minor * context.rules.maximum_discount_basis_points
-    )
+    cap = context.rules.maximum_discount_basis_points
+    return cap < 10_000 and context.taken_minor(offer) * 10_000 > context.subtotal_minor * cap
 
 
 def _is_below_margin(offer: Offer, context: Context) -> bool:
@@ -100,7 +112,7 @@ def _is_spent(offer: Offer, context: Context) -> bool:
     """A budget whose rest is not told counts as spent: nothing is given that nobody counted."""
     left = context.left.get(offer.id, Left(0, 0))
     minor_left = offer.limits.budget_minor is None or (
-        left.minor is not None and left.minor >= max(1, discount_minor(offer, context.lines))
+        left.minor is not None and left.minor >= max(1, context.taken_minor(offer))
     )
     uses_left = offer.limits.budget_uses is None or (left.uses is not None and left.uses >= 1)
     return not (minor_left and uses_left)
@@ -120,7 +132,7 @@ _TERMS: Final[tuple[_Rule, ...]] = (
     (Exclusion.SUBTOTAL_TOO_LOW, lambda offer, context: context.subtotal_minor < offer.minimum_subtotal_minor),
     (
         Exclusion.NOTHING_TO_GIVE,
-        lambda offer, context: offer.kind is not OfferKind.FREE_SHIPPING and discount_minor(offer, context.lines) <= 0,
+        lambda offer, context: offer.kind is not OfferKind.FREE_SHIPPING and context.taken_minor(offer) <= 0,
     ),
     (Exclusion.DISCOUNT_TOO_HIGH, _is_too_high),
     (Exclusion.MARGIN_TOO_LOW, _is_below_margin),
@@ -144,3 +156,18 @@ _MAKING: Final[tuple[_Rule, ...]] = (
 )
 _PAUSED: Final[_Rule] = (Exclusion.PAUSED, lambda _, context: context.rules.paused)
 _ALL: Final = (_PAUSED, *_TERMS, *_MAKING)
+# When a rule cannot be broken, whatever the context.
+_IDLE: Final[dict[Exclusion, Callable[[Offer], bool]]] = {
+    Exclusion.NOT_YET_VALID: lambda offer: offer.valid_from_ms <= 0,
+    Exclusion.NO_LONGER_VALID: lambda offer: offer.valid_until_ms is None,
+    Exclusion.REGION_NOT_SERVED: lambda offer: not offer.audience.regions,
+    Exclusion.SUBTOTAL_TOO_LOW: lambda offer: offer.minimum_subtotal_minor <= 0,
+    Exclusion.DOES_NOT_STACK: lambda offer: offer.limits.stacks_with_codes,
+    Exclusion.CONSENT_MISSING: lambda offer: not offer.audience.needs_consent,
+    Exclusion.VERIFICATION_TOO_LOW: lambda offer: not offer.audience.verification,
+    Exclusion.NOT_OWNED: lambda offer: not offer.audience.owns,
+    Exclusion.OWNED_ALREADY: lambda offer: not offer.audience.owns_none_of,
+    Exclusion.SHOWN_TOO_OFTEN: lambda offer: offer.limits.per_subject is None,
+    Exclusion.REFUSED_RECENTLY: lambda offer: not offer.limits.cooldown_days,
+    Exclusion.BUDGET_SPENT: lambda offer: offer.limits.budget_minor is None and offer.limits.budget_uses is None,
+}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 
 
 class OfferKind(StrEnum):
@@ -123,7 +124,7 @@ class Known:
     history: Mapping[str, History] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """All that a decision may depend on. ``subject`` is a pseudonym; no personal data, no card."""
 
@@ -138,10 +139,21 @@ class Context:
     left: Mapping[str, Left] = field(default_factory=dict)
     has_codes: bool = False
 
-    @property
+    @cached_property
     def subtotal_minor(self) -> int:
         """The lines' sum before anything is taken off."""
         return sum(line.unit_price_minor * line.quantity for line in self.lines)
+
+    @cached_property
+    def _taken(self) -> "dict[int, tuple[Offer, int]]":
+        return {}
+
+    def taken_minor(self, offer: Offer) -> int:
+        """discount_minor() of these lines, worked out once: rules, ranker and record all ask for it."""
+        known = self._taken.get(id(offer))
+        if known is None:
+            known = self._taken[id(offer)] = (offer, discount_minor(offer, self.lines))
+        return known[1]
 
 
 def discount_minor(offer: Offer, lines: tuple[ContextLine, ...]) -> int:
@@ -160,7 +172,7 @@ def discount_minor(offer: Offer, lines: tuple[ContextLine, ...]) -> int:
 
 def margin_minor(offer: Offer, context: Context) -> int:
     """What the offer leaves of the merchant's margin on these lines, rounded down."""
-    return context.subtotal_minor * offer.margin_basis_points // 10_000 - discount_minor(offer, context.lines)
+    return context.subtotal_minor * offer.margin_basis_points // 10_000 - context.taken_minor(offer)
 
 
 def applies_to(offer: Offer, line: ContextLine) -> bool:

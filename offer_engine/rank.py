@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from offer_engine.decide import Scored
-from offer_engine.offers import Context, Offer, discount_minor
+from offer_engine.offers import Context, Offer
 
 _PRIORITY_WEIGHT = 1_000_000.0  # a priority step outweighs any difference in margin
 
@@ -30,5 +30,5 @@ class PriorityRanker:
 
     @staticmethod
     def _score(context: Context, offer: Offer) -> float:
-        margin = context.subtotal_minor * offer.margin_basis_points / 10_000 - discount_minor(offer, context.lines)
+        margin = context.subtotal_minor * offer.margin_basis_points / 10_000 - context.taken_minor(offer)
         return offer.priority * _PRIORITY_WEIGHT + margin

@@ -22,10 +22,10 @@ from commerce_api.models import offer_decision
 from commerce_api.offering import budget
 from commerce_api.offering.context import known_of, lines_of, subject_of
 from commerce_api.offering.outcomes import present
-from commerce_api.offering.terms import offers_of, rules_of
+from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
-from offer_engine.decide import Decision, Ranker, decide
+from offer_engine.decide import Catalogue, Decision, Ranker, decide
 from offer_engine.offers import Context, Left, Offer, OfferKind, discount_minor
 from offer_engine.snapshot import Snapshot, sign_snapshot
 from tokenization.clock import as_text
@@ -56,8 +56,8 @@ def make_offer(
     ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` it counts as made, and
     as shown once outcomes.present() is called.
     """
-    offers = offers_of(brand.policy, brand.currency)
-    context = _context(tx, brand, caller, lines, offers, offer_key, region, shopper)
+    offers = catalogue_of(brand.policy, brand.currency)
+    context = _context(tx, brand, caller, lines, offers.offers, offer_key, region, shopper)
     identifier = new_id("off")
     expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
     decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
@@ -121,7 +121,7 @@ def _decided(
     tx: Transaction,
     brand: Brand,
     context: Context,
-    offers: Sequence[Offer],
+    offers: Catalogue,
     ranker: Ranker,
     identifier: str,
     expires_ms: int,
@@ -133,7 +133,7 @@ def _decided(
         chosen = decision.chosen.offer
         if chosen is None or not budget.is_limited(chosen):
             return decision
-        amount_minor = discount_minor(chosen, decision.context.lines)
+        amount_minor = decision.context.taken_minor(chosen)
         if budget.reserve(tx, brand.id, chosen, identifier, amount_minor, expires_ms):
             return decision
         context = replace(context, left={**context.left, chosen.id: Left(0, 0)})
@@ -144,7 +144,7 @@ def _as_set_aside(decision: Decision) -> Offer | None:
     chosen = decision.chosen.offer
     if chosen is None or chosen.limits.budget_minor is None:
         return chosen
-    return replace(chosen, maximum_discount_minor=discount_minor(chosen, decision.context.lines))
+    return replace(chosen, maximum_discount_minor=decision.context.taken_minor(chosen))
 
 
 def _view(brand: Brand, decision: Decision, made: Offer | None, identifier: str, expires_ms: int) -> OffersView:

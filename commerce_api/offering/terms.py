@@ -1,22 +1,29 @@
 """A brand's policy in the offer engine's form."""
 
-from functools import lru_cache
+from collections import OrderedDict
 
 from commerce_api.policy import Offer as PolicyOffer
 from commerce_api.policy import OfferRules, Policy
+from offer_engine.decide import Catalogue
 from offer_engine.offers import Audience, Limits, NeverDiscounted, Offer, OfferKind, Rules, Verification
 
-_KEPT = 256  # policies: they are the same objects from one call to the next (commerce_api/brands.py)
+_KEPT = 256
+_catalogues: "OrderedDict[tuple[int, str], tuple[Policy, Catalogue]]" = OrderedDict()
 
 
-def offers_of(policy: Policy, currency: str) -> tuple[Offer, ...]:
-    """The offers that a policy has, in its order."""
-    return _offers(policy.offers, currency)
+def catalogue_of(policy: Policy, currency: str) -> Catalogue:
+    """The offers that a policy has, in its order.
 
-
-@lru_cache(maxsize=_KEPT)
-def _offers(offers: tuple[PolicyOffer, ...], currency: str) -> tuple[Offer, ...]:
-    return tuple(engine_offer(offer, currency) for offer in offers)
+    Kept by the policy object, which is the same from one call to the next (commerce_api/brands.py); it is kept too, so that no
+    other can come to have its identity.
+    """
+    key = (id(policy), currency)
+    if key not in _catalogues:
+        made = Catalogue([engine_offer(offer, currency) for offer in policy.offers])
+        _catalogues[key] = (policy, made)
+        while len(_catalogues) > _KEPT:
+            _catalogues.popitem(last=False)
+    return _catalogues[key][1]
 
 
 def rules_of(rules: OfferRules, *, paused: bool = False) -> Rules:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offer_engine.decide import NO_OFFER, decide, policy_hash
-from offer_engine.eligibility import Exclusion, exclusion, no_longer_applies
+from offer_engine.decide import NO_OFFER, Catalogue, decide, policy_hash
+from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, rules_for
 from offer_engine.offers import (
     Audience,
     Context,
@@ -73,7 +73,7 @@ def context(over: tuple[ContextLine, ...]) -> Context:
 def test_every_offer_is_a_candidate_or_excluded_with_its_reason(
     over: tuple[ContextLine, ...], catalogue: list[Offer], draw: float
 ) -> None:
-    decision = decide(context(over), catalogue, PriorityRanker(), draw)
+    decision = decide(context(over), Catalogue(catalogue), PriorityRanker(), draw)
     candidates = [scored.name for scored in decision.ranked]
     assert sorted([*candidates, *(offer for offer, _ in decision.excluded)]) == sorted(
         [NO_OFFER, *(offer.id for offer in catalogue)]
@@ -88,8 +88,8 @@ def test_every_offer_is_a_candidate_or_excluded_with_its_reason(
 def test_the_choice_does_not_depend_on_the_order_of_the_catalogue(
     over: tuple[ContextLine, ...], catalogue: list[Offer]
 ) -> None:
-    forward = decide(context(over), catalogue, PriorityRanker(), 0.5)
-    backward = decide(context(over), catalogue[::-1], PriorityRanker(), 0.5)
+    forward = decide(context(over), Catalogue(catalogue), PriorityRanker(), 0.5)
+    backward = decide(context(over), Catalogue(catalogue[::-1]), PriorityRanker(), 0.5)
     assert forward.chosen == backward.chosen
     assert forward.policy_hash == backward.policy_hash == policy_hash(catalogue)
 
@@ -198,6 +198,19 @@ def test_each_reason_is_given_where_it_applies_and_not_one_step_before(reason: E
     offer, base = replace(BASE, **changed), replace(context((LINE,)), **missed)
     assert exclusion(offer, base) is None
     assert exclusion(offer, replace(base, **met)) is reason
+
+
+@pytest.mark.parametrize("reason", CASES)
+def test_a_rule_that_is_passed_over_could_not_have_been_broken(reason: Exclusion) -> None:
+    changed, missed, met = CASES[reason]
+    offer, broken = replace(BASE, **changed), replace(context((LINE,)), **{**missed, **met})
+    assert first_broken(offer, broken, rules_for(offer)) is exclusion(offer, broken) is reason
+
+
+@given(lines, offers, offers)
+def test_passing_rules_over_changes_no_reason(over: tuple[ContextLine, ...], offer: Offer, other: Offer) -> None:
+    asked = replace(context(over), left={offer.id: Left(other.amount_minor, other.version)})
+    assert first_broken(offer, asked, rules_for(offer)) is exclusion(offer, asked)
 
 
 def test_there_is_a_case_for_each_reason() -> None:

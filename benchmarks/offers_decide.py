@@ -1,0 +1,143 @@
+"""What it takes to decide on an offer, with its record, beside raw scoring of as many candidates in the same run.
+
+    python -m benchmarks.offers_decide [--rounds 300] [--candidates 10 100 1000]
+
+``decide``: eligibility, ranking and draw alone. ``made``: all that get_offers does in its transaction (context from the
+records, decision, record, signature, outcome, events), without the commit; ``with commit``: as a caller waits for it. ``raw``:
+what LightGBM takes to score as many rows of 50 features (100 trees of 31 leaves, one thread), where it is installed, and what
+one product of a matrix and a vector takes. The kinds take turns, so what else the machine does meets all; read the ratios.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from audit.transaction import Transaction
+from benchmarks.databases import databases
+from benchmarks.machine import commit_latency, percentile, say
+from commerce_api.brands import find_brand, save_brand
+from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.offering.making import make_offer
+from commerce_api.offering.terms import catalogue_of
+from commerce_api.policy import Policy, load_policy
+from commerce_api.schemas import LineGiven
+from offer_engine.decide import decide
+from offer_engine.offers import Context, ContextLine
+from offer_engine.rank import PriorityRanker
+from tests.commerce_api.purchases import KETTLE
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
+
+FEATURES = 50
+CALLER = Caller(ANONYMOUS, "benchmark")
+LINES = [LineGiven(variant_id=KETTLE)]
+
+
+def policy_of(candidates: int) -> Policy:
+    """A policy with so many offers, all of which may be made."""
+    document = json.loads(load_policy(STORE / "policy.json").model_dump_json())
+    document["offers"] = [
+        {
+            "id": f"offer-{number}",
+            "version": 1,
+            "title": f"Offer {number}",
+            "kind": "percent_off",
+            "percent_basis_points": 100 + number % 2_000,
+            "priority": number % 1_000,
+            "margin_basis_points": 4_000,
+            "applies_to": {"categories": ["Kitchen > Kettles"]},
+            "limits": {"per_shopper": 3},
+        }
+        for number in range(candidates)
+    ]
+    return Policy.model_validate_json(json.dumps(document))
+
+
+def raw_scorers() -> dict[str, Callable[[int], object]]:
+    """What scores so many candidates and does nothing else."""
+    generator = np.random.default_rng(1)
+    rows = generator.random((1_000, FEATURES))
+    weights = generator.random(FEATURES)
+    found: dict[str, Callable[[int], object]] = {"raw linear": lambda count: np.dot(rows[:count], weights).argmax()}
+    try:
+        import lightgbm  # type: ignore[import-not-found, unused-ignore]  # an extra
+    except ImportError:
+        return found
+    data = lightgbm.Dataset(rows, label=generator.random(len(rows)))
+    model = lightgbm.train({"num_leaves": 31, "verbose": -1, "num_threads": 1}, data, num_boost_round=100)
+    return {**found, "raw LightGBM": lambda count: model.predict(rows[:count], num_threads=1)}
+
+
+def pure(candidates: int) -> Callable[[int], object]:
+    """A decision without a database."""
+    offers = catalogue_of(policy_of(candidates), CURRENCY)
+    line = ContextLine(KETTLE, "hp-kettle", frozenset({"Kitchen > Kettles"}), 7_900, 1)
+    context = Context(BRAND, "psn_x", CURRENCY, (line,), 1_795_000_000_000)
+    ranker = PriorityRanker()
+    return lambda _: decide(context, offers, ranker, random.random())  # a benchmark's draw
+
+
+async def measured(world: World, candidates: int, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each kind."""
+    policy = policy_of(candidates)
+    database = world.commerce.database
+    await database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
+    took: dict[str, list[float]] = {"made": [], "with commit": []}
+
+    def work(tx: Transaction) -> None:
+        started = perf_counter()
+        make_offer(tx, find_brand(tx.connection, BRAND), CALLER, LINES, world.desk.ranker, OFFER_KEY)
+        took["made"].append((perf_counter() - started) * 1000)
+
+    others = {**raw_scorers(), "decide": pure(candidates)}
+    for name, other in others.items():
+        took[name] = []
+        other(candidates)
+    for _ in range(rounds):
+        for name, other in others.items():
+            started = perf_counter()
+            other(candidates)
+            took[name].append((perf_counter() - started) * 1000)
+        started = perf_counter()
+        await database.change(work)
+        took["with commit"].append((perf_counter() - started) * 1000)
+    return took
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Prints a table for each database."""
+    with tempfile.TemporaryDirectory() as folder:
+        say(f"one commit here: {commit_latency(Path(folder))}\n")
+        with databases(Path(folder)) as both:
+            for name, url in both:
+                async with commerce_world(Path(folder), url) as world:
+                    for candidates in arguments.candidates:
+                        table(name, candidates, await measured(world, candidates, arguments.rounds))
+
+
+def table(name: str, candidates: int, took: dict[str, list[float]]) -> None:
+    """Prints what each kind took, and how much of raw scoring that is."""
+    slowest = "raw LightGBM" if "raw LightGBM" in took else "raw linear"
+    base = percentile(took[slowest], 50)
+    say(f"\n{name}, {candidates} candidates\n")
+    for kind, values in took.items():
+        p50, p99 = percentile(values, 50), percentile(values, 99)
+        say(f"  {kind:14} p50 {p50:8.3f} ms  p99 {p99:8.3f} ms  {p50 / base:6.2f} of {slowest}\n")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1_000])
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

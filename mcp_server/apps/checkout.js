@@ -145,6 +145,7 @@ const checkoutView = (app, first) => {
     watching = false;
     if (checkout.status !== before) {
       app.tell("The shopper's checkout changed.");
+      app.announce(`${statusTexts[checkout.status] ?? ""}.`);
     }
     app.draw();
     if (app.alive() && checkout.status === "complete_in_progress") {

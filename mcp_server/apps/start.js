@@ -64,6 +64,11 @@ const app = {
     }
   },
 
+  // To who does not see the page.
+  announce(text) {
+    aloud.textContent = text;
+  },
+
   // Empties the one field there is.
   clear() {
     const field = main.querySelector("#code");
@@ -143,7 +148,7 @@ const app = {
     if (content) {
       app.tell(did);
       state.view.took(content);
-      aloud.textContent = `${said} Total ${plain(content.totals.total.text)}.`;
+      app.announce(`${said} Total ${plain(content.totals.total.text)}.`);
       app.draw();
     }
     return content;

@@ -108,7 +108,7 @@ async def test_planted_fault_a_rejected_argument_is_repeated_by_the_sdk(
     own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its error text holds the rejected value; our results hold the path and the rule."""
-    content = call_body("get_product", {"product_id": [WORD]})
+    content = call_body("get_checkout", {"checkout_id": [WORD]})  # the front answers no call of it
     assert WORD not in (await post(own_site.endpoint(), content)).text
     monkeypatch.setattr(BrandServer, "call_tool", MCPServer.call_tool)
     assert WORD in (await post(own_site.endpoint(), content)).text

@@ -124,6 +124,19 @@ async def test_only_the_frame_around_a_view_is_heard(host: Host) -> None:
     await expect(view.get_by_role("alert")).to_contain_text("This was stopped")
 
 
+async def test_planted_fault_a_view_that_hears_everybody(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = pages._script()
+    planted = honest.replace("source !== window.parent || ", "")
+    assert planted != honest
+    monkeypatch.setattr(pages, "_script", lambda: planted)
+    pages.page.cache_clear()
+    view = await host.show("create_checkout", ready())
+    pages.page.cache_clear()
+    await expect(view.get_by_role("heading", level=1)).to_have_text("Ready to pay")
+    await host.ask("() => window.postMessage({ jsonrpc: '2.0', method: 'ui/notifications/tool-cancelled' }, '*')")
+    await expect(view.get_by_role("alert")).to_contain_text("This was stopped")
+
+
 async def test_no_field_takes_a_card(host: Host, site: Site) -> None:
     """One field takes text. What has as many digits as a card leaves it again, however it came there, and goes nowhere."""
     for tool, told in (await contents(site, host)).items():

@@ -117,6 +117,7 @@ async def test_the_page_waits_until_the_payment_is_there(
     await expect(view.get_by_text(RING)).to_be_visible()
     await pays(site.world, host.opened[0].rsplit("/", 1)[1])()
     await expect(view.get_by_role("heading", level=1)).to_have_text("Paid")
+    await expect(view.get_by_role("status")).to_have_text("Paid.")
     assert "is paid" in host.remembered[-1]
 
 
@@ -294,3 +295,15 @@ async def test_what_the_shopper_agreed_to_is_what_was_shown(host: Host) -> None:
     await expect(view.get_by_role("alert")).to_be_visible()
     assert host.opened == []
     await expect(view.get_by_role("button", name="Pay $237.00")).to_be_visible()
+
+
+async def test_planted_fault_a_tool_that_is_the_model_s_alone_is_not_called_for_a_view(
+    browser: Browser, host_script: str, own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no test of a purchase would pass with: the host holds the view to what the tool says."""
+    monkeypatch.setattr("mcp_server.apps.resources.CALLED_BY_PAGES", frozenset({"search_catalog"}))
+    async with client(own_site) as connected, hosting(browser, connected, host_script) as host:
+        view = await host.show("search_catalog", {"query": "kettle", "limit": 1})
+        await view.get_by_role("button", name="Add to checkout").click()
+        await expect(view.get_by_role("alert")).to_contain_text("Ask for it in the conversation.")
+        assert host.refused == ["create_checkout"]

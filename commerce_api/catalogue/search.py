@@ -86,8 +86,8 @@ def matching(
         products = [product for product in dict.fromkeys(rows) if product is not None]
         if len(products) >= search.offset + limit or len(rows) < scored:
             break
-        # The brand is a column of the index, for other brands' products must not use up the scored ones. It has no weight in the
-        # score, but costs as much as all the rest: the first look goes without.
+        # The brand is a column of the index, for other brands' products must not use up the scored ones. It has no weight in
+        # the score, but costs as much as all the rest: the first look goes without.
         wanted = f'(brand : "{brand}") AND ({wanted})'
     return products[search.offset : search.offset + limit]
 

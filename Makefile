@@ -51,6 +51,8 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.lost_replies
 	$(BIN)/python -m benchmarks.charge
 	$(BIN)/python -m benchmarks.tokenise
+	$(BIN)/python -m benchmarks.catalogue_search
+	$(BIN)/python -m benchmarks.asking
 	$(BIN)/python -m benchmarks.mcp_calls
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials

@@ -38,7 +38,8 @@ def find(
         return fitting[:TOLD]
     ids: list[str] = []
     for search in (in_bounds, *wider):
-        found = by_words(connection, brand, search, words, is_sqlite=is_sqlite)
+        known = with_all if search is in_bounds else None
+        found = by_words(connection, brand, search, words, known, is_sqlite=is_sqlite)
         ids = fused(found, _in_bounds(connection, brand, search, near)) if near else found
         if ids:
             break
@@ -67,14 +68,24 @@ def fused(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return sorted(scores, key=lambda product: -scores[product])
 
 
-def by_words(connection: Connection, brand: str, search: Search, words: list[str], *, is_sqlite: bool) -> list[str]:
-    """Ids of the products with all of the words, then of those with any."""
-    ids: list[str] = []
-    for joiner in ("AND", "OR"):
-        if len(ids) < LOOKED_AT and words:
-            found = matching(connection, brand, search, words, joiner, is_sqlite=is_sqlite)
-            ids += [product for product in found if product not in ids]
-    return ids
+def by_words(
+    connection: Connection,
+    brand: str,
+    search: Search,
+    words: list[str],
+    with_all: list[str] | None = None,
+    *,
+    is_sqlite: bool,
+) -> list[str]:
+    """Ids of the products with all of the words, then of those with any. ``with_all`` is the first part, if it is known."""
+    if not words:
+        return []
+    ids = with_all
+    if ids is None:
+        ids = matching(connection, brand, search, words, "AND", is_sqlite=is_sqlite)
+    if len(ids) >= LOOKED_AT or len(words) == 1:  # of one word, any is all
+        return ids
+    return list(dict.fromkeys([*ids, *matching(connection, brand, search, words, "OR", is_sqlite=is_sqlite)]))
 
 
 def _in_bounds(connection: Connection, brand: str, search: Search, near: Sequence[str]) -> list[str]:

@@ -29,11 +29,11 @@ _FTS5 = text(
     "WITH found AS MATERIALIZED ("
     "SELECT rowid AS row_id, bm25(variant_search, 0, 4.0, 1.0) AS score FROM variant_search "
     "WHERE variant_search MATCH :query ORDER BY score, rowid LIMIT :scored) "
-    "SELECT v.product_id FROM found CROSS JOIN variant v ON v.row_id = found.row_id "
-    "WHERE v.brand = :brand AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
+    # What the filters leave out is null, so that the rows tell how many matched.
+    "SELECT v.product_id FROM found LEFT JOIN variant v ON v.row_id = found.row_id "
+    "AND v.brand = :brand AND v.price_minor <= :maximum AND v.price_minor >= :minimum AND v.available >= :available "
     "ORDER BY found.score, found.row_id"
 )
-_IS_ALONE = text("SELECT COUNT(*) < 2 FROM (SELECT 1 FROM brand LIMIT 2)")
 _TSVECTOR = text(
     "SELECT product_id, MAX(ts_rank(search_vector, to_tsquery('simple', :query))) AS score FROM variant "
     "WHERE search_vector @@ to_tsquery('simple', :query) AND brand = :brand "
@@ -80,16 +80,16 @@ def matching(
         given["query"] = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
         return list(connection.execute(_TSVECTOR, {**given, "limit": limit, "offset": search.offset}).scalars())
     wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
-    if not connection.execute(_IS_ALONE).scalar():
-        # The brand is a column of the index, so that another brand's products do not use up the scored ones.
-        wanted = f'(brand : "{brand}") AND ({wanted})'
-    products: dict[str, None] = {}
+    products: list[str] = []
     for scored in SCORED_VARIANTS:
-        rows = connection.execute(_FTS5, {**given, "query": wanted, "scored": scored}).scalars()
-        products = dict.fromkeys(rows)
-        if len(products) >= search.offset + limit:
+        rows = connection.execute(_FTS5, {**given, "query": wanted, "scored": scored}).scalars().all()
+        products = [product for product in dict.fromkeys(rows) if product is not None]
+        if len(products) >= search.offset + limit or len(rows) < scored:
             break
-    return list(products)[search.offset : search.offset + limit]
+        # The brand is a column of the index, for other brands' products must not use up the scored ones. It has no weight in
+        # the score, but costs as much as all the rest: the first look goes without.
+        wanted = f'(brand : "{brand}") AND ({wanted})'
+    return products[search.offset : search.offset + limit]
 
 
 def _have_all(connection: Connection, brand: str, search: Search, words: Sequence[str], *, is_sqlite: bool) -> bool:

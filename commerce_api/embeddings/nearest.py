@@ -5,6 +5,7 @@ brand are looked at by the database (asking/finding.py).
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +71,9 @@ class Nearest:
         # Rows of the last millisecond may have come after it was read: they are read again.
         query = select(table.c.product_id, table.c.vector).where(table.c.brand == brand, table.c.made_ms >= since_ms)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        self._brands[brand] = _with_rows(known, [(row.product_id, row.vector) for row in rows], newest_ms)
+        self._brands[brand] = await asyncio.to_thread(
+            _with_rows, known, [(row.product_id, row.vector) for row in rows], newest_ms
+        )
         return self._brands[brand]
 
 
@@ -79,7 +82,7 @@ def nearest_of(database: Database) -> Nearest | None:
     return Nearest(database) if is_installed() else None
 
 
-def _with_rows(known: _Vectors | None, rows: list[tuple[str, bytes]], made_ms: int) -> _Vectors:
+def _with_rows(known: _Vectors | None, rows: Sequence[tuple[str, bytes]], made_ms: int) -> _Vectors:
     """A new matrix: who searches in the old one goes on with it."""
     import numpy as np
 
@@ -92,8 +95,8 @@ def _with_rows(known: _Vectors | None, rows: list[tuple[str, bytes]], made_ms: i
     matrix = np.zeros((len(ids), DIMENSIONS), np.float32)
     if known is not None:
         matrix[: len(known.ids)] = known.matrix
-    for product, packed in rows:
-        matrix[places[product]] = np.frombuffer(packed, np.int8).astype(np.float32) / SCALE
+    packed = np.frombuffer(b"".join(vector for _, vector in rows), np.int8).reshape(-1, DIMENSIONS)
+    matrix[[places[product] for product, _ in rows]] = packed.astype(np.float32) / SCALE
     return _Vectors(matrix, ids, places, made_ms)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.transaction import Transaction
+from commerce_api.catalogue import search as search_module
 from commerce_api.catalogue.search import Search, search_products
 from commerce_api.models import variant
 from tests.commerce_api.world import BRAND, World, commerce_world
@@ -118,3 +119,39 @@ async def test_any_text_is_a_query(tmp_path: Path, database_url: str) -> None:
     async with commerce_world(tmp_path, database_url) as world:
         for query in queries:
             assert isinstance(await found(world, query), list)
+
+
+@pytest.mark.parametrize("tiers", [(1, 5_000), (3, 5_000), (5_000,)])
+async def test_the_first_few_matches_give_the_beginning_of_what_all_give(
+    tmp_path: Path, database_url: str, tiers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        whole = await found(world, "kitchen", limit=20)
+        monkeypatch.setattr(search_module, "SCORED_VARIANTS", tiers)
+        paged = [
+            product for offset in range(0, 20, 2) for product in await found(world, "kitchen", limit=2, offset=offset)
+        ]
+        assert paged == whole
+        assert set(await found(world, "kitchen", limit=20, maximum_minor=3_000)) == {"hp-mug", "hp-towel"}
+
+
+async def test_other_brands_do_not_use_up_what_is_scored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [await world.add_brand(name) for name in ("One", "Two")]
+    alone = await found(world, "kitchen", limit=20)
+    monkeypatch.setattr(search_module, "SCORED_VARIANTS", (2, 40))
+    assert await found(world, "kitchen", limit=20) == alone
+    assert {tuple(await found(world, "kitchen", brand, limit=20)) for brand in others} == {tuple(alone)}
+
+
+async def test_planted_fault_without_the_second_look_a_filter_finds_too_little(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "SCORED_VARIANTS", (1,))
+    assert len(await found(world, "kitchen", limit=20)) == 1
+
+
+async def test_a_page_behind_the_last_is_empty_and_does_not_begin_with_other_words(world_on_each: World) -> None:
+    assert await found(world_on_each, "slow pour") == ["hp-kettle"]
+    assert await found(world_on_each, "slow pour", offset=1) == []
+    first = await found(world_on_each, "lambswool unicorn kettle", limit=1)
+    assert await found(world_on_each, "lambswool unicorn kettle", limit=1, offset=1) not in ([], first)

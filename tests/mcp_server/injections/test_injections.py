@@ -44,7 +44,7 @@ BUYER_PLACES = (
     "discount code",
 )
 PLACES = (*ROW_PLACES, *POLICY_PLACES, *BUYER_PLACES)
-_ID = re.compile(r"\b(chk|off|ord|orq|pay)_[a-z]{32}")
+_ID = re.compile(r"\b(chk|off|ord|orq|pay|cnf)_[a-z]{32}")
 _QUOTED = re.compile("“[^”]*”")
 _TEXT_FIELDS = {"title", "description", "brand", "name", "value", "line1", "line2", "city", "region", "postal_code"}
 

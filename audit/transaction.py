@@ -24,10 +24,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sqlalchemy import CursorResult, Engine, Table, create_engine, event, make_url, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, NestedTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
@@ -50,6 +50,7 @@ MIGRATION_LOCK = 7_203_114  # any constant: the advisory lock that migrating pro
 VACUUM_LOCK_SECONDS = (
     0.5  # a table that is to be written anew holds up who comes after it for as long while it waits its turn
 )
+READ = "BEGIN"
 _RETRYABLE = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
 
 
@@ -191,7 +192,7 @@ class _Sqlite:
         self._writer_engine = _sqlite_engine(
             path, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
         )
-        self._reader_engine = _sqlite_engine(path, begin="BEGIN", pragmas=("query_only=ON",))
+        self._reader_engine = _sqlite_engine(path, begin=READ, pragmas=("query_only=ON",))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
         self._thread.start()
@@ -253,9 +254,14 @@ class _Sqlite:
         answers: list[tuple[_Job, Any]] = []
         try:
             with self._writer_engine.begin() as connection:
-                for job in group:
-                    with contextlib.suppress(_Refused):
-                        answers.append((job, self._run_one(connection, job)))
+                if len(group) == 1:  # nobody else is disturbed: the transaction is its savepoint
+                    answers.append((group[0], self._run_one(connection, group[0], connection)))
+                else:
+                    for job in group:
+                        with contextlib.suppress(_Refused), connection.begin_nested() as savepoint:
+                            answers.append((job, self._run_one(connection, job, savepoint)))
+        except _Refused:
+            return
         except Exception as failure:  # noqa: BLE001  # whatever broke the commit broke it for the whole group: each caller is told
             for job in group:
                 if not job.done.done():
@@ -264,14 +270,13 @@ class _Sqlite:
         for job, answer in answers:  # (1) only after the commit
             job.done.set_result(answer)
 
-    def _run_one(self, connection: Connection, job: _Job) -> Any:
-        with connection.begin_nested() as savepoint:
-            try:
-                return job.work(Transaction(connection, self._clock()))
-            except Exception as failure:  # noqa: BLE001  # whatever it is, its own caller gets it, and the group goes on
-                savepoint.rollback()  # (3)
-                job.done.set_exception(failure)
-                raise _Refused from None
+    def _run_one(self, connection: Connection, job: _Job, undo: "Connection | NestedTransaction") -> Any:
+        try:
+            return job.work(Transaction(connection, self._clock()))
+        except Exception as failure:  # noqa: BLE001  # whatever it is, its own caller gets it, and the group goes on
+            undo.rollback()  # (3)
+            job.done.set_exception(failure)
+            raise _Refused from None
 
 
 class _Refused(Exception):  # a signal inside the writer, never seen by callers
@@ -317,7 +322,10 @@ def _sqlite_engine(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engin
 
     @event.listens_for(engine, "begin")
     def begin_as_told(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if begin == READ:  # it waits for nobody and cannot fail; a call of a tool asks for little more than this
+            cast(sqlite3.Connection, connection.connection.dbapi_connection).execute(begin)
+        else:
+            connection.exec_driver_sql(begin)
 
     return engine
 

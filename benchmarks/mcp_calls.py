@@ -257,10 +257,10 @@ async def make_checkouts(servers: Servers) -> None:
         servers.checkouts.append(json.loads(body)["result"]["structuredContent"]["checkout_id"])
 
 
-async def measure_long(kind: str, servers: Servers, calls: int) -> None:
-    """Memory of the process as calls of every kind go on."""
+async def measure_long(kind: str, servers: Servers, calls: int, only: str | None) -> None:
+    """Memory of the process as calls of every kind, or of one, go on."""
     await make_checkouts(servers)
-    turns = itertools.cycle([call.requests(servers, "ours") for call in CALLS])
+    turns = itertools.cycle([call.requests(servers, "ours") for call in CALLS if only in (None, call.name)])
     done = 0
 
     def made() -> bytes:
@@ -318,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 own = url if kind == "sqlite" else fresh_database(url, "calls")
                 with served(directory / kind, own) as servers:
                     if arguments.long:
-                        uvloop.run(measure_long(kind, servers, arguments.long))
+                        uvloop.run(measure_long(kind, servers, arguments.long, arguments.call))
                     else:
                         uvloop.run(measure(kind, servers, arguments))
     return 0

@@ -142,6 +142,21 @@ async def test_one_that_fails_in_a_group_fails_alone(database_url: str) -> None:
     await database.close()
 
 
+async def test_one_that_fails_by_itself_leaves_nothing_and_the_next_goes_on(database_url: str) -> None:
+    database = await opened(database_url)
+
+    def failing(tx: Transaction) -> None:
+        add_one(tx)
+        raise LookupError
+
+    for attempt in range(3):
+        with pytest.raises(LookupError):
+            await database.change(failing)
+        assert (await value_of(database), await events(database)) == (attempt, attempt)
+        await database.change(add_one)
+    await database.close()
+
+
 async def test_a_reader_cannot_write(database_url: str) -> None:
     database = await opened(database_url)
     with pytest.raises(Exception, match=r"readonly|read-only"):

@@ -373,6 +373,7 @@ oauth_refresh = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_oauth_refresh_grant", "grant_id"),
+    Index("ix_oauth_refresh_expires", "expires_ms"),
 )
 
 browser_session = Table(

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Row
 
 from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Transaction
-from commerce_api.authorization import browser_session
+from commerce_api.authorization import browser_session, document_fetches
 from commerce_api.authorization.clients import UNUSED_SECONDS
 from commerce_api.authorization.scopes import known
 from commerce_api.brands import ORIGIN
@@ -242,6 +242,7 @@ def forget_old(tx: Transaction) -> None:
     tx.execute(delete(oauth_request).where(oauth_request.c.expires_ms < tx.now_ms - REQUEST_KEPT_SECONDS * 1000))
     tx.execute(delete(sign_in_code).where(sign_in_code.c.created_ms < tx.now_ms - SIGN_IN_KEPT_SECONDS * 1000))
     browser_session.forget_old(tx)
+    document_fetches.forget_old(tx)
     tx.execute(delete(oauth_client).where(oauth_client.c.used_ms < tx.now_ms - UNUSED_SECONDS * 1000))
     held = select(oauth_grant.c.shopper)
     tx.execute(

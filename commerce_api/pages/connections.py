@@ -11,9 +11,9 @@ ENDED = Alert("The connection is ended", "That program can do nothing more in yo
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A connection. ``name`` is a registered client's own claim, ``host`` who vouches for one that is an address; each untrusted.
+    """A connection. ``name`` is a registered client's own claim, ``host`` who vouches for one that is an address.
 
-    ``since`` and ``until`` are RFC 3339; ``limit`` is a text of money, of what it may spend in all.
+    Both are untrusted. ``since`` and ``until`` are RFC 3339; ``limit`` is a text of money, of what it may spend in all.
     """
 
     grant: str

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser as Chromium
 
-from commerce_api.authorization import connections
+from commerce_api.authorization import connections, grants
 from commerce_api.models import oauth_grant
 from tests.commerce_api.pages.test_browser import CHROMIUM
 from tests.mcp_server.oauth_site import SHOPPER, Browser, OAuthSite, Program, browser, program, tokens_for
@@ -98,7 +98,7 @@ async def test_planted_fault_without_the_owner_anybody_ends_it(
     end = connections.end
 
     def of_anybody(tx: Any, brand: str, _: str, identifier: str) -> bool:
-        row = connections.grants.find_grant(tx, brand, identifier)
+        row = grants.find_grant(tx, brand, identifier)
         return row is not None and end(tx, brand, row.shopper, identifier)
 
     monkeypatch.setattr(connections, "end", of_anybody)

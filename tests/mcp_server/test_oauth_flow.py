@@ -21,11 +21,20 @@ from pydantic import AnyUrl
 from sqlalchemy import update
 
 from audit.transaction import Transaction
-from commerce_api.authorization import access_tokens, client_documents, grants, protocol
+from commerce_api.authorization import access_tokens, client_documents, document_fetches, grants, protocol
 from commerce_api.authorization.client_documents import ClientDocuments
+from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
+from commerce_api.models import (
+    client_document_fetch,
+    oauth_client,
+    oauth_code,
+    oauth_grant,
+    oauth_refresh,
+    shopper_account,
+    sign_in_code,
+)
 from commerce_api.models import metadata as tables
-from commerce_api.models import oauth_client, oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
 from tests.commerce_api.authorization.test_client_documents import hosting
 from tests.commerce_api.purchases import lines
 from tests.commerce_api.world import commerce_world
@@ -800,6 +809,39 @@ async def test_who_has_documents_fetched_too_often_is_told_to_try_again(
         assert len(host.requests) == 1
         flow.world.clock.advance(client_documents.REFILL_SECONDS)
         assert (await get(other.address())).status_code == 400  # it was fetched, and is about another address
+
+
+async def begun_at_two_processes(flow: OAuthSite, port: str) -> list[int]:
+    """How requests are answered that name a document each, half of them at one process and half at another."""
+    verifier, challenge = pkce()
+    answers = []
+    for process in range(2):
+        flow.desk._documents = AuthorizationDesk(flow.world.commerce)._documents
+        flow.desk._documents._loopback = True
+        for number in range(document_fetches.MAXIMUM // 2 + 1):
+            client = Program(flow, f"{port}{process}-{number}", verifier, challenge)
+            answers.append((await get(client.address())).status_code)
+    return answers
+
+
+async def test_the_fetches_of_a_network_are_counted_over_all_processes_on_either_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow, hosting() as host:
+        assert await begun_at_two_processes(flow, host.id) == [400] * document_fetches.MAXIMUM + [429] * 2
+        world.clock.advance(document_fetches.WINDOW_SECONDS)
+        assert 429 not in (await begun_at_two_processes(flow, f"{host.id}x"))[: document_fetches.MAXIMUM]
+        world.clock.advance(document_fetches.KEPT_SECONDS + 1)
+        await world.commerce.database.maintain(grants.forget_old)
+        assert await world.rows(client_document_fetch) == []
+
+
+async def test_planted_fault_processes_that_count_alone_let_more_through(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_fetches, "may_begin", lambda *_: True)
+    async with hosting() as host:
+        assert 429 not in await begun_at_two_processes(flow, host.id)
 
 
 class Memory:

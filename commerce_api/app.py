@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from audit.event import Event, EventType
 from audit.transaction import DatabaseBusy
 from commerce_api import agents_api, checkout_pages, zone_notices
-from commerce_api.authorization import endpoints
+from commerce_api.authorization import connections, endpoints
 from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
@@ -32,6 +32,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.state.commerce = commerce
     app.state.authorization = AuthorizationDesk(commerce)
     app.include_router(endpoints.router)
+    app.include_router(connections.router)
     app.include_router(agents_api.router)
     app.include_router(checkout_pages.router)
     app.include_router(zone_notices.router)

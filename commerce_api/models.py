@@ -302,6 +302,16 @@ oauth_request = Table(
     Index("ix_oauth_request_network", "network", "created_ms"),
 )
 
+client_document_fetch = Table(
+    "client_document_fetch",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("network", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_client_document_fetch_network", "network", "created_ms"),
+    Index("ix_client_document_fetch_created", "created_ms"),
+)
+
 sign_in_code = Table(
     "sign_in_code",
     metadata,
@@ -373,6 +383,7 @@ oauth_refresh = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_oauth_refresh_grant", "grant_id"),
+    Index("ix_oauth_refresh_expires", "expires_ms"),
 )
 
 browser_session = Table(

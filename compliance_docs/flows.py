@@ -634,11 +634,12 @@ STORES: Final = (
         holds="assistants that registered themselves, what shoppers allowed them, codes and tokens, accounts",
         data=Data.REFERENCE,
         protection="codes and tokens as digests; e-mail addresses and networks as keyed digests; no address in clear",
-        retention="requests an hour, sign-in codes a day, signed-in browsers 30 days, what was allowed 30 days after its "
-        "end, unused assistants 90 days, unused accounts 400 days",
+        retention="requests and fetches of documents an hour, sign-in codes a day, signed-in browsers 30 days, what was "
+        "allowed 30 days after its end, unused assistants 90 days, unused accounts 400 days",
         tables=(
             *("commerce.oauth_client", "commerce.oauth_request", "commerce.sign_in_code", "commerce.shopper_account"),
             *("commerce.oauth_grant", "commerce.oauth_code", "commerce.oauth_refresh", "commerce.browser_session"),
+            "commerce.client_document_fetch",
         ),
         code=(
             *("commerce_api/authorization/grants.py", "commerce_api/authorization/sign_in.py"),

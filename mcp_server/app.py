@@ -117,9 +117,11 @@ class BrandEndpoints:
         try:
             body = await read_body(receive, BODY_BYTES)
             access = await self.door.admit(scope, brand, body, named[1])  # (3)
+            self.rates.found(scope, right=True)
         except BodyRefused as refused:
             return await send_json(send, refused.answer)
         except Refused as refused:
+            self.rates.found(scope, right=refused.is_known)
             return await send_json(send, refused.answer, refused.headers)
         except (DatabaseBusy, SQLAlchemyError, OSError) as failure:  # OSError: PostgreSQL is not there
             return await _send_busy(send, failure)

@@ -70,12 +70,13 @@ GUEST: Final = Access(ANONYMOUS)
 
 
 class Refused(Exception):
-    """A request that goes no further: how it is answered, with the challenge."""
+    """A request that goes no further: how it is answered, with the challenge. ``is_known``: what it presents is right."""
 
-    def __init__(self, answer: Answer, challenge: str) -> None:
+    def __init__(self, answer: Answer, challenge: str, *, is_known: bool = False) -> None:
         super().__init__(answer[0])
         self.answer = answer
         self.challenge = challenge
+        self.is_known = is_known
         self.headers: tuple[tuple[bytes, bytes], ...] = ((b"www-authenticate", challenge.encode()),)
 
     def as_result(self, body: bytes) -> "Refused":
@@ -87,7 +88,9 @@ class Refused(Exception):
         if "error=" not in self.challenge:
             said = said.replace("Bearer ", 'Bearer error="invalid_token", ', 1)
         result |= {"_meta": {CHALLENGES: [said]}, "resultType": "complete"}
-        told = Refused((200, {"jsonrpc": "2.0", "id": told_id(body), "result": result}), self.challenge)
+        told = Refused(
+            (200, {"jsonrpc": "2.0", "id": told_id(body), "result": result}), self.challenge, is_known=self.is_known
+        )
         told.headers = ()
         return told
 
@@ -186,6 +189,7 @@ class Door:
         return Refused(
             (status, {"jsonrpc": "2.0", "id": None, "error": failure}),
             challenge(brand, self._commerce.links, error=error, scope=scope, profile=profile),
+            is_known=status == 403,
         )
 
 

@@ -1,11 +1,12 @@
 """How often a client may call: a bucket for each, shared by the workers of a machine (the specification's MUST, Tools).
 
 What holds:
- 1. A client is an address, an IPv6 one by its /64; with a key it has a bucket of its own, wider than an anonymous one's.
+ 1. A client is an address, an IPv6 one by its /64. What it presents gets it a wider bucket of its own once the door found it
+    right, for PROVEN_SECONDS from the last time it did; before that, and when it is wrong, it has one as narrow as a guest's.
  2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker.
  3. X-Forwarded-For is read only from trusted proxies, from its end: anybody can write the header.
  4. The table has a fixed size. Where clients share a row, the row that has been idle longest is taken over: a crowd of
-    addresses can make the limit forget, never refuse, somebody else.
+    addresses can make the limit forget, never refuse, somebody else. What is forgotten as right is looked at once more.
 
 The table is shared memory under a lock of the operating system, held for microseconds. Several machines limit each by itself.
 """
@@ -27,6 +28,7 @@ from tokenization.edge import Scope, header
 BURST_SECONDS: Final = 10
 ANONYMOUS_PER_SECOND: Final = 20
 KEYED_PER_SECOND: Final = 200
+PROVEN_SECONDS: Final = 600
 _ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
 _WAYS: Final = 8  # rows that a client may stand in
 _SETS: Final = 2048
@@ -56,15 +58,34 @@ class Rates:
 
     def wait_seconds(self, scope: Scope) -> int:
         """Takes a call out of the client's bucket: 0 where there was one, else after how many seconds there will be."""
-        keyed = header(scope, b"authorization") is not None
-        rate = self.limits.keyed_per_second if keyed else self.limits.anonymous_per_second  # (1)
-        client = client_of(scope, self.limits.trusted)
-        return self.take(f"{'key' if keyed else 'anonymous'}|{network_of(client)}", rate)
+        presented = _presented(scope)
+        kind = "anonymous" if presented is None else "key" if self._is_proven(presented) else "unproven"  # (1)
+        rate = self.limits.keyed_per_second if kind == "key" else self.limits.anonymous_per_second
+        return self.take(f"{kind}|{network_of(client_of(scope, self.limits.trusted))}", rate)
+
+    def found(self, scope: Scope, *, right: bool) -> None:
+        """Notes what the door found of what a request presents (1)."""
+        presented = _presented(scope)
+        if presented is None:
+            return
+        digest, first = _row_of(presented)
+        with self._locked():
+            now = self.monotonic_seconds()
+            place, _ = self._found(digest, first, now, 1)
+            if right or _ROW.unpack_from(self._table, place)[0] == digest:
+                _ROW.pack_into(self._table, place, digest if right else 0, 1.0, now if right else 0.0)
+
+    def _is_proven(self, presented: str) -> bool:
+        digest, first = _row_of(presented)
+        with self._locked():
+            now = self.monotonic_seconds()
+            place, _ = self._found(digest, first, now, 1)
+            held, _, since = _ROW.unpack_from(self._table, place)
+        return bool(held == digest and now - since < PROVEN_SECONDS)
 
     def take(self, client: str, rate: float) -> int:
         """As wait_seconds(), for a client and its rate a second."""
-        digest = int.from_bytes(hashlib.blake2b(client.encode(), digest_size=8).digest(), "little") or 1
-        first = digest % _SETS * _WAYS
+        digest, first = _row_of(client)
         with self._locked():
             now = self.monotonic_seconds()
             place, left = self._found(digest, first, now, rate)
@@ -98,6 +119,18 @@ class Rates:
             yield
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+
+def _row_of(name: str) -> tuple[int, int]:
+    """A digest that is not 0, and the first of the rows that it may stand in."""
+    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") or 1
+    return digest, digest % _SETS * _WAYS
+
+
+def _presented(scope: Scope) -> str | None:
+    """What a request presents, at the endpoint where it does: what is right at one is not at another."""
+    presented = header(scope, b"authorization")
+    return None if presented is None else f"presented|{scope['path']}|{presented}"
 
 
 def shared_table() -> int:

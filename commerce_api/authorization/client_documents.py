@@ -13,7 +13,7 @@ fetches it from inside the operator's network. What holds for every fetch:
  6. It is kept for KEEP_SECONDS, and so is a failure for FAILURE_SECONDS: naming an address again makes no traffic. Failures and
     documents are kept apart, and the one that was not asked for longest goes first: nobody's failures push out a document.
  7. A network begins BURST fetches at once and one in REFILL_SECONDS after that, and has PER_NETWORK under way. Whose address is
-    being fetched already waits for that and begins none.
+    being fetched already waits for that and begins none. Over all processes of a deployment: document_fetches.py.
  8. Waiting for a turn is no part of the time that a fetch takes, and WAITING wait at most. Who is turned away by (7) or (8) is
     told to try again; nothing is kept of it, since it says nothing of the document.
 Loopback is allowed where a test's configuration says so, and nowhere else.
@@ -59,10 +59,14 @@ T = TypeVar("T")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+Allowance = Callable[[str], Awaitable[bool]]
 
 
 class ClientDocuments:
-    """Fetches and keeps documents. ``resolve`` and ``tls`` are a test's; ``loopback`` lets this machine's addresses through."""
+    """Fetches and keeps documents. ``resolve`` and ``tls`` are a test's; ``loopback`` lets this machine's addresses through.
+
+    ``allowance`` says whether a network may begin a fetch as far as the whole deployment goes (7).
+    """
 
     def __init__(
         self,
@@ -71,11 +75,13 @@ class ClientDocuments:
         loopback: bool = False,
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._clock = clock
         self._loopback = loopback
         self._resolve = resolve or _resolve
         self._tls = tls
+        self._allowance = allowance
         self._documents: OrderedDict[str, tuple[int, Client]] = OrderedDict()  # until when, and what
         self._failures: OrderedDict[str, tuple[int, None]] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[Client | None]] = {}  # by identifier
@@ -92,6 +98,9 @@ class ClientDocuments:
         if parts is None:
             raise OAuthRefused(OAuthError.INVALID_CLIENT)
         known = self._kept(identifier)
+        is_new = known is None and identifier not in self._under_way
+        if is_new and self._allowance is not None and not await self._allowance(network):  # (7)
+            raise OAuthRefused(OAuthError.TEMPORARILY_UNAVAILABLE)
         if known is None:
             task = self._under_way.get(identifier) or self._begin(identifier, parts, network)
             # Who asked may leave; others may wait for the same.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Row
 
 from audit.transaction import Transaction
-from commerce_api.authorization import browser_session, clients, requests, sign_in
+from commerce_api.authorization import browser_session, clients, document_fetches, requests, sign_in
 from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.clients import Client
 from commerce_api.authorization.issuers import Authorization, embedded_issuer, load_authorization
@@ -59,7 +59,7 @@ class AuthorizationDesk:
         )
         self.keys = SigningKeys(settings.oauth_keys)
         self._documents = documents or ClientDocuments(
-            commerce.clock, loopback=self.authorization.loopback_client_documents
+            commerce.clock, loopback=self.authorization.loopback_client_documents, allowance=self._may_fetch
         )
         self.courier = courier or Courier(delivery_of(settings))
 
@@ -73,6 +73,9 @@ class AuthorizationDesk:
         return brand, Realm(
             brand.id, embedded_issuer(commerce.links, brand.id), commerce.links.endpoints(brand.id), self.keys
         )
+
+    async def _may_fetch(self, network: str) -> bool:
+        return await self._commerce.database.maintain(lambda tx: document_fetches.may_begin(tx, network))
 
     async def metadata(self, brand_id: str) -> dict[str, Any]:
         """What clients read first (RFC 8414)."""

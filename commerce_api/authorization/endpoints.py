@@ -107,7 +107,7 @@ async def get_request(brand: str, identifier: str, request: Request, commerce: C
 @router.post("/{brand}/oauth/requests/{identifier}/email")
 async def post_email(brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
     """The shopper's mailbox: a code goes there."""
-    if not _same_site(request, commerce):
+    if not is_same_site(request, commerce):
         return _notice(commerce, Notice.NOT_FOUND, 403)
     fields = await _form(request)
     try:
@@ -126,7 +126,7 @@ async def post_email(brand: str, identifier: str, request: Request, commerce: Co
 @router.post("/{brand}/oauth/requests/{identifier}/code")
 async def post_code(brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
     """The code from the mail."""
-    if not _same_site(request, commerce):
+    if not is_same_site(request, commerce):
         return _notice(commerce, Notice.NOT_FOUND, 403)
     fields = await _form(request)
     try:
@@ -146,7 +146,7 @@ async def post_code(brand: str, identifier: str, request: Request, commerce: Com
 @router.post("/{brand}/oauth/requests/{identifier}/decision")
 async def post_decision(brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
     """The shopper's decision, which goes to the client (3)."""
-    if not _same_site(request, commerce):
+    if not is_same_site(request, commerce):
         return _notice(commerce, Notice.NOT_FOUND, 403)
     fields = await _form(request)
     decision = fields.get("decision")
@@ -298,7 +298,7 @@ async def _client_form(request: Request) -> list[tuple[str, str]] | None:
     return _pairs((await request.body()).decode("utf-8", "replace"))
 
 
-def _same_site(request: Request, commerce: Commerce) -> bool:
-    """(1)"""
+def is_same_site(request: Request, commerce: Commerce) -> bool:
+    """Whether a form was sent from a page of this site, as far as the browser says (1)."""
     origin, site = header(request.scope, b"origin"), header(request.scope, b"sec-fetch-site")
     return origin in (None, commerce.settings.public_url) and site in (None, "same-origin", "none")

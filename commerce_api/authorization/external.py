@@ -6,7 +6,8 @@ What holds:
  2. It is kept for KEEP_SECONDS. A key that is not in it makes it be read again, at most once in REFRESH_SECONDS: a rotation is
     taken up at once, and made-up key ids make no traffic.
  3. While the server cannot be reached the keys that are known still verify, for STALE_SECONDS; after that nothing does.
- 4. An entry of the set that cannot be read is left out, whatever is wrong with it: the others still verify.
+ 4. An entry of the set that cannot be read is left out, whatever is wrong with it: the others still verify. A set of nothing
+    but such entries counts as not read (3); one without entries takes every key back.
  5. Only the configured algorithms are taken, all of them with public keys: a key set can never be used as a shared secret.
 """
 
@@ -121,7 +122,10 @@ class ExternalIssuers:
                 content += chunk
                 if len(content) > _MAXIMUM_BYTES:
                     raise ValueError("not a key set")
-        return keys_in(bytes(content))
+        keys = keys_in(bytes(content))
+        if not keys and json.loads(content)["keys"]:  # (4)
+            raise ValueError("no key of the set can be read")
+        return keys
 
 
 def keys_in(content: bytes) -> dict[str, Any]:

@@ -2,24 +2,29 @@
 
 What holds:
  1. A code and a refresh token are 256 random bits; what is stored are their digests.
- 2. A code lasts CODE_SECONDS and is taken once; so is a refresh token, which is replaced by another one.
+ 2. A code lasts CODE_SECONDS and is taken once; so is a refresh token, which is replaced by another one. Taking one takes every
+    other that is left of its grant: two successors (7) never live on side by side.
  3. A code or refresh token that comes a second time ends its grant: one of the two who had it is a thief (RFC 9700, 4.14.2).
  4. A grant lasts GRANT_SECONDS, whatever renews it, and a refresh token IDLE_SECONDS. What is revoked stays so.
- 5. A grant is renewed once in PACE_SECONDS at most, and its refresh tokens are deleted KEPT_SECONDS after their time: a client
-    cannot fill the log or the table. One that is too early has used nothing up.
+ 5. A grant is renewed once in PACE_SECONDS at most, and its refresh tokens are deleted KEPT_SECONDS after their time, used or
+    not: a client cannot fill the log or the table. One that is too early has used nothing up.
  6. Access tokens live as long as access_tokens.LIFETIME_SECONDS, and no longer than their grant (mcp_server/bearer.py asks).
+ 7. An answer may be lost on its way. Within GRACE_SECONDS of its use the same client may present a refresh token again, and
+    gets another successor with the same end, SUCCESSORS of them in all. No successor can have been used by then, which (5) sees
+    to: so a token from before the last renewal never has this, and (3) holds for it. Should a thief be the one who comes again,
+    the next renewal by one of the two ends the other's, and with that other's next try the grant.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from audit.event import Event, EventType, looks_like_card
 from audit.transaction import Transaction
-from commerce_api.authorization import browser_session
+from commerce_api.authorization import browser_session, document_fetches
 from commerce_api.authorization.clients import UNUSED_SECONDS
 from commerce_api.authorization.scopes import known
 from commerce_api.brands import ORIGIN
@@ -38,7 +43,9 @@ from tokenization.ids import digest, is_id, new_id
 CODE_SECONDS: Final = 60
 IDLE_SECONDS: Final = 30 * 86_400
 GRANT_SECONDS: Final = 90 * 86_400
-PACE_SECONDS: Final = 5
+PACE_SECONDS: Final = 10
+GRACE_SECONDS: Final = PACE_SECONDS
+SUCCESSORS: Final = 3
 KEPT_SECONDS: Final = 86_400
 ENDED_KEPT_SECONDS: Final = 30 * 86_400  # of grants that ended, to see reuse for what it is
 REQUEST_KEPT_SECONDS: Final = 3_600
@@ -54,6 +61,11 @@ class Granted:
 
     row: "Row[Any]"
     grant: "Row[Any]"
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether it was used before (7)."""
+        return self.row.used_ms is not None
 
     @property
     def code_challenge(self) -> str:
@@ -131,19 +143,20 @@ def take_code(tx: Transaction, brand: str, text: str) -> Granted | None:
     return _presented(tx, brand, text, oauth_code)
 
 
-def take_refresh(tx: Transaction, brand: str, text: str) -> Granted | None:
-    """As take_code(), for a refresh token."""
-    return _presented(tx, brand, text, oauth_refresh)
+def take_refresh(tx: Transaction, brand: str, text: str, client: str) -> Granted | None:
+    """As take_code(), for a refresh token; ``client`` presents it, which may do so again for a moment (7)."""
+    return _presented(tx, brand, text, oauth_refresh, client)
 
 
-def _presented(tx: Transaction, brand: str, text: str, table: Any) -> Granted | None:
+def _presented(tx: Transaction, brand: str, text: str, table: Any, client: str | None = None) -> Granted | None:
     row = tx.execute(select(table).where(table.c.digest == digest(text))).first()
     if row is None:
         return None
     of = tx.execute(select(oauth_grant).where(oauth_grant.c.id == row.grant_id, oauth_grant.c.brand == brand)).first()
     if of is None:
         return None
-    if row.used_ms is not None:
+    may_come_again = client == of.client and row.used_ms is not None and tx.now_ms - row.used_ms < GRACE_SECONDS * 1000
+    if row.used_ms is not None and not may_come_again:
         revoke(tx, of, "reused")  # (3)
         return None
     if of.revoked_ms is not None or min(row.expires_ms, of.expires_ms) <= tx.now_ms:
@@ -152,7 +165,17 @@ def _presented(tx: Transaction, brand: str, text: str, table: Any) -> Granted | 
 
 
 def is_early(tx: Transaction, granted: Granted) -> bool:
-    """Whether a refresh token was given out by a renewal that is just over (5). One that came with the first code was not."""
+    """Whether a refresh token was given out by a renewal that is just over (5). One that came with the first code was not.
+
+    One that comes again is early where it has had all its successors (7).
+    """
+    if granted.comes_again:
+        successors = select(func.count()).where(
+            oauth_refresh.c.grant_id == granted.grant.id,
+            oauth_refresh.c.created_ms >= granted.row.used_ms,
+            oauth_refresh.c.digest != granted.row.digest,
+        )
+        return (tx.execute(successors).scalar() or 0) >= SUCCESSORS
     if tx.now_ms - granted.row.created_ms >= PACE_SECONDS * 1000:
         return False
     first_ms = tx.execute(select(oauth_code.c.used_ms).where(oauth_code.c.grant_id == granted.grant.id)).scalar()
@@ -160,15 +183,16 @@ def is_early(tx: Transaction, granted: Granted) -> bool:
 
 
 def spend(tx: Transaction, granted: Granted) -> None:
-    """Takes a code or refresh token (2)."""
-    table = oauth_code if "code_challenge" in granted.row._mapping else oauth_refresh
-    tx.execute(update(table).where(table.c.digest == granted.row.digest).values(used_ms=tx.now_ms))
+    """Takes a code, or a refresh token with those beside it (2). One that comes again was taken already, and when stays (7)."""
+    if "code_challenge" in granted.row._mapping:
+        tx.execute(update(oauth_code).where(oauth_code.c.digest == granted.row.digest).values(used_ms=tx.now_ms))
+    elif not granted.comes_again:
+        left = (oauth_refresh.c.grant_id == granted.grant.id) & oauth_refresh.c.used_ms.is_(None)
+        tx.execute(update(oauth_refresh).where(left).values(used_ms=tx.now_ms))
 
 
 def keep_refresh(tx: Transaction, grant_id: str, secret: str, grant_expires_ms: int) -> None:
-    """Stores a refresh token that is being given out (1); deletes those of the grant that are long past their time (5)."""
-    past = (oauth_refresh.c.grant_id == grant_id) & (oauth_refresh.c.expires_ms < tx.now_ms - KEPT_SECONDS * 1000)
-    tx.execute(delete(oauth_refresh).where(past))
+    """Stores a refresh token that is being given out (1)."""
     tx.execute(
         insert(oauth_refresh).values(
             digest=digest(secret),
@@ -214,9 +238,11 @@ def forget_old(tx: Transaction) -> None:
     tx.execute(delete(oauth_code).where(oauth_code.c.grant_id.in_(ended)))
     tx.execute(delete(oauth_refresh).where(oauth_refresh.c.grant_id.in_(ended)))
     tx.execute(delete(oauth_grant).where(oauth_grant.c.id.in_(ended)))
+    tx.execute(delete(oauth_refresh).where(oauth_refresh.c.expires_ms < tx.now_ms - KEPT_SECONDS * 1000))  # (5)
     tx.execute(delete(oauth_request).where(oauth_request.c.expires_ms < tx.now_ms - REQUEST_KEPT_SECONDS * 1000))
     tx.execute(delete(sign_in_code).where(sign_in_code.c.created_ms < tx.now_ms - SIGN_IN_KEPT_SECONDS * 1000))
     browser_session.forget_old(tx)
+    document_fetches.forget_old(tx)
     tx.execute(delete(oauth_client).where(oauth_client.c.used_ms < tx.now_ms - UNUSED_SECONDS * 1000))
     held = select(oauth_grant.c.shopper)
     tx.execute(

@@ -153,7 +153,7 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # as above
             raise OAuth2Error(error=OAuthError.INVALID_SCOPE.code)
 
     def authenticate_refresh_token(self, refresh_token: str) -> grants.Granted | None:
-        found = grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token)
+        found = grants.take_refresh(self.server.tx, self.server.realm.brand, refresh_token, self.request.client.id)
         if found is not None:
             self.server.check_resource(self.request, found)
         if found is not None and grants.is_early(self.server.tx, found):
@@ -164,7 +164,7 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # as above
         return refresh_token.grant
 
     def revoke_old_credential(self, refresh_token: grants.Granted) -> None:
-        grants.spend(self.server.tx, refresh_token)
+        """save_token() did, before there was another one."""
 
 
 class _WithinGrant(BearerTokenGenerator):  # type: ignore[misc]  # as above
@@ -303,7 +303,9 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
 
     def save_token(self, token: dict[str, Any], request: Any) -> None:
         """Stores the refresh token, and records that tokens are given."""
-        row = request.user
+        row, renewed = request.user, getattr(request, "refresh_token", None)
+        if renewed is not None:
+            grants.spend(self.tx, renewed)
         grants.keep_refresh(self.tx, row.id, token["refresh_token"], row.expires_ms)
         grants.note_use(self.tx, row, request.payload.grant_type)
 

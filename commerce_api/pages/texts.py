@@ -34,6 +34,7 @@ class Notice(Enum):
     CLIENT_MISTAKEN = "client_mistaken"
     REQUEST_ENDED = "request_ended"
     TOO_OFTEN = "too_often"
+    SIGNED_OUT = "signed_out"
 
 
 PROBLEMS: Final[Mapping[CommerceError, Alert]] = {
@@ -151,6 +152,11 @@ NOTICES: Final[Mapping[Notice, NoticeText]] = {
         "Too many sign-ins for now",
         "Many were begun from here in a short time. Wait an hour, then start again in your assistant.",
         "clock",
+    ),
+    Notice.SIGNED_OUT: NoticeText(
+        "You are signed out",
+        "This browser no longer shows your account. What is connected to it stays connected.",
+        "lock",
     ),
     Notice.UNAVAILABLE: NoticeText(
         "We cannot show your order just now",

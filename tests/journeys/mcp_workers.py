@@ -11,10 +11,17 @@ from pathlib import Path
 
 import httpx
 
-from tests.journeys.running import BRAND, ROOT, Running, wait_for
+from tests.journeys.running import BRAND, ROOT, START_SECONDS, Running, wait_for
 
 STOP_SECONDS = 60
 WORKERS = 2
+_RESTARTS_WITHOUT_END = """
+import sys
+from mcp_server import cli, workers
+
+workers.RESTARTS_MAXIMUM = 10_000
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 @dataclass
@@ -44,14 +51,16 @@ class Served:
 
 
 @contextmanager
-def served(stack: Running, *more: str, workers: int = WORKERS) -> Iterator[Served]:
+def served(stack: Running, *more: str, workers: int = WORKERS, without_end: bool = False) -> Iterator[Served]:
     """Until the block ends; then SIGTERM, and it must end well."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     described = stack.described
+    # A supervisor gives up on workers that keep ending. Where a test ends them one after another, it must not.
+    program = ["-c", _RESTARTS_WITHOUT_END] if without_end else ["-m", "mcp_server"]
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "mcp_server", "--data", str(stack.data / "commerce"), "--port", str(port)),
+            *(sys.executable, *program, "--data", str(stack.data / "commerce"), "--port", str(port)),
             *("--public-url", described["commerce_url"], "--zone-url", described["zone_internal_url"]),
             *("--capture-url", described["capture_url"], "--workers", str(workers), *more),
         ],
@@ -59,7 +68,7 @@ def served(stack: Running, *more: str, workers: int = WORKERS) -> Iterator[Serve
     )
     try:
         running = Served(process, port, stack.brand["agent_api_key"])
-        wait_for(running.answers, "the workers do not answer")
+        wait_for(running.answers, "the workers do not answer", seconds=START_SECONDS)
         yield running
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0

@@ -122,9 +122,9 @@ class Running:
         wait_for(lambda: self.pids()[name] != old, f"{name} was not started again")
 
 
-def wait_for(condition: Callable[[], bool], complaint: str) -> None:
-    """Polls until it holds. Raises AssertionError after WAIT_SECONDS: a bound, not a pace."""
-    deadline = time.monotonic() + WAIT_SECONDS
+def wait_for(condition: Callable[[], bool], complaint: str, *, seconds: float = WAIT_SECONDS) -> None:
+    """Polls until it holds. Raises AssertionError after ``seconds``: a bound, not a pace."""
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(complaint)

@@ -76,7 +76,7 @@ class OAuthSite:
 async def oauth_site(world: World) -> AsyncIterator[OAuthSite]:
     """Serves both programs over a world whose links name where they are."""
     with_keys(world)
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     public, mcp = (f"http://127.0.0.1:{port}" for port in ports)
     settings = replace(world.commerce.settings, public_url=public, mcp_url=mcp)
     links = Links(public, mcp)
@@ -95,7 +95,8 @@ async def oauth_site(world: World) -> AsyncIterator[OAuthSite]:
         await endpoints.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that was free just now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port

@@ -33,13 +33,14 @@ class Login:
         self.keys: dict[str, Any] = {"one": RSAKey.generate_key(2048)}
         self.asked: list[str] = []
         self.broken = False
+        self.entries: list[Any] | None = None  # what the set holds in place of the keys
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(str(request.url))
         if self.broken:
             return httpx.Response(503)
         described = [{**key.as_dict(private=False), "kid": name, "use": "sig"} for name, key in self.keys.items()]
-        return httpx.Response(200, json={"keys": described})
+        return httpx.Response(200, json={"keys": described if self.entries is None else self.entries})
 
     def token(
         self, world: World, *, kid: str | None = "one", key: Any = None, typ: str = "at+jwt", **claims: Any
@@ -235,6 +236,20 @@ async def test_keys_are_read_again_in_time_and_known_ones_outlive_an_outage_for_
         login.broken = False
         world.clock.advance(external.REFRESH_SECONDS)
         assert await status(site, login.token(world)) == 200
+
+
+@pytest.mark.parametrize(("entries", "status_then"), [([{"kty": "RSA", "kid": "x"}, 7], 200), ([], 401)], ids=str)
+async def test_a_set_that_cannot_be_read_takes_no_key_back_and_an_empty_one_does(
+    world: World, login: Login, entries: list[Any], status_then: int
+) -> None:
+    configured(world)
+    async with mcp_site(world) as site:
+        connected(site, login)
+        assert await status(site, login.token(world)) == 200
+        login.entries = entries
+        world.clock.advance(external.KEEP_SECONDS)
+        assert await status(site, login.token(world)) == status_then
+        assert len(login.asked) == 2
 
 
 async def test_the_same_subject_is_the_same_shopper_of_one_brand_only(world: World, login: Login) -> None:

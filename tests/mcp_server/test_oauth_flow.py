@@ -18,13 +18,23 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
+from sqlalchemy import update
 
 from audit.transaction import Transaction
-from commerce_api.authorization import access_tokens, client_documents, grants, protocol
+from commerce_api.authorization import access_tokens, client_documents, document_fetches, grants, protocol
 from commerce_api.authorization.client_documents import ClientDocuments
+from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.authorization.scopes import DEFAULT, MEANINGS, joined, known
+from commerce_api.models import (
+    client_document_fetch,
+    oauth_client,
+    oauth_code,
+    oauth_grant,
+    oauth_refresh,
+    shopper_account,
+    sign_in_code,
+)
 from commerce_api.models import metadata as tables
-from commerce_api.models import oauth_client, oauth_code, oauth_grant, oauth_refresh, shopper_account, sign_in_code
 from tests.commerce_api.authorization.test_client_documents import hosting
 from tests.commerce_api.purchases import lines
 from tests.commerce_api.world import commerce_world
@@ -111,6 +121,7 @@ async def test_the_way_to_a_token_and_its_end_on_either_database(tmp_path: Path,
         first = await tokens_for(flow, client)
         second = (await client.refresh(first["refresh_token"])).json()
         assert await called(flow, second["access_token"], "create_checkout") == 200
+        world.clock.advance(grants.GRACE_SECONDS)
         assert error_of(await client.refresh(first["refresh_token"])) == "invalid_grant"
         assert await called(flow, second["access_token"]) == 401
         world.clock.advance(grants.GRANT_SECONDS * 10)
@@ -118,7 +129,7 @@ async def test_the_way_to_a_token_and_its_end_on_either_database(tmp_path: Path,
         assert await world.rows(oauth_grant) == await world.rows(shopper_account) == []
 
 
-async def test_a_code_or_refresh_token_is_taken_once_however_many_ask_at_once(
+async def test_a_code_is_taken_once_and_a_refresh_token_has_its_successors_however_many_ask_at_once(
     tmp_path: Path, database_url: str
 ) -> None:
     async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow:
@@ -127,8 +138,14 @@ async def test_a_code_or_refresh_token_is_taken_once_however_many_ask_at_once(
         taken = await asyncio.gather(*(client.exchange(code) for _ in range(4)))
         assert sorted(answer.status_code for answer in taken) == [200, 400, 400, 400]
         token = (await tokens_for(flow, client))["refresh_token"]
-        renewed = await asyncio.gather(*(client.refresh(token) for _ in range(4)))
-        assert sorted(answer.status_code for answer in renewed) == [200, 400, 400, 400]
+        renewed = await asyncio.gather(*(client.refresh(token) for _ in range(grants.SUCCESSORS + 1)))
+        assert sorted(answer.status_code for answer in renewed) == [200] * grants.SUCCESSORS + [429]
+        world.clock.advance(grants.PACE_SECONDS)
+        successors = [answer.json()["refresh_token"] for answer in renewed if answer.status_code == 200]
+        assert (await client.refresh(successors[0])).status_code == 200
+        _, grant = await world.rows(oauth_grant)  # the first one ended with its code's second coming
+        left = [row for row in await world.rows(oauth_refresh) if row.grant_id == grant.id and row.used_ms is None]
+        assert len(left) == 1
 
 
 async def test_answers_say_who_answers_and_give_the_state_back(flow: OAuthSite) -> None:
@@ -312,12 +329,74 @@ async def test_planted_fault_without_reuse_detection_the_thief_and_the_robbed_bo
     client = await program(flow)
     first = await tokens_for(flow, client)
     second = (await client.refresh(first["refresh_token"])).json()
-    await client.refresh(first["refresh_token"])
     flow.world.clock.advance(grants.PACE_SECONDS)
+    await client.refresh(first["refresh_token"])
     assert (await client.refresh(second["refresh_token"])).status_code == 200
 
 
-async def test_a_grant_is_renewed_once_in_five_seconds_and_trying_earlier_uses_nothing_up(flow: OAuthSite) -> None:
+async def test_a_renewal_whose_answer_was_lost_is_asked_for_again_within_seconds(flow: OAuthSite) -> None:
+    client = await program(flow)
+    first = await tokens_for(flow, client, scope="catalog:read checkout:write")
+    [before] = await flow.world.rows(oauth_grant)
+    lost = (await client.refresh(first["refresh_token"])).json()
+    flow.world.clock.advance(grants.GRACE_SECONDS - 1)
+    assert error_of(await client.refresh(first["refresh_token"], scope="orders:read")) == "invalid_scope"
+    again = (await client.refresh(first["refresh_token"])).json()
+    assert again["refresh_token"] not in (lost["refresh_token"], first["refresh_token"])
+    assert again["scope"] == first["scope"]
+    assert await called(flow, again["access_token"], "create_checkout") == 200
+    assert await flow.world.rows(oauth_grant) == [before]
+    flow.world.clock.advance(grants.PACE_SECONDS)
+    assert (await client.refresh(again["refresh_token"])).status_code == 200
+    assert error_of(await client.refresh(lost["refresh_token"], scope="orders:read")) == "invalid_scope"
+
+
+async def test_a_thief_who_comes_within_the_grace_is_found_out_by_the_next_renewal_but_one(flow: OAuthSite) -> None:
+    client = await program(flow)
+    first = await tokens_for(flow, client)
+    own = (await client.refresh(first["refresh_token"])).json()
+    stolen = (await client.refresh(first["refresh_token"])).json()
+    flow.world.clock.advance(grants.PACE_SECONDS)
+    own = (await client.refresh(own["refresh_token"])).json()
+    flow.world.clock.advance(grants.GRACE_SECONDS)
+    assert error_of(await client.refresh(stolen["refresh_token"])) == "invalid_grant"
+    assert await called(flow, own["access_token"]) == 401  # which of the two is the thief nobody knows
+    assert b'"reason":"reused"' in (await flow.world.events("authorization.revoked"))[-1].entry
+
+
+async def test_planted_fault_with_successors_that_live_on_side_by_side_the_thief_is_not_found_out(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spend_alone(tx: Transaction, granted: grants.Granted) -> None:
+        row = oauth_refresh.c.digest == granted.row.digest
+        tx.execute(update(oauth_refresh).where(row).values(used_ms=tx.now_ms))
+
+    client = await program(flow)
+    first = await tokens_for(flow, client)
+    monkeypatch.setattr(grants, "spend", spend_alone)
+    own = (await client.refresh(first["refresh_token"])).json()
+    stolen = (await client.refresh(first["refresh_token"])).json()
+    flow.world.clock.advance(grants.PACE_SECONDS)
+    await client.refresh(own["refresh_token"])
+    flow.world.clock.advance(grants.GRACE_SECONDS)
+    assert (await client.refresh(stolen["refresh_token"])).status_code == 200
+
+
+async def test_the_grace_is_the_same_clients_alone_and_over_in_seconds_and_with_the_successors(flow: OAuthSite) -> None:
+    client, other = await program(flow), await program(flow, client_name="Beech")
+    token = (await tokens_for(flow, client))["refresh_token"]
+    answers = [(await client.refresh(token)).status_code for _ in range(grants.SUCCESSORS + 1)]
+    assert answers == [200] * grants.SUCCESSORS + [429]
+    assert error_of(await other.refresh(token)) == "invalid_grant"
+    assert b'"reason":"reused"' in (await flow.world.events("authorization.revoked"))[-1].entry
+    token = (await tokens_for(flow, client))["refresh_token"]
+    await client.refresh(token)
+    flow.world.clock.advance(grants.GRACE_SECONDS)
+    assert error_of(await client.refresh(token)) == "invalid_grant"
+    assert len(await flow.world.events("authorization.revoked")) == 2
+
+
+async def test_a_grant_is_renewed_once_in_ten_seconds_and_trying_earlier_uses_nothing_up(flow: OAuthSite) -> None:
     client = await program(flow)
     token = (await tokens_for(flow, client))["refresh_token"]
     flow.world.clock.advance(1)
@@ -339,6 +418,7 @@ async def test_refresh_tokens_are_deleted_a_day_after_their_time(flow: OAuthSite
     for days in (1, 29, 1, 1):  # the first one lasts 30 days
         flow.world.clock.advance(days * 86_400)
         token = (await client.refresh(token)).json()["refresh_token"]
+        await flow.world.commerce.database.maintain(grants.forget_old)
         kept.append(len(await flow.world.rows(oauth_refresh)))
     assert kept == [2, 3, 4, 4]  # on the day after the 31st the first one goes
 
@@ -729,6 +809,39 @@ async def test_who_has_documents_fetched_too_often_is_told_to_try_again(
         assert len(host.requests) == 1
         flow.world.clock.advance(client_documents.REFILL_SECONDS)
         assert (await get(other.address())).status_code == 400  # it was fetched, and is about another address
+
+
+async def begun_at_two_processes(flow: OAuthSite, port: str) -> list[int]:
+    """How requests are answered that name a document each, half of them at one process and half at another."""
+    verifier, challenge = pkce()
+    answers = []
+    for process in range(2):
+        flow.desk._documents = AuthorizationDesk(flow.world.commerce)._documents
+        flow.desk._documents._loopback = True
+        for number in range(document_fetches.MAXIMUM // 2 + 1):
+            client = Program(flow, f"{port}{process}-{number}", verifier, challenge)
+            answers.append((await get(client.address())).status_code)
+    return answers
+
+
+async def test_the_fetches_of_a_network_are_counted_over_all_processes_on_either_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, oauth_site(world) as flow, hosting() as host:
+        assert await begun_at_two_processes(flow, host.id) == [400] * document_fetches.MAXIMUM + [429] * 2
+        world.clock.advance(document_fetches.WINDOW_SECONDS)
+        assert 429 not in (await begun_at_two_processes(flow, f"{host.id}x"))[: document_fetches.MAXIMUM]
+        world.clock.advance(document_fetches.KEPT_SECONDS + 1)
+        await world.commerce.database.maintain(grants.forget_old)
+        assert await world.rows(client_document_fetch) == []
+
+
+async def test_planted_fault_processes_that_count_alone_let_more_through(
+    flow: OAuthSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_fetches, "may_begin", lambda *_: True)
+    async with hosting() as host:
+        assert 429 not in await begun_at_two_processes(flow, host.id)
 
 
 class Memory:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from commerce_api.errors import CommerceError
 from mcp_server import app
-from mcp_server.rates import BURST_SECONDS, Limits, Rates, client_of, shared_table
+from mcp_server.rates import BURST_SECONDS, PROVEN_SECONDS, Limits, Rates, client_of, shared_table
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import Site, body, call_body, mcp_site, post, result_of
 from tokenization.addresses import network_of
@@ -156,9 +156,67 @@ async def test_a_key_has_a_bucket_of_its_own(world: World) -> None:
         content, key = call_body("search_catalog"), {"authorization": f"Bearer {await world.agent_key()}"}
         for _ in range(ALLOWED + 1):
             anonymous = await post(site.endpoint(), content)
+        await post(site.endpoint(), content, **key)  # found right, and counted as one of which nobody knew that
         keyed = [await post(site.endpoint(), content, **key) for _ in range(ALLOWED_KEYED + 1)]
     assert result_of(anonymous)["result"]["isError"]
     assert [result_of(answer)["result"]["isError"] for answer in keyed] == [False] * ALLOWED_KEYED + [True]
+
+
+def a_request(presented: str, path: str = "/harbour-pine/mcp") -> dict[str, Any]:
+    """A request that presents something."""
+    return {"path": path, "client": ("203.0.113.7", 1), "headers": [(b"authorization", presented.encode())]}
+
+
+async def test_what_is_presented_and_wrong_counts_as_narrowly_as_nothing(world: World) -> None:
+    async with mcp_site(world, limits=TIGHT) as site:
+        wrong = {"authorization": "Bearer cak_none"}
+        answers = [await post(site.endpoint(), call_body("search_catalog"), **wrong) for _ in range(ALLOWED_KEYED)]
+    assert [answer.status_code for answer in answers[:ALLOWED]] == [401] * ALLOWED
+    assert [result_of(answer)["result"]["isError"] for answer in answers[ALLOWED:]] == [True] * ALLOWED
+
+
+async def test_planted_fault_a_door_that_takes_all_for_right_lets_wrong_keys_by_widely(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Rates.found
+    monkeypatch.setattr(Rates, "found", lambda self, scope, *, right: found(self, scope, right=True))
+    async with mcp_site(world, limits=TIGHT) as site:
+        wrong = {"authorization": "Bearer cak_none"}
+        answers = [await post(site.endpoint(), call_body("search_catalog"), **wrong) for _ in range(ALLOWED_KEYED)]
+    assert [answer.status_code for answer in answers] == [401] * ALLOWED_KEYED
+
+
+def test_what_was_right_counts_so_for_its_time_at_its_endpoint_in_every_worker_until_it_is_wrong() -> None:
+    time, descriptor = Time(), shared_table()
+    one_request = a_request("Bearer one")
+
+    def left(rates: Rates, request: dict[str, Any]) -> int:
+        """How many calls are left at once; they come back with the time."""
+        count = 0
+        while rates.wait_seconds(request) == 0:
+            count += 1
+        time.seconds += 2 * BURST_SECONDS
+        return count
+
+    try:
+        with (
+            table(time, descriptor=descriptor, limits=TIGHT) as rates,
+            table(time, descriptor=descriptor, limits=TIGHT) as other,
+        ):
+            assert left(rates, one_request) == ALLOWED
+            rates.found(one_request, right=True)
+            assert left(other, one_request) == ALLOWED_KEYED
+            assert left(rates, a_request("Bearer two")) == ALLOWED
+            assert left(rates, a_request("Bearer one", "/salt-shed/mcp")) == ALLOWED
+            rates.found(a_request("Bearer two"), right=False)
+            assert left(rates, one_request) == ALLOWED_KEYED
+            time.seconds += PROVEN_SECONDS
+            assert left(rates, one_request) == ALLOWED
+            rates.found(one_request, right=True)
+            other.found(one_request, right=False)
+            assert left(rates, one_request) == ALLOWED
+    finally:
+        os.close(descriptor)
 
 
 async def test_refusals_have_their_limit_too(world: World) -> None:

@@ -46,12 +46,16 @@ class Exploration:
             raise ValueError("the floor of an exploration is between 0.01 and 0.5")
 
     def propensities(self, scores: Vector) -> Vector:
-        """The probability of each arm. Raises ValueError when there is no arm or a score is not finite."""
+        """The probability of each arm; the arms of a decision are the last axis.
+
+        Raises ValueError when there is no arm or a score is not finite.
+        """
         if scores.size == 0 or not np.isfinite(scores).all():
             raise ValueError("exploration needs at least one arm, and a finite score for each")
         rule = _squarecb if self.kind is ExplorationKind.SQUARECB else _softmax
-        floor = effective_floor(self.floor, scores.size)
-        vector: Vector = floor + (1.0 - floor * scores.size) * rule(scores, self.sharpness)  # (1) (2)
+        arms = scores.shape[-1]
+        floor = effective_floor(self.floor, arms)
+        vector: Vector = floor + (1.0 - floor * arms) * rule(scores, self.sharpness)  # (1) (2)
         return vector
 
 
@@ -69,15 +73,15 @@ def choose(vector: Vector, draw: float) -> int:
 
 def _squarecb(scores: Vector, sharpness: float) -> Vector:
     """Foster and Rakhlin 2020: each worse arm 1 / (K + sharpness x gap), the best arms share the rest."""
-    gaps = scores.max() - scores
-    vector: Vector = 1.0 / (scores.size + sharpness * gaps)
+    gaps = scores.max(axis=-1, keepdims=True) - scores
     best = gaps == 0
-    vector[best] = 0.0
-    vector[best] = (1.0 - vector.sum()) / np.count_nonzero(best)  # (3)
+    worse = np.where(best, 0.0, 1.0 / (scores.shape[-1] + sharpness * gaps))
+    rest = (1.0 - worse.sum(axis=-1, keepdims=True)) / best.sum(axis=-1, keepdims=True)
+    vector: Vector = np.where(best, rest, worse)  # (3)
     return vector
 
 
 def _softmax(scores: Vector, sharpness: float) -> Vector:
-    vector = np.exp(sharpness * (scores - scores.max()))
-    total: Vector = vector / vector.sum()
-    return total
+    odds = np.exp(sharpness * (scores - scores.max(axis=-1, keepdims=True)))
+    vector: Vector = odds / odds.sum(axis=-1, keepdims=True)
+    return vector

@@ -41,6 +41,13 @@ def test_a_better_score_is_never_less_likely(rule: Exploration, scores: list[flo
     assert (np.diff(by_score) >= -1e-12).all()
 
 
+@given(rules, st.lists(st.tuples(*[st.floats(-10, 10)] * 4), min_size=1, max_size=5))
+def test_many_decisions_at_once_are_each_as_by_itself(rule: Exploration, scores: list[tuple[float, ...]]) -> None:
+    together = rule.propensities(np.array(scores))
+    for row, alone in zip(together, scores, strict=True):
+        np.testing.assert_allclose(row, rule.propensities(np.array(alone)), rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", list(ExplorationKind))
 def test_offers_are_drawn_as_often_as_the_log_says(kind: ExplorationKind) -> None:
     vector = Exploration(kind, sharpness=8.0, floor=0.02).propensities(np.array([0.3, 0.1, 0.3, -0.2, 0.0]))

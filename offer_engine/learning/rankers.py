@@ -16,19 +16,18 @@ from offer_engine.offers import Context, Offer
 HASH_DIGITS: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LinearRanker:
     """Ranks by a linear model; no offer is an arm as the others. ``model_hash`` is the model's name in the registry."""
 
     model: LinearModel
     model_hash: str
     exploration: Exploration = field(default_factory=Exploration)
-    name: str = "linear"
+    name: str = field(default="linear", init=False)
+    version: str = field(default="", init=False)
 
-    @property
-    def version(self) -> str:
-        """Which model served."""
-        return self.model_hash[:HASH_DIGITS]
+    def __post_init__(self) -> None:
+        self.version = self.model_hash[:HASH_DIGITS]
 
     @classmethod
     def load(cls, registry: Registry, name: str, exploration: Exploration) -> "LinearRanker":

@@ -1,4 +1,4 @@
-"""In a market with a known truth learning pays, survives delay where a deterministic policy does not, and never beats the oracle."""
+"""In a market with a known truth learning pays, survives delay where a deterministic policy does not."""
 
 from dataclasses import replace
 

@@ -70,7 +70,7 @@ def test_offers_are_drawn_as_often_as_the_record_says() -> None:
     for scored in decisions[0].ranked:
         drawn = sum(decision.chosen.name == scored.name for decision in decisions) / 2_000
         assert drawn == pytest.approx(scored.propensity, abs=1 / 1_000)
-    assert [scored.name for scored in decisions[0].ranked][0] == "large"
+    assert decisions[0].ranked[0].name == "large"
 
 
 def test_a_record_can_be_learned_from() -> None:

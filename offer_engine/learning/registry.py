@@ -1,0 +1,153 @@
+"""Models as files in a directory, named by the SHA-256 of their bytes, each with a card beside it.
+
+    models/<sha256>.npz | .txt      the model: no pickle, so that loading it runs nothing
+    models/<sha256>.json            its card
+    history.jsonl                   what serves since when: one line for each change, only ever added to
+
+What holds:
+ 1. A model that is loaded is the one that its name says, to the byte.
+ 2. A file appears whole or not at all, and is never written again.
+ 3. What serves is the last line of the history; going back is a line more, not a line less.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from offer_engine.learning.linear import ModelInvalid
+
+_NAME: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ModelMissing(LookupError):
+    """No model of this name is in the registry."""
+
+
+class ModelKind(StrEnum):
+    """How a model's file is read, and its suffix."""
+
+    LINEAR = "npz"
+    BOOSTED = "txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What must be known of a model before it may serve. Times in ms since the epoch, metrics in units of the reward."""
+
+    model: str
+    kind: ModelKind
+    trained_ms: int
+    trained_by: str
+    data_from_ms: int
+    data_until_ms: int
+    decisions: int
+    left_out: dict[str, int]
+    measure: str
+    features: list[str]
+    schema_hash: str
+    offers: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    purpose: str = "Ranks the offers that the rules allow. It decides nobody's price and no eligibility."
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the history: from then on this model serves at this stage. Without a model the incumbent serves alone."""
+
+    at_ms: int
+    model: str
+    stage: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A directory of models."""
+
+    directory: Path
+
+    def add(self, data: bytes, kind: ModelKind, about: dict[str, Any]) -> Card:
+        """Stores a model and its card (``about``: the card's other fields). The same bytes again are the same model."""
+        name = hashlib.sha256(data).hexdigest()
+        card = Card(model=name, kind=kind, **about)
+        folder = self.directory / "models"
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_once(folder / f"{name}.{kind.value}", data)
+        _write_once(folder / f"{name}.json", (json.dumps(asdict(card), indent=2, sort_keys=True) + "\n").encode())
+        return self.card(name)
+
+    def card(self, name: str) -> Card:
+        """A model's card. Raises ModelMissing."""
+        try:
+            fields = json.loads(self._path(name, "json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelMissing("no model of this name is in the registry") from None
+        return Card(**{**fields, "kind": ModelKind(fields["kind"])})
+
+    def load(self, name: str) -> bytes:
+        """A model's bytes. Raises ModelMissing; ModelInvalid where they are not those of its name (1)."""
+        card = self.card(name)
+        try:
+            data = self._path(name, card.kind.value).read_bytes()
+        except FileNotFoundError:
+            raise ModelMissing("the model's card is there, its file is not") from None
+        if hashlib.sha256(data).hexdigest() != name:
+            raise ModelInvalid("the model's file is not the one that its name says")
+        return data
+
+    def cards(self) -> list[Card]:
+        """Every model's card, the newest first."""
+        names = [path.stem for path in (self.directory / "models").glob("*.json")]
+        return sorted(map(self.card, names), key=lambda card: (-card.trained_ms, card.model))
+
+    def find(self, beginning: str) -> str:
+        """The one model whose name begins so. Raises ModelMissing."""
+        names = [card.model for card in self.cards() if beginning and card.model.startswith(beginning)]
+        if len(names) != 1:
+            raise ModelMissing(f"{len(names)} models have a name that begins so")
+        return names[0]
+
+    def record(self, change: Change) -> None:
+        """Adds a line to the history, and returns when it is on disk (3)."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / "history.jsonl"
+        cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+        with path.open("a", encoding="utf-8") as history:
+            history.write(("\n" if cut_short else "") + json.dumps(asdict(change), sort_keys=True) + "\n")
+            history.flush()
+            os.fsync(history.fileno())
+
+    def history(self) -> list[Change]:
+        """Every change, the oldest first. A line that a crash cut short never took effect."""
+        return list(self._changes())
+
+    def _changes(self) -> Iterator[Change]:
+        path = self.directory / "history.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield Change(**json.loads(line))
+
+    def _path(self, name: str, suffix: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ModelMissing("a model's name is 64 hexadecimal digits")
+        return self.directory / "models" / f"{name}.{suffix}"
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    """The file whole on disk, or not there (2)."""
+    if path.exists():
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(path)

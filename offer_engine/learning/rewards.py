@@ -1,0 +1,114 @@
+"""What a decision earned: outcomes come late, more than once, and are taken back.
+
+What holds for a reward:
+ 1. A decision that nobody was shown has none. It is left out, never a failure.
+ 2. An outcome counts once, however often it was sent: of those with one key the one recorded last counts.
+ 3. An outcome counts within its type's window after the offer was shown; a reversal within its window after the purchase.
+ 4. A purchase that came back (refund, return, chargeback) is worth less than none.
+ 5. A decision whose windows are still open is left out, whatever has happened so far; or, where the delays are known, what it
+    earned is divided by the probability that it would have been seen by now (inverse probability of censoring).
+"""
+
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+_REVERSALS: Final = frozenset({"refunded", "returned", "chargeback"})
+
+
+class Measure(StrEnum):
+    """The unit of a reward: 1 for a purchase, or the margin of the chosen candidate in minor units."""
+
+    CONVERSION = "conversion"
+    MARGIN = "margin"
+
+
+class Unknown(StrEnum):
+    """Why a decision has no reward."""
+
+    NOT_PRESENTED = "not_presented"
+    IMMATURE = "immature"
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long after it was shown an offer was taken, sorted, in milliseconds, from decisions whose windows are closed."""
+
+    delays_ms: tuple[int, ...]
+
+    @classmethod
+    def of(cls, delays_ms: Iterable[int]) -> "Delays":
+        """From delays in any order."""
+        return cls(tuple(sorted(delays_ms)))
+
+    def seen_by(self, age_ms: int) -> float:
+        """The share of purchases that would have been seen at this age."""
+        return bisect.bisect_right(self.delays_ms, age_ms) / max(len(self.delays_ms), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRule:
+    """What is counted, and for how long.
+
+    ``reversal`` is what a purchase that came back earns, as a share of what it had earned. ``least_seen``: with ``delays``, a
+    decision counts from the age at which so large a share of purchases would have been seen.
+    """
+
+    measure: Measure = Measure.CONVERSION
+    purchase_window_ms: int = 7 * DAY_MS
+    reversal_window_ms: int = 30 * DAY_MS
+    reversal: float = -0.25
+    delays: Delays | None = None
+    least_seen: float = 0.2
+
+    def reward(self, record: Mapping[str, Any], now_ms: int) -> float | Unknown:
+        """The reward of a decision's record (docs/offers-judging.md), as known at ``now_ms``."""
+        shown_ms = record.get("presented_ms")
+        if shown_ms is None or shown_ms > now_ms:
+            return Unknown.NOT_PRESENTED  # (1)
+        seen = self._seen(now_ms - shown_ms)
+        if seen < self.least_seen:
+            return Unknown.IMMATURE  # (5)
+        outcomes = latest(record.get("outcomes", ()), now_ms)
+        bought_ms = self.bought_ms(shown_ms, outcomes)
+        if bought_ms is None:
+            return 0.0
+        worth = self._worth(record) / seen
+        came_back = any(
+            outcome["type"] in _REVERSALS and 0 <= outcome["at_ms"] - bought_ms <= self.reversal_window_ms  # (3)
+            for outcome in outcomes
+        )
+        return self.reversal * abs(worth) if came_back else worth  # (4)
+
+    def bought_ms(self, shown_ms: int, outcomes: Sequence[Mapping[str, Any]]) -> int | None:
+        """When the offer was first taken within its window, or None."""
+        times = [int(each["at_ms"]) for each in outcomes if each["type"] == "purchased"]
+        return min((at for at in times if 0 <= at - shown_ms <= self.purchase_window_ms), default=None)  # (3)
+
+    def _seen(self, age_ms: int) -> float:
+        """The share of purchases that a decision of this age would show.
+
+        It goes by age alone, never by what happened: else young decisions would be known only where they succeeded.
+        """
+        if self.delays is None:
+            return 1.0 if age_ms >= self.purchase_window_ms + self.reversal_window_ms else 0.0
+        return 1.0 if age_ms >= self.purchase_window_ms else self.delays.seen_by(age_ms)
+
+    def _worth(self, record: Mapping[str, Any]) -> float:
+        if self.measure is Measure.CONVERSION:
+            return 1.0
+        [margin] = [int(each["margin_minor"]) for each in record["candidates"] if each["offer"] == record["chosen"]]
+        return margin + 0.0  # a mean of rewards is no amount of money
+
+
+def latest(outcomes: Iterable[Mapping[str, Any]], now_ms: int) -> list[Mapping[str, Any]]:
+    """Of the outcomes recorded by now, one for each key: the one recorded last."""
+    by_key: dict[str, Mapping[str, Any]] = {}
+    for outcome in sorted(outcomes, key=lambda each: int(each["recorded_ms"])):
+        if outcome["recorded_ms"] <= now_ms:
+            by_key[outcome["key"]] = outcome  # (2)
+    return list(by_key.values())

@@ -6,12 +6,16 @@ What holds for a snapshot that open_snapshot() returns:
  1. It was signed with this brand side's key, and not a byte was changed since.
  2. It is for this brand and this subject.
  3. Its time is not over.
+
+What may be said of the offer is part of it: prices as text, the title, the words it licenses, what must be told with it. A
+presentation takes its figures from there and from nowhere else.
 """
 
 import hashlib
 import hmac
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from offer_engine.offers import Audience, Limits, Offer, OfferKind
 from tokenization.ids import letters_of
@@ -26,6 +30,27 @@ class SnapshotInvalid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Sayable:
+    """What may be said of an offer, in one language.
+
+    ``values`` are texts by field (offer_engine/presenting/slots.py), finished to the last sign. ``licences`` are the kinds of
+    claims that the offer allows (the keys of ``claims`` in presenting/words). ``disclosures`` must be told with it.
+    """
+
+    locale: str
+    brand: str
+    values: tuple[tuple[str, str], ...]
+    licences: tuple[str, ...] = ()
+    disclosures: tuple[str, ...] = ()
+
+    def value(self, field: str) -> str | None:
+        """The text of a field, or None if the offer has none."""
+        if field == "disclosure":
+            return " ".join(self.disclosures) or None
+        return dict(self.values).get(field)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """An offer as it was made to one subject, until it expires: all of it that is asked again when it is used.
 
@@ -37,12 +62,13 @@ class Snapshot:
     subject: str
     expires_ms: int
     offer: Offer
+    sayable: Sayable | None = None
 
 
 def sign_snapshot(snapshot: Snapshot, key: bytes) -> str:
     """The snapshot as a token."""
     offer = snapshot.offer
-    claims = {
+    claims: dict[str, Any] = {
         "d": snapshot.decision,
         "b": snapshot.brand,
         "s": snapshot.subject,
@@ -62,6 +88,9 @@ def sign_snapshot(snapshot: Snapshot, key: bytes) -> str:
         "e": sorted(offer.audience.regions),
         "w": offer.limits.stacks_with_codes,
     }
+    said = snapshot.sayable
+    if said is not None:
+        claims["y"] = [said.locale, said.brand, dict(said.values), sorted(said.licences), list(said.disclosures)]
     body = letters_of(json.dumps(claims, separators=(",", ":")).encode())
     return f"{_PREFIX}.{body}.{_signature(body, key)}"
 
@@ -94,7 +123,11 @@ def open_snapshot(token: str, key: bytes, *, brand: str, subject: str, now_ms: i
         audience=Audience(regions=frozenset(claims["e"])),
         limits=Limits(stacks_with_codes=claims["w"]),
     )
-    return Snapshot(claims["d"], claims["b"], claims["s"], claims["x"], offer)
+    sayable = None
+    if "y" in claims:
+        locale, name, values, licences, disclosures = claims["y"]
+        sayable = Sayable(locale, name, tuple(values.items()), tuple(licences), tuple(disclosures))
+    return Snapshot(claims["d"], claims["b"], claims["s"], claims["x"], offer, sayable)
 
 
 def _signature(body: str, key: bytes) -> str:

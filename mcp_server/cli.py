@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import structlog
+import uvicorn
 
 from commerce_api.runtime import open_commerce
 from commerce_api.serve import server
 from commerce_api.settings import CommerceSettings, SettingsRefused
 from mcp_server.app import BrandEndpoints, mcp_app
 from mcp_server.rates import ANONYMOUS_PER_SECOND, KEYED_PER_SECOND, Limits, Rates, shared_table
-from mcp_server.workers import Workers, listen
+from mcp_server.workers import Workers, listen, until_alone
 from tokenization import logs
 from tokenization.clock import monotonic_seconds
 
@@ -100,10 +101,20 @@ async def serve(settings: CommerceSettings, rates: Rates, listener: int = -1) ->
     sockets = None if listener < 0 else [socket.socket(fileno=listener)]
     async with open_commerce(settings) as commerce:
         endpoints = BrandEndpoints(commerce, state_keys, rates)
+        program = server(mcp_app(commerce, endpoints), settings.host, settings.port)
+        watching = asyncio.create_task(_end_alone(program)) if sockets else None
         try:
-            await server(mcp_app(commerce, endpoints), settings.host, settings.port).serve(sockets)
+            await program.serve(sockets)
         finally:
+            if watching is not None:
+                watching.cancel()
             await endpoints.close()
+
+
+async def _end_alone(program: uvicorn.Server) -> None:
+    """Ends a worker whose supervisor is gone; what is in hand is finished first."""
+    await until_alone()
+    program.should_exit = True
 
 
 def _count(text: str) -> int:

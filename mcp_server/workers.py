@@ -4,8 +4,11 @@ What holds:
  1. Any worker can answer any request: none keeps anything of a client.
  2. A worker that ends is started again; one that keeps ending ends them all, loudly.
  3. SIGTERM and SIGINT end every worker in order; what is in hand is finished first.
+ 4. Where this process is gone, however it went, its workers end too: they read a pipe that nobody else holds the other end of.
+    Else they would keep the address, and answer by the programs of before.
 """
 
+import asyncio
 import os
 import signal
 import socket
@@ -76,7 +79,7 @@ class Workers:
                 *("--listener", str(shared[0]), "--rates-table", str(shared[1])),
             ],
             pass_fds=shared,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # (4)
         )
 
     def _end(self) -> None:
@@ -91,6 +94,17 @@ class Workers:
                 process.wait()
         self.listener.close()
         os.close(self.table)
+
+
+async def until_alone() -> None:
+    """Returns when the process that started this worker is gone (4)."""
+    alone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin.fileno(), lambda: alone.set() if not os.read(sys.stdin.fileno(), 1) else None)
+    try:
+        await alone.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
 
 
 def listen(host: str, port: int) -> socket.socket:

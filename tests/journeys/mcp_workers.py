@@ -51,8 +51,10 @@ class Served:
 
 
 @contextmanager
-def served(stack: Running, *more: str, workers: int = WORKERS, without_end: bool = False) -> Iterator[Served]:
-    """Until the block ends; then SIGTERM, and it must end well."""
+def served(
+    stack: Running, *more: str, workers: int = WORKERS, without_end: bool = False, ends_with: int = 0
+) -> Iterator[Served]:
+    """Until the block ends; then SIGTERM, and it must end well, or as the block ended it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     described = stack.described
@@ -71,7 +73,7 @@ def served(stack: Running, *more: str, workers: int = WORKERS, without_end: bool
         wait_for(running.answers, "the workers do not answer", seconds=START_SECONDS)
         yield running
         process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_SECONDS) == 0
+        assert process.wait(STOP_SECONDS) == ends_with
     finally:
         if process.poll() is None:
             process.kill()

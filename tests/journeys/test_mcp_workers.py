@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -113,3 +114,19 @@ def test_an_address_that_is_taken_is_said_and_nothing_is_started(stack: Running)
         )
     assert done.returncode == 1
     assert done.stderr.startswith(f"cordon-mcp: cannot listen on 127.0.0.1:{workers.port}: ")
+
+
+def test_workers_do_not_outlive_a_supervisor_that_is_killed(stack: Running) -> None:
+    with served(stack, ends_with=-signal.SIGKILL) as workers:
+        left = workers.workers()
+        os.kill(workers.process.pid, signal.SIGKILL)
+        wait_for(lambda: not any(_lives(pid) for pid in left), "workers go on without their supervisor")
+        assert not workers.answers()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

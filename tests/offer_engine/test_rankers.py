@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offer_engine.decide import NO_OFFER, decide
+from offer_engine.decide import NO_OFFER, Catalogue, decide
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, category_number
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Statistics, fit
@@ -55,18 +55,18 @@ RANKER = LinearRanker(MODEL, "a" * 64, Exploration(ExplorationKind.SOFTMAX, shar
 def test_every_candidate_and_no_offer_has_its_floor_and_the_vector_is_whole(
     over: tuple[ContextLine, ...], catalogue: list[Offer], draw: float
 ) -> None:
-    decision = decide(context(over), catalogue, RANKER, draw)
+    decision = decide(context(over), Catalogue(catalogue), RANKER, draw)
     propensities = [scored.propensity for scored in decision.ranked]
     assert abs(sum(propensities) - 1) < 1e-9
     assert min(propensities) >= min(0.05, 0.5 / len(propensities)) * 0.999_999
     assert NO_OFFER in [scored.name for scored in decision.ranked]
     assert [scored.score for scored in decision.ranked] == sorted((s.score for s in decision.ranked), reverse=True)
-    assert decide(context(over), catalogue[::-1], RANKER, draw).chosen.name == decision.chosen.name
+    assert decide(context(over), Catalogue(catalogue[::-1]), RANKER, draw).chosen.name == decision.chosen.name
 
 
 def test_offers_are_drawn_as_often_as_the_record_says() -> None:
     draws = (np.arange(2_000) + 0.5) / 2_000
-    decisions = [decide(context((TEA,)), TWO, RANKER, draw) for draw in draws]
+    decisions = [decide(context((TEA,)), Catalogue(TWO), RANKER, draw) for draw in draws]
     for scored in decisions[0].ranked:
         drawn = sum(decision.chosen.name == scored.name for decision in decisions) / 2_000
         assert drawn == pytest.approx(scored.propensity, abs=1 / 1_000)
@@ -74,7 +74,7 @@ def test_offers_are_drawn_as_often_as_the_record_says() -> None:
 
 
 def test_a_record_can_be_learned_from() -> None:
-    decision = decide(context((TEA,)), TWO, RANKER, 0.3)
+    decision = decide(context((TEA,)), Catalogue(TWO), RANKER, 0.3)
     record = {**decision.record(), "decided_ms": NOW_MS, "subject": "psn_1", "presented_ms": NOW_MS, "outcomes": []}
     reading = Reading(DEFAULT_SCHEMA, RewardRule(), NOW_MS + 60 * DAY_MS)
     [batch] = reading.batches([json.dumps(record)])

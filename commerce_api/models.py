@@ -219,6 +219,16 @@ offer_decision = Table(
     Index("ix_offer_decision_decided", "brand", "decided_ms"),
 )
 
+# The offers that were on the table, under the hash that decisions name: with them a decision can be played again.
+offer_policy = Table(
+    "offer_policy",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+)
+
 offer_outcome = Table(
     "offer_outcome",
     metadata,

@@ -613,7 +613,7 @@ STORES: Final = (
             "commerce.order_refund",
             "commerce.order_request",
             *("commerce.offer_decision", "commerce.offer_outcome"),
-            *("commerce.offer_budget", "commerce.offer_reservation"),
+            *("commerce.offer_budget", "commerce.offer_reservation", "commerce.offer_policy"),
         ),
         code=("commerce_api/models.py",),
     ),

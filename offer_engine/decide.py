@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from offer_engine.eligibility import first_broken, rules_for
-from offer_engine.offers import Context, Offer, margin_minor
+from offer_engine.features import context_features, offer_features
+from offer_engine.offers import Context, ContextLine, Offer, Rules, margin_minor
 
 NO_OFFER = "no_offer"
 
@@ -40,6 +41,10 @@ class Ranker(Protocol):
 
     name: str
     version: str
+
+    @property
+    def explores(self) -> str:
+        """How it draws, as the record says it: ``none`` where the best is always chosen."""
 
     def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
         """The candidates and no offer, best first."""
@@ -80,12 +85,44 @@ class Decision:
                 "subtotal_minor": context.subtotal_minor,
                 "region": context.region,
                 "now_ms": context.now_ms,
-                "lines": [[line.variant_id, line.quantity, line.unit_price_minor] for line in context.lines],
+                "lines": [_line(line) for line in context.lines],
+                "known": {
+                    "consents": context.known.consents,
+                    "owned": sorted(context.known.owned),
+                    "history": {
+                        offer: [list(seen.shown_ms), seen.refused_ms] for offer, seen in context.known.history.items()
+                    },
+                },
+                "rules": _rules(context.rules),
+                "left": {offer: [left.minor, left.uses] for offer, left in context.left.items()},
+                "has_codes": context.has_codes,
             },
+            "features": self._features(),
             "candidates": [_candidate(scored, context) for scored in self.ranked],
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
         }
+
+    def _features(self) -> dict[str, Any]:
+        """What a ranker may know, in columns: of the context, and of the candidates in their order, no offer left out."""
+        offered = [scored.offer for scored in self.ranked if scored.offer is not None]
+        columns = offer_features(self.context, offered)
+        return {
+            "context": context_features(self.context),
+            "candidates": {name: values.tolist() for name, values in columns.items()},
+        }
+
+
+def _line(line: ContextLine) -> list[Any]:
+    return [
+        *(line.variant_id, line.quantity, line.unit_price_minor),
+        *(line.product_id, sorted(line.categories), line.in_stock),
+    ]
+
+
+def _rules(rules: Rules) -> dict[str, Any]:
+    never = [[sorted(never.categories), sorted(never.regions)] for never in rules.never_discounted]
+    return {**asdict(rules), "never_discounted": never}
 
 
 def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
@@ -94,7 +131,7 @@ def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
         "offer": scored.name,
         "version": offer.version if offer else 0,
         "discount_minor": context.taken_minor(offer) if offer else 0,
-        "margin_minor": margin_minor(offer, context) if offer else None,
+        "margin_minor": margin_minor(offer, context) if offer else 0,
         "expires_ms": offer.valid_until_ms if offer else None,
         "score": scored.score,
         "propensity": scored.propensity,
@@ -122,7 +159,7 @@ def decide(context: Context, offers: Catalogue, ranker: Ranker, draw: float) -> 
         excluded=tuple((offer.id, reason.value) for offer, reason in reasons if reason is not None),
         chosen=ranker.choose(ranked, draw),
         draw=draw,
-        exploration=getattr(ranker, "exploration", "none"),
+        exploration=ranker.explores,
     )
 
 

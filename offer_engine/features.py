@@ -168,8 +168,10 @@ def _columns(feature: Feature, values: Vector) -> Matrix:
 
 
 def context_features(context: Context) -> dict[str, float]:
-    """What a context says by itself. The caller adds what it knows of the subject's history, under allowed names."""
+    """What a context says by itself, what is known of the subject included."""
     seconds = context.now_ms // 1000
+    since_ms = context.now_ms - _MONTH_MS
+    seen = context.known.history.values()
     dearest = max(context.lines, key=lambda line: line.unit_price_minor * line.quantity, default=None)
     return {
         "subtotal_minor": context.subtotal_minor,
@@ -179,9 +181,13 @@ def context_features(context: Context) -> dict[str, float]:
         "main_category": category_number(min(dearest.categories)) if dearest and dearest.categories else 0,
         "hour_of_day": seconds // 3600 % 24,
         "day_of_week": (seconds // 86_400 + 3) % 7,
+        "verification_level": int(context.known.verification),
+        "offers_shown_30d": sum(shown_ms > since_ms for each in seen for shown_ms in each.shown_ms),
+        "offers_declined_30d": sum((each.refused_ms or 0) > since_ms for each in seen),
     }
 
 
+_MONTH_MS: Final = 30 * 86_400_000
 _TERMS: Final = attrgetter(
     *("percent_basis_points", "amount_minor", "maximum_discount_minor", "margin_basis_points", "priority"),
     *("minimum_subtotal_minor", "valid_until_ms", "kind", "product_ids", "categories"),

@@ -13,6 +13,7 @@ class PriorityRanker:
 
     name = "priority"
     version = "1"
+    explores = "none"
 
     def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
         """Best first; no offer is last with a score of 0. Ties go to the offer whose id sorts first."""

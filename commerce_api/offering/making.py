@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from commerce_api.brands import ORIGIN, Brand
 from commerce_api.checkout.service import Caller
-from commerce_api.models import offer_decision
+from commerce_api.models import offer_decision, offer_policy
 from commerce_api.offering import budget
 from commerce_api.offering.context import known_of, lines_of, subject_of
 from commerce_api.offering.outcomes import present
@@ -27,6 +27,7 @@ from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
 from offer_engine.decide import Catalogue, Decision, Ranker, decide
 from offer_engine.offers import Context, Left, Offer, OfferKind, discount_minor
+from offer_engine.replay import offers_as_data
 from offer_engine.snapshot import Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
@@ -62,6 +63,7 @@ def make_offer(
     expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
     decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
     made = _as_set_aside(decision)
+    _keep(tx, brand.id, offers)
     snapshot = None
     if made is not None:
         snapshot = sign_snapshot(Snapshot(identifier, brand.id, caller.principal, expires_ms, made), offer_key)  # (3)
@@ -137,6 +139,14 @@ def _decided(
         if budget.reserve(tx, brand.id, chosen, identifier, amount_minor, expires_ms):
             return decision
         context = replace(context, left={**context.left, chosen.id: Left(0, 0)})
+
+
+def _keep(tx: Transaction, brand: str, offers: Catalogue) -> None:
+    """The offers that were on the table, so that the decision can be played again (1)."""
+    of = (offer_policy.c.hash == offers.hash, offer_policy.c.brand == brand)
+    if tx.execute(select(offer_policy.c.hash).where(*of)).first() is None:
+        document = json.dumps(offers_as_data(offers))
+        tx.execute(insert(offer_policy).values(hash=offers.hash, brand=brand, document=document, first_ms=tx.now_ms))
 
 
 def _as_set_aside(decision: Decision) -> Offer | None:

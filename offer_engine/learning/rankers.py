@@ -29,6 +29,11 @@ class LinearRanker:
     def __post_init__(self) -> None:
         self.version = self.model_hash[:HASH_DIGITS]
 
+    @property
+    def explores(self) -> str:
+        """The form of its draws."""
+        return self.exploration.kind.value
+
     @classmethod
     def load(cls, registry: Registry, name: str, exploration: Exploration) -> "LinearRanker":
         """The ranker of a model in the registry. Raises ModelMissing, ModelInvalid."""

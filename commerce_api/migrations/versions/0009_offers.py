@@ -18,6 +18,13 @@ def upgrade() -> None:
     op.create_index("ix_offer_decision_subject", "offer_decision", ["brand", "subject", "decided_ms"])
     op.create_index("ix_offer_decision_decided", "offer_decision", ["brand", "decided_ms"])
     op.create_table(
+        "offer_policy",
+        sa.Column("hash", sa.String(64), primary_key=True),
+        sa.Column("brand", sa.String(64), sa.ForeignKey("brand.id"), primary_key=True),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("first_ms", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
         "offer_outcome",
         sa.Column("decision", sa.String(40), sa.ForeignKey("offer_decision.id"), primary_key=True),
         sa.Column("key", sa.String(80), primary_key=True),

@@ -1,0 +1,106 @@
+"""A decision is played again from its record, and comes out the same to the last digit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offer_engine.decide import Catalogue, decide
+from offer_engine.offers import (
+    Audience,
+    ContextLine,
+    History,
+    Known,
+    Left,
+    Limits,
+    NeverDiscounted,
+    Offer,
+    Rules,
+    Verification,
+)
+from offer_engine.rank import PriorityRanker
+from offer_engine.replay import ReplayRefused, context_of, offers_as_data, offers_from, replay
+from tests.offer_engine.test_decide import NOW_MS, catalogues, context, lines
+from tests.offer_engine.test_rankers import RANKER
+
+regions = st.sampled_from([None, "US", "US-OR", "DE"])
+audiences = st.builds(
+    Audience,
+    regions=st.frozensets(st.sampled_from(["US", "DE"])),
+    needs_consent=st.booleans(),
+    verification=st.sampled_from(Verification),
+    owns=st.frozensets(st.sampled_from(["p1", "p2"])),
+    owns_none_of=st.frozensets(st.sampled_from(["p3"])),
+)
+limits = st.builds(
+    Limits,
+    budget_minor=st.none() | st.integers(1, 10**6),
+    budget_uses=st.none() | st.integers(1, 9),
+    per_subject=st.none() | st.integers(1, 3),
+    cooldown_days=st.integers(0, 30),
+    stacks_with_codes=st.booleans(),
+)
+knowns = st.builds(
+    Known,
+    verification=st.sampled_from(Verification),
+    consents=st.booleans(),
+    owned=st.frozensets(st.sampled_from(["p1", "p3"])),
+    history=st.dictionaries(
+        st.text("abcdef", min_size=1, max_size=2),
+        st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS)),
+    ),
+)
+rules = st.builds(
+    Rules,
+    paused=st.booleans(),
+    maximum_discount_basis_points=st.integers(1, 10_000),
+    minimum_margin_basis_points=st.none() | st.integers(-10_000, 10_000),
+    never_discounted=st.just(()) | st.just((NeverDiscounted(frozenset({"tea"}), frozenset({"DE"})),)),
+)
+
+
+@settings(deadline=None)
+@given(st.data(), lines, catalogues, knowns, rules, regions, st.floats(0, 1, exclude_max=True))
+def test_whatever_was_decided_comes_out_again(
+    data: st.DataObject,
+    over: tuple[ContextLine, ...],
+    catalogue: list[Offer],
+    known: Known,
+    ruled: Rules,
+    region: str | None,
+    draw: float,
+) -> None:
+    offers = Catalogue([replace(offer, audience=data.draw(audiences), limits=data.draw(limits)) for offer in catalogue])
+    left = {offer.id: Left(data.draw(st.none() | st.integers(0, 10**6)), 3) for offer in offers.offers}
+    asked = replace(
+        context(over), known=known, rules=ruled, region=region, left=left, has_codes=data.draw(st.booleans())
+    )
+    for ranker in (PriorityRanker(), RANKER):
+        decision = decide(asked, offers, ranker, draw)
+        record = json.loads(json.dumps(decision.record()))
+        assert context_of(record) == asked
+        again = replay(record, offers_from(json.loads(json.dumps(offers_as_data(offers)))), ranker)
+        assert json.loads(json.dumps(again.record())) == record
+
+
+@given(lines, catalogues)
+def test_other_offers_or_another_ranker_are_refused(over: tuple[ContextLine, ...], catalogue: list[Offer]) -> None:
+    record = decide(context(over), Catalogue(catalogue), PriorityRanker(), 0.5).record()
+    with pytest.raises(ReplayRefused):
+        replay(record, Catalogue(catalogue), RANKER)
+    changed = [replace(offer, version=offer.version + 1) for offer in catalogue]
+    if changed:
+        with pytest.raises(ReplayRefused):
+            replay(record, Catalogue(changed), PriorityRanker())
+
+
+@given(lines, catalogues.filter(bool))
+def test_planted_fault_a_record_that_was_changed_does_not_come_out_again(
+    over: tuple[ContextLine, ...], catalogue: list[Offer]
+) -> None:
+    offers = Catalogue(catalogue)
+    record = decide(context(over), offers, PriorityRanker(), 0.5).record()
+    changed = {**record, "context": {**record["context"], "now_ms": 0}}
+    assert replay(changed, offers, PriorityRanker()).record() != record

@@ -99,6 +99,9 @@ PLACES: Final = (
     Place("client_host", "Assistant's web host", Side.OUTSIDE, "publishes the document that says who an assistant is"),
     Place("mail_server", "Brand's mail server", Side.OUTSIDE, "brings sign-in codes to shoppers' mailboxes"),
     Place("login_server", "Brand's own login", Side.OUTSIDE, "signs access tokens, where a brand has one"),
+    Place(
+        "model", "Model providers", Side.OUTSIDE, "word offers, where a brand uses a model; never asked for a figure"
+    ),
     Place("auditor", "Auditor's tools", Side.AUDIT, "verify and read the logs"),
 )
 
@@ -162,6 +165,16 @@ FLOWS: Final = (
         channel="HTTPS",
         protection="the configured address alone; no redirects; bounded",
         code=("commerce_api/authorization/external.py",),
+    ),
+    Flow(
+        source="commerce",
+        target="model",
+        what="what the shopper said last, card-like text redacted, and which slots an offer has: no figure, no title, no name",
+        data=Data.PERSONAL,
+        channel="HTTPS, server-sent events back",
+        protection="the configured addresses alone, certificate verified, no redirect, no proxy; refused while it reads like a "
+        "card; each call on record with a keyed hash of what left; bounded in size and time",
+        code=("offer_engine/models/egress.py",),
     ),
     Flow(
         source="brand_agent",

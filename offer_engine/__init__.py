@@ -1,1 +1,1 @@
-"""Which offer is right for whom: eligibility, ranking, and a decision that can be replayed. Pure functions, no I/O."""
+"""Which offer is right for whom, and how it is said. Deciding is pure functions; ``models`` alone speaks to anybody."""

@@ -92,7 +92,7 @@ class Presentation:
         named = set(self._stream.state.named) if by_model else set()
         finished = by_model and self._verdicts[-1] == Verdict.OK
         if not finished:
-            for piece in self._from_the_template(named):
+            for piece in self._from_the_template(set(self._stream.state.presented) if by_model else set()):
                 yield self._show(piece)
             named = set(range(1, len(self._grounds.offers) + 1))
         closing = templates.closing(self._grounds, named=named, told="".join(self._shown), by_model=by_model)  # (4)
@@ -122,6 +122,8 @@ class Presentation:
                 for piece in held:
                     yield piece
                 return
+            if self._now() >= self._ends:
+                return  # (3)
             failed = self._stream.verdict is Verdict.OK
             if self._streamed and self._stream.raw:
                 if not failed:
@@ -167,9 +169,9 @@ class Presentation:
             if close is not None:
                 await close()
 
-    def _from_the_template(self, named: set[int]) -> list[str]:
-        lines = templates.offers(self._grounds, without=named)
-        if not named and not self._shown:
+    def _from_the_template(self, presented: set[int]) -> list[str]:
+        lines = templates.offers(self._grounds, without=presented)
+        if not self._shown:
             return [templates.opening(self._grounds), *(["\n" + lines] if lines else [])]
         return ["\n" + lines] if lines else []
 

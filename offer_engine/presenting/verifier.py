@@ -10,7 +10,7 @@ What holds for a text whose verdict is OK:
     letter, no bidirectional marks.
  5. It is in the shopper's language. There is no claim that the offers spoken of do not license, no address, no instruction.
  6. There is no name but the shop's: no word in capitals that the language would not write so, and no known title.
- 7. It names at least one offer and is not too long.
+ 7. It presents at least one offer, with its name and what it gives, and is not too long.
 
 A sentence's verdict depends on it and on what came before it alone (State): what follows never changes it. So a text may be
 passed on sentence by sentence.
@@ -36,6 +36,7 @@ _OPENING: Final = frozenset(':"“„«‹(¡¿•\n')
 _ADDRESS: Final = re.compile(r"[^\W\d_]\.[^\W\d_]{2}|//|[^\W_]/[^\W_]+/|@")
 _MAY_TOUCH_BEFORE: Final = frozenset(" \n\u00a0\u202f(\"“„«:’'")
 _MAY_TOUCH_AFTER: Final = frozenset(' \n\u00a0\u202f.,;:!?…)"”“»')
+_GIVE: Final = frozenset({"benefit", "price", "saving"})  # one of them says what an offer gives
 _CLAUSE: Final = re.compile("[,;:(–—\ue000]")
 _PLACEHOLDER: Final = "\ue000"  # stands for a slot while words are read; no sign of it can come from the text
 
@@ -77,12 +78,18 @@ class Grounds:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a text has said so far: the offer it speaks of, the offers it named, its last words."""
+    """What a text has said so far: the offer it speaks of, those it named, those it said a value of, its last words."""
 
     subject: int | None
     named: frozenset[int] = frozenset()
+    valued: frozenset[int] = frozenset()
     tail: tuple[str, ...] = ()
     length: int = 0
+
+    @property
+    def presented(self) -> frozenset[int]:
+        """The offers of which a shopper now knows the name and what they give."""
+        return self.named & self.valued
 
 
 @dataclass(slots=True)
@@ -120,7 +127,7 @@ class Verifier:
 
     def ending(self, state: State) -> Verdict:
         """The verdict on a text that ends here (7)."""
-        return Verdict.OK if state.named else Verdict.NO_OFFER
+        return Verdict.OK if state.presented else Verdict.NO_OFFER
 
     def sentence(self, text: str, state: State) -> tuple[Verdict, State]:
         """The verdict on the next sentence, and the state after it."""
@@ -141,9 +148,10 @@ class Verifier:
         ):
             if verdict is not Verdict.OK:
                 return verdict, state
-        named = {slot.offer for _, slot in sentence.slots if slot.field == TITLE}
+        named = state.named | {slot.offer for _, slot in sentence.slots if slot.field == TITLE}
+        valued = state.valued | {slot.offer for _, slot in sentence.slots if slot.field in _GIVE}
         tail = tail_of((*state.tail, *(word.folded for word in words)))
-        return Verdict.OK, State(subject, state.named | named, tail, state.length + len(text))
+        return Verdict.OK, State(subject, named, valued, tail, state.length + len(text))
 
     def _slots_exist(self, sentence: _Sentence) -> Verdict:
         """(1) (2: nothing glued)"""

@@ -425,8 +425,11 @@ def _grounds(rng: Random, locale: str, count: int, family: str) -> Grounds:
 
 
 def _honest(rng: Random, locale: str, offers: int) -> str:
-    sentences = rng.choices(accepted(locale, offers), k=rng.randrange(1, 4))
-    return " ".join(sentences)
+    sentences = rng.choices(accepted(locale, offers), k=rng.randrange(0, 3))
+    presenting = [
+        text for text in accepted(locale, offers) if ".title" in text and (".benefit" in text or ".price" in text)
+    ]
+    return " ".join([*sentences, rng.choice(presenting)])
 
 
 def _with(rng: Random, text: str, bad: str) -> str:

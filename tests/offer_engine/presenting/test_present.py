@@ -78,7 +78,7 @@ def test_a_good_text_is_shown_in_the_model_s_order_with_disclosure_source_and_th
 
 
 def test_a_disclosure_that_the_model_told_is_not_told_twice() -> None:
-    said = presented(Scripted(["{{offer.1.title}} is good. {{offer.1.disclosure}}"]))
+    said = presented(Scripted(["{{offer.1.title}} is {{offer.1.benefit}}. {{offer.1.disclosure}}"]))
     assert said.text.count(TERMS) == 1
 
 
@@ -94,19 +94,20 @@ def test_a_refused_text_is_asked_for_once_more_and_then_the_template_stands(stre
 
 
 def test_a_violation_in_the_middle_of_a_stream_is_finished_from_the_template() -> None:
-    said = presented(Scripted(["{{offer.2.title}} is good. ", "It is free. And more."]))
+    said = presented(Scripted(["{{offer.2.title}} is {{offer.2.benefit}}. ", "It is free. And more."]))
     assert said.by == "both"
-    assert said.text.startswith("The lorry leaves is good. \nKettle week: 15% off.")
+    assert said.text.startswith("The lorry leaves is free shipping. \nKettle week: 15% off.")
     assert said.text.count("The lorry leaves") == 1
     assert TERMS in said.text
 
 
 def test_a_model_that_breaks_off_is_followed_by_another_after_the_last_whole_sentence() -> None:
     voice = Scripted(
-        ["{{offer.2.title}} is good. And then", VoiceFailed("truncated")], ["{{offer.1.title}} is good, too."]
+        ["{{offer.2.title}} is good. And then", VoiceFailed("truncated")],
+        ["{{offer.1.title}} is {{offer.1.benefit}}, too."],
     )
     said = presented(voice)
-    assert said.text.startswith("The lorry leaves is good. Kettle week is good, too.")
+    assert said.text.startswith("The lorry leaves is good. Kettle week is 15% off, too.")
     assert (said.by, said.verdicts) == ("model", ("truncated", "ok"))
     assert voice.prompts[1].turns[-2] == Turn("assistant", "{{offer.2.title}} is good.")
 

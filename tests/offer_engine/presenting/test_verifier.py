@@ -82,7 +82,7 @@ def whole(text: str, locale: str = "en") -> Verdict:
         verdict, state = verifier.sentence(sentence, state)
         if verdict is not Verdict.OK:
             return verdict
-    return verifier.ending(state)
+    return Verdict.OK
 
 
 @pytest.mark.parametrize(("text", "verdict"), REFUSED, ids=lambda value: value if isinstance(value, Verdict) else None)
@@ -92,7 +92,8 @@ def test_what_no_offer_grounds_is_refused_by_its_rule(text: str, verdict: Verdic
 
 def test_every_verdict_is_shown_by_a_text() -> None:
     assert {verdict for _, verdict in REFUSED} | {Verdict.OK, Verdict.NO_OFFER} == set(Verdict)
-    assert Verifier(grounds()).verdict("Hello there.") is Verdict.NO_OFFER
+    for text in ("", "Hello there.", "{{offer.1.title}} is good.", "{{offer.1.disclosure}}"):
+        assert Verifier(grounds()).verdict(text) is Verdict.NO_OFFER
 
 
 def test_what_an_offer_licenses_may_be_said_of_it_and_of_no_other() -> None:

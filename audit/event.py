@@ -101,6 +101,12 @@ class EventType(StrEnum):
     OFFER_OUTCOME = "offer.outcome"
     OFFERS_PAUSED = "offers.paused"
     OFFERS_RESUMED = "offers.resumed"
+    FACT_KEPT = "fact.kept"
+    FACT_FORGOTTEN = "fact.forgotten"
+    MEMORY_CONSENT_GIVEN = "memory.consent_given"
+    MEMORY_CONSENT_WITHDRAWN = "memory.consent_withdrawn"
+    MEMORY_EXPORTED = "memory.exported"
+    MEMORY_ERASED = "memory.erased"
     PAYMENT_STARTED = "payment.started"
     PAYMENT_SETTLED = "payment.settled"
     PAYMENT_UNKNOWN = "payment.unknown"
@@ -257,6 +263,12 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.OFFER_OUTCOME: _means("Something came of an offer", "offer kind amount_minor"),
     EventType.OFFERS_PAUSED: _means("A brand makes no offers for now", "reason"),
     EventType.OFFERS_RESUMED: _means("A brand makes offers again", ""),
+    EventType.FACT_KEPT: _means("A fact about a shopper was kept", "shopper kind source"),
+    EventType.FACT_FORGOTTEN: _means("A fact about a shopper was forgotten", "shopper kind"),
+    EventType.MEMORY_CONSENT_GIVEN: _means("A shopper agreed to be remembered", "consent purpose wording"),
+    EventType.MEMORY_CONSENT_WITHDRAWN: _means("A shopper no longer agrees to be remembered", "purpose erased"),
+    EventType.MEMORY_EXPORTED: _means("All that is remembered of a shopper was handed out", "count"),
+    EventType.MEMORY_ERASED: _means("All that was remembered of a shopper was deleted", "erased"),
     EventType.PAYMENT_STARTED: _means(
         "A payment was started", f"checkout payment grant charge processor attempt {_MONEY}"
     ),

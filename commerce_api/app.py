@@ -14,6 +14,8 @@ from commerce_api.authorization import connections, endpoints
 from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.memory import api as memory_api
+from commerce_api.memory.asker import StepUpNeeded
 from commerce_api.runtime import Commerce
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, CardGuard, Contained, Scope, error_body, header
@@ -34,6 +36,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.include_router(endpoints.router)
     app.include_router(connections.router)
     app.include_router(agents_api.router)
+    app.include_router(memory_api.router)
     app.include_router(checkout_pages.router)
     app.include_router(zone_notices.router)
     install_error_handlers(app)
@@ -91,6 +94,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(CommerceRefusal)
     async def refused(_: Request, refusal: CommerceRefusal) -> JSONResponse:
         return _answer(refusal.kind)
+
+    @app.exception_handler(StepUpNeeded)
+    async def step_up(_: Request, refusal: StepUpNeeded) -> JSONResponse:
+        return _answer(refusal.kind, step_up=list(refusal.ways))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, failure: RequestValidationError) -> JSONResponse:

@@ -57,6 +57,17 @@ class CommerceError(Enum):
     ORDER_REFUNDED = _Kind(409, "The money of this order was given back already; there is nothing left to ask for.")
     ORDER_LINE_UNKNOWN = _Kind(422, "The order holds no such product. Take variant ids from the order's lines.")
     SHOPPER_UNKNOWN = _Kind(403, "Only the brand's own agent may say who the shopper is. Leave the shopper out.")
+    STEP_UP_NEEDED = _Kind(
+        403, "This needs a shopper who is known better. Have them prove who they are in one of the ways of `step_up`."
+    )
+    CONSENT_MISSING = _Kind(
+        403, "The shopper did not agree to this. Ask them with one of the policy's wordings, then report their consent."
+    )
+    WORDING_UNKNOWN = _Kind(
+        422, "The brand's policy has no such wording for this purpose. Use the id of one that it has."
+    )
+    FACT_KEY_UNKNOWN = _Kind(422, "There is no such key. Use one of docs/memory.md, or add it to the brand's policy.")
+    FACT_REFUSED = _Kind(422, "This looks like payment data, which is not remembered. Leave numbers and codes out.")
     RATE_LIMITED = _Kind(429, "Too many calls in a short time. Nothing was done; wait, then try the same call again.")
     IDEMPOTENCY_CONFLICT = _Kind(
         422, "This idempotency key was used with another request. Use a new key for a new request."

@@ -266,6 +266,55 @@ offer_reservation = Table(
     Index("ix_offer_reservation_due", "expires_ms", sqlite_where=_RESERVED, postgresql_where=_RESERVED),
 )
 
+shopper_fact = Table(
+    "shopper_fact",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("subject", String(40), nullable=False),  # a pseudonym, as in offer_decision
+    Column("key", String(64), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("source", String(10), nullable=False),
+    Column("sensitivity", String(20), nullable=False),
+    Column("level", Integer, nullable=False),  # needed beside what the sensitivity needs
+    Column("said_ms", BigInteger, nullable=False),
+    Column("valid_until_ms", BigInteger, nullable=False),
+    Index("ix_shopper_fact_subject", "brand", "subject", "key"),
+    Index("ix_shopper_fact_due", "valid_until_ms"),
+)
+
+_CONSENT_IN_FORCE = text("withdrawn_ms IS NULL")
+_CONSENT_WITHDRAWN = text("withdrawn_ms IS NOT NULL")
+shopper_consent = Table(
+    "shopper_consent",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("subject", String(40), nullable=False),
+    Column("purpose", String(20), nullable=False),
+    Column("wording", String(64), nullable=False),
+    Column("words", Text, nullable=False),  # as they were shown, whatever the policy says later
+    Column("known_by", String(40), nullable=False),
+    Column("given_ms", BigInteger, nullable=False),
+    Column("withdrawn_ms", BigInteger, nullable=True),
+    Index(
+        "ix_shopper_consent_withdrawn",
+        "withdrawn_ms",
+        sqlite_where=_CONSENT_WITHDRAWN,
+        postgresql_where=_CONSENT_WITHDRAWN,
+    ),
+    # A shopper has at most one consent in force for a purpose.
+    Index(
+        "uq_shopper_consent",
+        "brand",
+        "subject",
+        "purpose",
+        unique=True,
+        sqlite_where=_CONSENT_IN_FORCE,
+        postgresql_where=_CONSENT_IN_FORCE,
+    ),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -12,6 +12,7 @@ from audit.event import looks_like_card
 from commerce_api.catalogue.feed_rows import Refusal
 from commerce_api.catalogue.feed_text import is_plain
 from commerce_api.catalogue.feed_url import safe_url
+from commerce_api.memory.terms import BrandKey, MemoryTerms, Wording
 from commerce_api.theme import Theme
 from tokenization.money import MoneyInvalid, exponent
 
@@ -265,6 +266,7 @@ class Policy(_Part):
     terms_url: Url | None = None
     return_policy_text: Annotated[str, Field(max_length=5_000), AfterValidator(_plain_paragraphs)] | None = None
     theme: Theme | None = None
+    memory: MemoryTerms = MemoryTerms()
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
@@ -366,6 +368,7 @@ def _refuse_repeated(values: Iterable[str], message: str) -> None:
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     *(Policy, ShippingOption, Tax, DiscountCode, Offer, AppliesTo),
     *(AssistantPayments, Theme),
+    *(MemoryTerms, BrandKey, Wording),
 )
 _KNOWN_NAMES: Final = frozenset(name for model in _MODELS for name in model.model_fields)
 

@@ -631,6 +631,19 @@ STORES: Final = (
         code=("commerce_api/models.py",),
     ),
     Store(
+        where="commerce's database: what shoppers let be remembered",
+        side=Side.COMMERCE,
+        holds="facts about shoppers, and the words in which they agreed; some are sensitive; nothing that could take money",
+        data=Data.PERSONAL,
+        protection="shoppers by keyed pseudonym; the query leaves out what a shopper is not known well enough for; values that "
+        "look like payment data refused",
+        retention="a fact as long as the brand's policy says, 400 days by default, 1,095 at most, or until its consent is "
+        "withdrawn; a consent 540 days past its end; all of it until its shopper says",
+        seconds=46_656_000,
+        tables=("commerce.shopper_fact", "commerce.shopper_consent"),
+        code=("commerce_api/memory/facts.py", "commerce_api/memory/consents.py", "commerce_api/memory/erasing.py"),
+    ),
+    Store(
         where="commerce's database: repeated requests",
         side=Side.COMMERCE,
         holds="answers already given, by the caller's key",

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from commerce_api.brands import Brand
 from commerce_api.checkout.service import Caller, shopper_principal
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.memory.consents import has_consent
 from commerce_api.models import offer_decision, offer_outcome, order, variant
 from commerce_api.offering.outcomes import REFUSALS
 from commerce_api.schemas import LineGiven
@@ -53,9 +54,9 @@ def subject_of(brand: str, caller: Caller, shopper: str | None, key: bytes) -> t
     """
     signed_in = caller.principal.removeprefix(shopper_principal(""))
     if caller.principal == shopper_principal(signed_in):
-        return _pseudonym(brand, signed_in, key), Verification.VERIFIED
+        return pseudonym_of(brand, signed_in, key), Verification.VERIFIED
     if shopper and caller.is_brand(brand):
-        return _pseudonym(brand, shopper, key), Verification.CLAIMED
+        return pseudonym_of(brand, shopper, key), Verification.CLAIMED
     return new_id(PSEUDONYM), Verification.ANONYMOUS
 
 
@@ -67,6 +68,7 @@ def known_of(
         return Known()
     return Known(
         verification=verification,
+        consents=has_consent(connection, brand, subject, "personal_offers"),
         owned=_owned(connection, brand, caller),
         history=_history(connection, brand, subject, now_ms),
     )
@@ -99,7 +101,8 @@ def _is_in_stock(row: object, quantity: int) -> bool:
     return bool(available) and (stock is None or stock - reserved >= quantity)
 
 
-def _pseudonym(brand: str, shopper: str, key: bytes) -> str:
+def pseudonym_of(brand: str, shopper: str, key: bytes) -> str:
+    """The pseudonym of a shopper at a brand: the same each time, and of no use at another brand or without the key."""
     derived = hmac.new(key, "\0".join(("offer subject", brand, shopper)).encode(), hashlib.sha256).digest()
     return f"{PSEUDONYM}_{letters_of(derived[:16])}"
 

@@ -10,6 +10,7 @@ from sqlalchemy import MetaData
 import commerce_api.models
 import vault_zone.models
 from commerce_api.idempotency import KEEP_SECONDS
+from commerce_api.memory.consents import WITHDRAWN_KEPT_SECONDS
 from compliance_docs.flows import (
     ACCOUNT_DATA,
     FLOWS,
@@ -67,6 +68,7 @@ SECONDS = {
     "zone's database: grants": GRANT_LIFETIME_SECONDS,
     "zone's database: saved cards' consents": CONSENT_KEPT_MS // 1000,
     "zone's database: processors' reports": SETTLEMENT_LINE_KEPT_MS // 1000,
+    "commerce's database: what shoppers let be remembered": WITHDRAWN_KEPT_SECONDS,
     "commerce's database: repeated requests": KEEP_SECONDS,
 }
 

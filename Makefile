@@ -52,6 +52,7 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.charge
 	$(BIN)/python -m benchmarks.tokenise
 	$(BIN)/python -m benchmarks.mcp_calls
+	$(BIN)/python -m benchmarks.offers_market
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials
 	PYTHON=$(BIN)/python deploy/lock.sh

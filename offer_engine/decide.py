@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from offer_engine.eligibility import exclusion
+from offer_engine.features import context_features, offer_features
 from offer_engine.offers import Context, Offer, discount_minor, margin_minor
 
 NO_OFFER = "no_offer"
@@ -61,6 +62,8 @@ class Decision:
     chosen: Scored
     draw: float
     exploration: str = "none"
+    model_hash: str | None = None
+    feature_schema: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity.
@@ -74,6 +77,8 @@ class Decision:
             "verification": context.known.verification.name.lower(),
             "policy": self.policy,
             "policy_hash": self.policy_hash,
+            "model_hash": self.model_hash,
+            "feature_schema": self.feature_schema,
             "exploration": self.exploration,
             "draw": self.draw,
             "context": {
@@ -82,16 +87,27 @@ class Decision:
                 "region": context.region,
                 "now_ms": context.now_ms,
                 "lines": [[line.variant_id, line.quantity, line.unit_price_minor] for line in context.lines],
+                "features": context_features(context),
             },
-            "candidates": [_candidate(scored, context) for scored in self.ranked],
+            "candidates": _candidates(self.ranked, context),
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
         }
 
 
-def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
+def _candidates(ranked: Sequence[Scored], context: Context) -> list[dict[str, Any]]:
+    """Each with its features as a ranker sees them; those of no offer are all 0, which goes without saying."""
+    offers = [scored.offer for scored in ranked if scored.offer]
+    columns = offer_features(context, offers)
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    features = {offer.id: dict(zip(columns, row, strict=True)) for offer, row in zip(offers, rows, strict=True)}
+    return [_candidate(scored, context, features.get(scored.name, {})) for scored in ranked]
+
+
+def _candidate(scored: Scored, context: Context, features: dict[str, float]) -> dict[str, Any]:
     offer = scored.offer
     return {
+        "features": features,
         "offer": scored.name,
         "version": offer.version if offer else 0,
         "discount_minor": discount_minor(offer, context.lines) if offer else 0,
@@ -115,6 +131,8 @@ def decide(context: Context, offers: Sequence[Offer], ranker: Ranker, draw: floa
         chosen=ranker.choose(ranked, draw),
         draw=draw,
         exploration=getattr(ranker, "exploration", "none"),
+        model_hash=getattr(ranker, "model_hash", None),
+        feature_schema=getattr(ranker, "feature_schema", None),
     )
 
 

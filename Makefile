@@ -54,6 +54,7 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.catalogue_search
 	$(BIN)/python -m benchmarks.asking
 	$(BIN)/python -m benchmarks.mcp_calls
+	$(BIN)/python -m benchmarks.offers_market
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials
 	PYTHON=$(BIN)/python deploy/lock.sh

@@ -43,8 +43,16 @@ class Ranker(Protocol):
     version: str
 
     @property
-    def explores(self) -> str:
+    def exploration(self) -> str:
         """How it draws, as the record says it: ``none`` where the best is always chosen."""
+
+    @property
+    def model_hash(self) -> str | None:
+        """The model's name in the registry; None where there is no model."""
+
+    @property
+    def feature_schema(self) -> str | None:
+        """The hash of the schema that it was fitted on; None where there is no model."""
 
     def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
         """The candidates and no offer, best first."""
@@ -65,6 +73,8 @@ class Decision:
     chosen: Scored
     draw: float
     exploration: str = "none"
+    model_hash: str | None = None
+    feature_schema: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity.
@@ -78,6 +88,8 @@ class Decision:
             "verification": context.known.verification.name.lower(),
             "policy": self.policy,
             "policy_hash": self.policy_hash,
+            "model_hash": self.model_hash,
+            "feature_schema": self.feature_schema,
             "exploration": self.exploration,
             "draw": self.draw,
             "context": {
@@ -96,20 +108,11 @@ class Decision:
                 "rules": _rules(context.rules),
                 "left": {offer: [left.minor, left.uses] for offer, left in context.left.items()},
                 "has_codes": context.has_codes,
+                "features": context_features(context),
             },
-            "features": self._features(),
-            "candidates": [_candidate(scored, context) for scored in self.ranked],
+            "candidates": _candidates(self.ranked, context),
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
-        }
-
-    def _features(self) -> dict[str, Any]:
-        """What a ranker may know, in columns: of the context, and of the candidates in their order, no offer left out."""
-        offered = [scored.offer for scored in self.ranked if scored.offer is not None]
-        columns = offer_features(self.context, offered)
-        return {
-            "context": context_features(self.context),
-            "candidates": {name: values.tolist() for name, values in columns.items()},
         }
 
 
@@ -125,9 +128,19 @@ def _rules(rules: Rules) -> dict[str, Any]:
     return {**asdict(rules), "never_discounted": never}
 
 
-def _candidate(scored: Scored, context: Context) -> dict[str, Any]:
+def _candidates(ranked: Sequence[Scored], context: Context) -> list[dict[str, Any]]:
+    """Each with its features as a ranker sees them; those of no offer are all 0, which goes without saying."""
+    offers = [scored.offer for scored in ranked if scored.offer]
+    columns = offer_features(context, offers)
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    features = {offer.id: dict(zip(columns, row, strict=True)) for offer, row in zip(offers, rows, strict=True)}
+    return [_candidate(scored, context, features.get(scored.name, {})) for scored in ranked]
+
+
+def _candidate(scored: Scored, context: Context, features: dict[str, float]) -> dict[str, Any]:
     offer = scored.offer
     return {
+        "features": features,
         "offer": scored.name,
         "version": offer.version if offer else 0,
         "discount_minor": context.taken_minor(offer) if offer else 0,
@@ -159,7 +172,9 @@ def decide(context: Context, offers: Catalogue, ranker: Ranker, draw: float) -> 
         excluded=tuple((offer.id, reason.value) for offer, reason in reasons if reason is not None),
         chosen=ranker.choose(ranked, draw),
         draw=draw,
-        exploration=ranker.explores,
+        exploration=ranker.exploration,
+        model_hash=ranker.model_hash,
+        feature_schema=ranker.feature_schema,
     )
 
 

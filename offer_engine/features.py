@@ -207,11 +207,11 @@ def offer_features(context: Context, offers: Sequence[Offer]) -> dict[str, Vecto
     taken = np.where(percent_off, (in_scope * np.array(percent) + 5_000) // 10_000, np.where(amount_off, amount, 0))
     unlimited = np.iinfo(np.int64).max
     taken = np.minimum(taken, np.array([unlimited if limit is None else limit for limit in most]))
-    discount = np.minimum(taken, in_scope).astype(np.float64)
+    discount = np.minimum(taken, in_scope)
     subtotal = context.subtotal_minor
-    left = subtotal * np.array(margin) / 10_000 - discount
+    left = (subtotal * np.array(margin) // 10_000 - discount).astype(np.float64)
     return {
-        "discount_minor": discount,
+        "discount_minor": discount.astype(np.float64),
         "discount_share": discount / max(subtotal, 1),
         "margin_minor": left,
         "margin_share": left / max(subtotal, 1),

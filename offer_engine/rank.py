@@ -13,7 +13,9 @@ class PriorityRanker:
 
     name = "priority"
     version = "1"
-    explores = "none"
+    exploration = "none"
+    model_hash = None
+    feature_schema = None
 
     def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
         """Best first; no offer is last with a score of 0. Ties go to the offer whose id sorts first."""

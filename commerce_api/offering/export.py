@@ -8,17 +8,6 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from commerce_api.models import offer_decision, offer_outcome
-from offer_engine.decide import NO_OFFER
-
-
-def _by_candidate(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with features beside what they are of; no offer has none."""
-    columns = record.pop("features")
-    record["context"]["features"] = columns["context"]
-    offered = [candidate for candidate in record["candidates"] if candidate["offer"] != NO_OFFER]
-    for place, candidate in enumerate(offered):
-        candidate["features"] = {name: values[place] for name, values in columns["candidates"].items()}
-    return record
 
 
 def decisions_of(connection: Connection, brand: str, after: str, limit: int) -> list[dict[str, Any]]:
@@ -54,7 +43,7 @@ def decisions_of(connection: Connection, brand: str, after: str, limit: int) -> 
         {
             "decision_id": row.id,
             "decided_ms": row.decided_ms,
-            **_by_candidate(json.loads(row.record)),
+            **json.loads(row.record),
             "slot": row.slot,
             "presented_ms": row.presented_ms,
             "outcomes": outcomes[row.id],

@@ -21,6 +21,13 @@ class Policy(Protocol):
         """One probability for each candidate of the batch."""
 
 
+class ScoringPolicy(Policy, Protocol):
+    """A policy that says how much it expects of each candidate."""
+
+    def scores(self, batch: Batch, arms: Arms) -> Vector:
+        """One score for each candidate of the batch, in units of the reward."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedPolicy:
     """What served while the log was written: the incumbent."""
@@ -76,7 +83,11 @@ class LinearPolicy:
 
     def probabilities(self, batch: Batch, arms: Arms) -> Vector:
         """The exploration's vectors over the model's scores."""
-        return explored(self.exploration, model_scores(self.model, batch, arms), batch)
+        return explored(self.exploration, self.scores(batch, arms), batch)
+
+    def scores(self, batch: Batch, arms: Arms) -> Vector:
+        """The model's."""
+        return model_scores(self.model, batch, arms)
 
 
 def model_scores(model: LinearModel, batch: Batch, arms: Arms) -> Vector:

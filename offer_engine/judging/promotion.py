@@ -63,6 +63,7 @@ class Reason(StrEnum):
     LOG_CANNOT_TELL = "log_cannot_tell"
     NOT_JUDGED = "not_judged"
     NOT_BETTER_THAN_INCUMBENT = "not_better_than_incumbent"
+    NO_FIXED_OFFER_TOLD = "no_fixed_offer_told"
     WORSE_THAN_BEST_FIXED = "worse_than_best_fixed"
     TOO_FEW_DECISIONS = "too_few_decisions"
     TOO_SOON = "too_soon"
@@ -117,11 +118,10 @@ def gate(judgement: Judgement, model: str) -> Reason:
         return Reason.LOG_CANNOT_TELL
     if verdict.lift.lower <= 0:
         return Reason.NOT_BETTER_THAN_INCUMBENT
-    if judgement.best_fixed is not None:
-        fixed = judgement.verdicts[judgement.best_fixed].values[Estimator.DR]
-        if verdict.values[Estimator.DR].value < fixed.value:
-            return Reason.WORSE_THAN_BEST_FIXED
-    return Reason.PASSED
+    if judgement.best_fixed is None:
+        return Reason.NO_FIXED_OFFER_TOLD
+    fixed = judgement.verdicts[judgement.best_fixed].values[Estimator.DR]
+    return Reason.PASSED if verdict.values[Estimator.DR].value >= fixed.value else Reason.WORSE_THAN_BEST_FIXED
 
 
 def advance(stage: Stage, measured: Measured, rules: Rules, gate_reason: Reason) -> Move:

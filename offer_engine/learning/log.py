@@ -56,7 +56,7 @@ class Batch:
     """Decisions as columns, and their candidates, decision after decision.
 
     By decision: counts of candidates, chosen (a row of the candidates), reward, subject, decided_ms. By candidate: features (of
-    the schema), arm (its number in Arms), propensity, margin_minor.
+    the schema), arm (its number in Arms), propensity.
     """
 
     counts: Integers
@@ -67,7 +67,6 @@ class Batch:
     features: Matrix
     arm: Integers
     propensity: Vector
-    margin_minor: Integers
 
     @property
     def starts(self) -> Integers:
@@ -162,7 +161,6 @@ class Reading:
                 [self.arms.code(each["offer"], int(each.get("features", {}).get("category", 0))) for each in candidates]
             ),
             propensity=np.array([each["propensity"] for each in candidates], dtype=np.float64),
-            margin_minor=np.array([int(each.get("margin_minor", 0)) for each in candidates]),
         )
 
     def _columns(

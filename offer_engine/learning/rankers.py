@@ -22,22 +22,21 @@ class LinearRanker:
 
     model: LinearModel
     model_hash: str
-    exploration: Exploration = field(default_factory=Exploration)
+    rule: Exploration = field(default_factory=Exploration)
     name: str = field(default="linear", init=False)
     version: str = field(default="", init=False)
+    exploration: str = field(default="", init=False)
+    feature_schema: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self.version = self.model_hash[:HASH_DIGITS]
-
-    @property
-    def explores(self) -> str:
-        """The form of its draws."""
-        return self.exploration.kind.value
+        self.exploration = self.rule.kind.value
+        self.feature_schema = self.model.schema.hash
 
     @classmethod
-    def load(cls, registry: Registry, name: str, exploration: Exploration) -> "LinearRanker":
+    def load(cls, registry: Registry, name: str, rule: Exploration) -> "LinearRanker":
         """The ranker of a model in the registry. Raises ModelMissing, ModelInvalid."""
-        return cls(LinearModel.from_bytes(registry.load(name)), name, exploration)
+        return cls(LinearModel.from_bytes(registry.load(name)), name, rule)
 
     def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
         """Best first, no offer among them. Ties go to the offer whose id sorts first."""
@@ -49,7 +48,7 @@ class LinearRanker:
         categories = columns.get("category", np.zeros(1)).astype(np.int64).tolist()
         matrix = assemble(self.model.schema, known, columns, np.array([len(names)]))
         scores = self.model.scores(matrix, self.model.lookup(names, categories))
-        propensities = self.exploration.propensities(scores).tolist()
+        propensities = self.rule.propensities(scores).tolist()
         order = sorted(range(len(names)), key=list(zip((-scores).tolist(), names, strict=True)).__getitem__)
         each = [*candidates, None]
         values = scores.tolist()

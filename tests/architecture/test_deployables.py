@@ -27,7 +27,7 @@ LACKS = {
 }
 PROGRAMS = {
     "zone": {"vault-zone", "cordon-audit"},
-    "commerce": {"cordon", "cordon-mcp", "cordon-audit"},
+    "commerce": {"cordon", "cordon-mcp", "cordon-audit", "offer-engine"},
     "auditor": {"cordon-audit"},
 }
 # What only a deployment with that extra imports, late: a key provider or a processor with a library of its own.
@@ -46,6 +46,7 @@ ASSETS = {
     ],
     "commerce": [
         *("commerce_api/pages/review.html", "commerce_api/pages/checkout.css", "commerce_api/py.typed"),
+        *("offer_engine/judging/report.html", "offer_engine/judging/report.css"),
         *("commerce_api/migrations/script.py.mako", "commerce_api/migrations/versions/0001_first_tables.py"),
     ],
     "auditor": ["audit/py.typed", "compliance_docs/py.typed"],

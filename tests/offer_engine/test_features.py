@@ -21,7 +21,7 @@ from offer_engine.features import (
     context_features,
     offer_features,
 )
-from offer_engine.offers import ContextLine, Offer, discount_minor
+from offer_engine.offers import ContextLine, Offer, discount_minor, margin_minor
 from tests.offer_engine.test_decide import catalogues, context, lines
 
 PROTECTED = re.compile(
@@ -37,9 +37,7 @@ def test_columns_of_offers_are_what_each_offer_comes_to(over: tuple[ContextLine,
     for place, offer in enumerate(catalogue):
         taken = discount_minor(offer, over)
         assert columns["discount_minor"][place] == taken
-        assert columns["margin_minor"][place] == pytest.approx(
-            now.subtotal_minor * offer.margin_basis_points / 10_000 - taken
-        )
+        assert columns["margin_minor"][place] == margin_minor(offer, now)
         assert columns["priority"][place] == offer.priority
 
 

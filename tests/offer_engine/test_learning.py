@@ -79,6 +79,11 @@ def test_a_young_decision_is_left_out_whatever_it_earned_so_far(outcomes: list[d
 def test_a_margin_is_that_of_what_was_chosen() -> None:
     rule = replace(RULE, measure=Measure.MARGIN)
     assert rule.reward(decision(outcomes=[outcome("purchased", 1)]), LATER_MS) == 1_000
+    bare = [
+        {**each, "margin_minor": each["margin_minor"] if each["version"] else None} for each in decision()["candidates"]
+    ]
+    without = decision(outcomes=[outcome("purchased", 1)], candidates=bare, chosen="no_offer")
+    assert rule.reward(without, LATER_MS) == 1_500, "the offers' margin with nothing taken off"
     returned = decision(outcomes=[outcome("purchased", 1), outcome("returned", 2)])
     assert rule.reward(returned, LATER_MS) == -250
 
@@ -205,7 +210,6 @@ def synthetic(weights: dict[tuple[str, int], list[float]], rows: int, seed: int 
                 features=features,
                 arm=np.full(rows, code),
                 propensity=np.ones(rows),
-                margin_minor=ones,
             )
         )
     return statistics

@@ -131,6 +131,11 @@ def test_the_gate_lets_through_what_is_better_on_a_log_that_can_tell(model: Verd
     assert (stage is Stage.CANARY) is (reason is Reason.PASSED)
 
 
+def test_without_a_fixed_offer_to_be_held_against_no_model_passes() -> None:
+    alone = replace(judgement(verdict("model", 0.35, interval(0.1))), best_fixed=None)
+    assert gate(alone, "model") is Reason.NO_FIXED_OFFER_TOLD
+
+
 SUBJECTS = [f"psn_{number}" for number in range(20_000)]
 
 

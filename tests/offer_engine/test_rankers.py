@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from offer_engine.decide import NO_OFFER, Catalogue, decide
 from offer_engine.exploration import Exploration, ExplorationKind
-from offer_engine.features import DEFAULT_SCHEMA, category_number
+from offer_engine.features import DEFAULT_SCHEMA, assemble, category_number, context_features, offer_features
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Statistics, fit
 from offer_engine.learning.log import Arms, Reading
 from offer_engine.learning.rankers import LinearRanker
@@ -75,9 +75,16 @@ def test_offers_are_drawn_as_often_as_the_record_says() -> None:
 
 def test_a_record_can_be_learned_from() -> None:
     decision = decide(context((TEA,)), Catalogue(TWO), RANKER, 0.3)
-    record = {**decision.record(), "decided_ms": NOW_MS, "subject": "psn_1", "presented_ms": NOW_MS, "outcomes": []}
+    record = {**decision.record(), "decided_ms": NOW_MS, "presented_ms": NOW_MS, "outcomes": []}
     reading = Reading(DEFAULT_SCHEMA, RewardRule(), NOW_MS + 60 * DAY_MS)
     [batch] = reading.batches([json.dumps(record)])
+    assert (record["exploration"], record["model_hash"]) == ("softmax", "a" * 64)
+    assert record["feature_schema"] == DEFAULT_SCHEMA.hash
+    known = {name: np.array([value], dtype=np.float64) for name, value in context_features(context((TEA,))).items()}
+    offers = [scored.offer for scored in decision.ranked if scored.offer]
+    place = [scored.name for scored in decision.ranked].index(NO_OFFER)
+    columns = {name: np.insert(each, place, 0.0) for name, each in offer_features(context((TEA,)), offers).items()}
+    np.testing.assert_array_equal(batch.features, assemble(DEFAULT_SCHEMA, known, columns, np.array([3])))
     assert batch.propensity.tolist() == [scored.propensity for scored in decision.ranked]
     assert reading.arms.names[batch.arm[batch.chosen[0]]] == decision.chosen.name
 
@@ -99,7 +106,7 @@ ABOUT: dict[str, Any] = {
 def test_a_ranker_is_the_model_that_its_name_says(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     card = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, ABOUT)
-    ranker = LinearRanker.load(registry, registry.find(card.model[:8]), RANKER.exploration)
+    ranker = LinearRanker.load(registry, registry.find(card.model[:8]), RANKER.rule)
     assert ranker.version == card.model[:16]
     assert ranker.rank(context((TEA,)), TWO) == RANKER.rank(context((TEA,)), TWO)
     assert registry.add(MODEL.to_bytes(), ModelKind.LINEAR, {**ABOUT, "trained_by": "somebody else"}) == card

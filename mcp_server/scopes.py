@@ -58,7 +58,8 @@ NEEDS: Final = {
     "get_saved_payment_methods": _need(PAYMENT_METHODS_READ, guests=False),
 }
 # A call needs more by what is given with it. A guest's token is the platform's word: the zone holds it to its binding.
-MORE: Final = {("complete_checkout", "payment_token"): _need(CHECKOUT_WRITE, PAYMENTS_EXECUTE, guests=None)}
+_PAYING: Final = _need(CHECKOUT_WRITE, PAYMENTS_EXECUTE, guests=None)
+MORE: Final = {("complete_checkout", "payment_token"): _PAYING, ("complete_checkout", "payment_data"): _PAYING}
 NOBODY: Final = Need(frozenset(MEANINGS), guests=False)
 ALL_SCOPES: Final = joined(MEANINGS)
 

@@ -7,8 +7,10 @@ What must hold:
  4. A body is read as it stands and as its content type says; one that cannot be decoded is still read, as Latin-1.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -68,11 +70,20 @@ def _holds_card(text: str, content_type: str) -> bool:
 
 
 def _readings(body: bytes) -> Iterator[str]:
-    """The body as UTF-8, or else as Latin-1, without the zero bytes of UTF-16; and as UTF-16 if it says so."""
+    """The body as UTF-8, or else as Latin-1, without the zero bytes of UTF-16; and in every way that a JSON parser may read it.
+
+    Python's takes UTF-16 and UTF-32 without a mark, and surrogates in UTF-8 (json.detect_encoding).
+    """
+    read_as = json.detect_encoding(body)
     try:
         yield body.decode("utf-8-sig").replace("\0", "")
     except UnicodeDecodeError:
         yield body.replace(b"\0", b"").decode("latin-1")
+        with suppress(UnicodeDecodeError):
+            yield body.decode("utf-8-sig", "surrogatepass")
+    if not read_as.startswith("utf-8"):
+        with suppress(UnicodeDecodeError):
+            yield body.decode(read_as, "surrogatepass")
     if body[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         yield body.decode("utf-16", errors="replace")
 

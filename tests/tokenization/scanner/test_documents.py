@@ -225,3 +225,26 @@ def test_a_security_code_is_known_by_its_key(value: object, found: bool) -> None
 def test_findings_of_documents_hold_nothing_of_them() -> None:
     (finding,) = find_cards_in_json({"note": common_card(Random(2))})
     assert finding == Finding("digits", 0, finding.length)
+
+
+FULL_WIDTH = "".join(chr(ord(digit) + 0xFEE0) for digit in "4242424242424242")
+ARABIC = "".join(chr(ord(digit) + 0x0630) for digit in "4242424242424242")
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16", "utf-32-le", "utf-32-be", "utf-32"]
+)
+@pytest.mark.parametrize("number", ["4242424242424242", FULL_WIDTH, ARABIC])
+@pytest.mark.parametrize("content_type", ["application/json", None])
+def test_a_body_is_read_in_every_way_that_a_json_parser_reads_it(
+    encoding: str, number: str, content_type: str | None
+) -> None:
+    body = json.dumps({"pad": ["ok"] * 70, "postal_code": number}, ensure_ascii=False).encode(encoding)
+    assert json.loads(body)["postal_code"] == number
+    assert contains_card_in_bytes(body, content_type)
+
+
+def test_a_surrogate_that_json_lets_pass_hides_nothing() -> None:
+    body = b'{"ignored": "\xed\xa0\x80", "postal_code": "' + FULL_WIDTH.encode() + b'"}'
+    assert json.loads(body)["postal_code"] == FULL_WIDTH
+    assert contains_card_in_bytes(body, "application/json")

@@ -5,9 +5,10 @@ The shopper is not on a page of ours then, so what the page would see to is seen
     ours have another. Merchant, checkout, amount, currency, expiry and use of a token are the zone's to check (I4).
  2. Who asks has seen the checkout as it is priced now: goods, total, address (checkout/confirmation.py). A price that changed
     since it was last told goes back to the assistant, and nothing is paid.
- 3. For a shopper who signed in: their grant has a limit, and all that was paid or may yet be paid under it, this included, is
-    within. A grant that was revoked pays nothing, nor does a sign-in that is not ours.
- 4. Two payments under one grant count one after the other: the grant's row is written first.
+ 3. For a shopper who signed in: their grant has a limit, and all that this program paid or may yet pay for them, this included,
+    is within, whichever of their grants it came under. A grant that was revoked pays nothing, nor does a sign-in that is not
+    ours, nor a guest where the policy does not say so.
+ 4. Two payments under one limit count one after the other: the grants' rows are written first.
  5. A token begins one payment of a checkout. The same again begins nothing, and tells how that one stands.
 From there on it is a payment like any other (payment.py): on disk before the zone is asked, and one at a time.
 """
@@ -60,6 +61,8 @@ def pay_with_token(
     total_minor = current.priced.totals.total_minor
     if total_minor > allowed.maximum_minor:  # (1)
         raise CommerceRefusal(CommerceError.SPENDING_LIMIT)
+    if caller.principal == ANONYMOUS and not allowed.guests:  # (3)
+        raise CommerceRefusal(CommerceError.PAYMENT_NOT_ALLOWED)
     if not caller.is_brand(current.brand.id) and caller.principal != ANONYMOUS:
         _within_limit(tx, caller.grant, total_minor)  # (3)
     handed = service.hand_off(tx, current, caller, confirmed=True)
@@ -70,16 +73,21 @@ def pay_with_token(
 def _within_limit(tx: Transaction, grant: str | None, amount_minor: int) -> None:
     """(3) (4) Raises CommerceRefusal(PAYMENT_NOT_ALLOWED, SPENDING_LIMIT)."""
     live = (oauth_grant.c.id == (grant or ""), oauth_grant.c.revoked_ms.is_(None), oauth_grant.c.expires_ms > tx.now_ms)
-    held = tx.execute(
-        update(oauth_grant)
-        .where(*live)
-        .values(limit_minor=oauth_grant.c.limit_minor)  # changes nothing, and makes others wait (4)
-        .returning(oauth_grant.c.limit_minor)
-    ).first()
+    held = tx.execute(select(oauth_grant).where(*live)).first()
+    if held is None:
+        raise CommerceRefusal(CommerceError.PAYMENT_NOT_ALLOWED)
+    theirs = (
+        oauth_grant.c.brand == held.brand,
+        oauth_grant.c.client == held.client,
+        oauth_grant.c.shopper == held.shopper,
+    )
+    # Changes nothing, and makes others under the same limit wait (4); what it is by now is read again.
+    tx.execute(update(oauth_grant).where(*theirs).values(limit_minor=oauth_grant.c.limit_minor))
+    held = tx.execute(select(oauth_grant.c.limit_minor).where(*live)).first()
     if held is None or held.limit_minor is None:
         raise CommerceRefusal(CommerceError.PAYMENT_NOT_ALLOWED)
     paid = select(func.coalesce(func.sum(payment.c.amount_minor), 0)).where(
-        payment.c.oauth_grant == grant, payment.c.state.in_(_COUNTED)
+        payment.c.oauth_grant.in_(select(oauth_grant.c.id).where(*theirs)), payment.c.state.in_(_COUNTED)
     )
     if int(tx.execute(paid).scalar_one()) + amount_minor > held.limit_minor:
         raise CommerceRefusal(CommerceError.SPENDING_LIMIT)

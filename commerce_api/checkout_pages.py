@@ -8,7 +8,9 @@ What holds for the way to the card page:
  3. The same browser shows it to the zone: 307 (RFC 9110, 15.4.8) sends the same body on to the link's claim address. So the
     secret stands in no address, and a link that is forwarded, logged or fetched ahead opens nothing.
  4. A form without an opener makes no link: the page is shown again, with one.
- 5. Nothing of the checkout is shown, and no link made, for a browser that may not open it (checkout_openers.py).
+ 5. The button says which checkout was shown (checkout/confirmation.py). Where goods, price, address or buyer are others by
+    now, no link is made: the page is shown again, as it is.
+ 6. Nothing of the checkout is shown, and no link made, for a browser that may not open it (checkout_openers.py).
 """
 
 from urllib.parse import parse_qs
@@ -34,6 +36,8 @@ from tokenization.edge import header
 from tokenization.ids import is_secret, new_secret
 from tokenization.wire import OPENER_PREFIX, QUERY_MAXIMUM
 
+SHOWN = "shown"
+
 router = APIRouter()
 
 
@@ -51,9 +55,11 @@ async def post_pay(brand: str, checkout: str, request: Request, commerce: Commer
     opener = _opener_in(await request.body())
     if opener is None:  # (4)
         return RedirectResponse(commerce.links.checkout_page(brand, checkout), 303, _headers(commerce))
-    if not await _may_open(commerce, brand, checkout, request):  # (5)
+    if not await _may_open(commerce, brand, checkout, request):  # (6)
         return await _page(commerce, brand, checkout, request)
     try:
+        if not await _is_as_shown(commerce, brand, checkout, request.query_params.get(SHOWN)):  # (5)
+            return await _page(commerce, brand, checkout, request, CommerceError.CHECKOUT_NOT_READY)
         await commerce.payments.advance(brand, checkout)  # a card may have been captured already
         address = await commerce.payments.capture_link(brand, checkout, opener)  # (2)
     except CommerceRefusal as refusal:
@@ -105,6 +111,14 @@ async def get_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
+async def _is_as_shown(commerce: Commerce, brand: str, checkout: str, shown: str | None) -> bool:
+    """Whether what can still be confirmed is what the page showed; True too where a program says nothing of that."""
+    if shown is None:
+        return True
+    now = (await commerce.desk.get_checkout(brand, None, checkout)).confirmation
+    return now is None or now == shown
+
+
 async def _may_open(commerce: Commerce, brand: str, checkout: str, request: Request) -> bool:
     session = Cookie(brand, commerce.settings.is_https).read(request)
     return await checkout_openers.may_open(commerce, brand, checkout, session)
@@ -115,7 +129,7 @@ async def _page(
 ) -> HTMLResponse:
     try:
         known = await commerce.desk.brand(brand)
-        if not await _may_open(commerce, brand, checkout, request):  # (5)
+        if not await _may_open(commerce, brand, checkout, request):  # (6)
             return _sign_in_first(commerce, known.name, f"/{brand}/checkout/{checkout}")
         view = await commerce.desk.get_checkout(brand, None, checkout)
         order = await commerce.desk.get_order(brand, None, view.order_id) if view.order_id else None

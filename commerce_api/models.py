@@ -215,8 +215,9 @@ offer_decision = Table(
     Column("subject", String(40), nullable=True),  # a pseudonym (commerce_api/offering/context.py)
     Column("presented_ms", BigInteger, nullable=True),
     Column("slot", String(20), nullable=True),
+    Column("checkout", String(40), nullable=True),  # the one that it is used in
     Index("ix_offer_decision_subject", "brand", "subject", "decided_ms"),
-    Index("ix_offer_decision_decided", "brand", "decided_ms"),
+    Index("ix_offer_decision_decided", "decided_ms"),
 )
 
 # The offers that were on the table, under the hash that decisions name: with them a decision can be played again.

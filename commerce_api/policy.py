@@ -232,6 +232,12 @@ class Offer(_Part):
         return self
 
     @model_validator(mode="after")
+    def _what_has_a_budget_takes_something_off(self) -> Self:
+        if self.kind == "free_shipping" and self.limits.budget_minor is not None:
+            raise ValueError("free_shipping takes nothing off the goods: bound it by budget_uses")
+        return self
+
+    @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
             raise ValueError("valid_from must be before valid_until")
@@ -242,9 +248,11 @@ class AssistantPayments(_Part):
     """Lets assistants pay with tokens that their platforms get from the zone. A policy without it: only shoppers pay.
 
     ``maximum_minor`` bounds each purchase; of ``limits_minor`` shoppers choose what an assistant of theirs may spend in all.
+    ``guests``: whether tokens are taken from who did not sign in, for whom nobody set a limit.
     """
 
     maximum_minor: PositiveAmountMinor
+    guests: bool = False
     limits_minor: Annotated[tuple[PositiveAmountMinor, ...], Field(min_length=1, max_length=6)]
     chatgpt_sheet: bool = False
 

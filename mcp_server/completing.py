@@ -11,6 +11,8 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
 from commerce_api.agent_desk import AgentDesk
+from commerce_api.checkout.service import ANONYMOUS
+from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import BuyerGiven, CheckoutGiven, CheckoutView
 from mcp_server.bearer import caller_from
@@ -80,7 +82,10 @@ def _add_for_sheet(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: T
         shown = await desk.get_checkout(brand, caller, checkout_session_id)
         if buyer is not None and shown.buyer is None:
             shown = await desk.update_checkout(brand, caller, shown.checkout_id, CheckoutGiven(buyer=buyer), None)
-        # The sheet has no word for what it showed: its token's ceiling, which the vault holds it to, is that total.
+        # The sheet has no word for what it showed. Its token's ceiling, which the vault holds it to, is that total; goods and
+        # address are what the shopper's own assistant made them, because nobody else may change a signed-in shopper's checkout.
+        if payment_data is not None and caller.principal == ANONYMOUS:
+            raise CommerceRefusal(CommerceError.PAYMENT_NOT_ALLOWED)
         paid = await desk.complete_checkout(
             brand,
             caller,

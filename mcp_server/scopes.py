@@ -59,7 +59,9 @@ NEEDS: Final = {
 }
 # A call needs more by what is given with it. A guest's token is the platform's word: the zone holds it to its binding.
 _PAYING: Final = _need(CHECKOUT_WRITE, PAYMENTS_EXECUTE, guests=None)
-MORE: Final = {("complete_checkout", "payment_token"): _PAYING, ("complete_checkout", "payment_data"): _PAYING}
+# The payment sheet has no word for what it showed: it is for shoppers who signed in, whose checkouts nobody else can change.
+_BY_SHEET: Final = _need(CHECKOUT_WRITE, PAYMENTS_EXECUTE, guests=False)
+MORE: Final = {("complete_checkout", "payment_token"): _PAYING, ("complete_checkout", "payment_data"): _BY_SHEET}
 NOBODY: Final = Need(frozenset(MEANINGS), guests=False)
 ALL_SCOPES: Final = joined(MEANINGS)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from offer_engine.offers import Context, Left, Offer, OfferKind, applies_to, is_within, margin_minor
+from offer_engine.offers import Context, Left, Offer, OfferKind, applies_to, is_within, margin_minor, may_be_within
 
 DAY_MS: Final = 86_400_000
 
@@ -71,9 +71,9 @@ def _is_elsewhere(offer: Offer, context: Context) -> bool:
 
 
 def _is_unlawful(offer: Offer, context: Context) -> bool:
-    """Where the region is not known yet, a rule of some regions counts: what is made must hold wherever it goes."""
+    """Where it goes may not be known yet, or only the country: then a rule of any place in it counts."""
     return bool(context.rules.never_discounted) and any(
-        (not rule.regions or context.region is None or is_within(context.region, rule.regions))
+        (not rule.regions or may_be_within(context.region, rule.regions))
         and any(applies_to(offer, line) and rule.categories & line.categories for line in context.lines)
         for rule in context.rules.never_discounted
     )

@@ -182,6 +182,11 @@ def applies_to(offer: Offer, line: ContextLine) -> bool:
     return not offer.categories or bool(offer.categories & line.categories)
 
 
+def may_be_within(region: str | None, regions: frozenset[str]) -> bool:
+    """Whether a place is, or may turn out to be, in one of the regions: of ``US`` nobody knows yet that it is not ``US-CA``."""
+    return region is None or is_within(region, regions) or any(each.startswith(f"{region}-") for each in regions)
+
+
 def is_within(region: str | None, regions: frozenset[str]) -> bool:
     """Whether a place is in one of the regions: ``US-CA`` is in ``US``. A place that is not known is in none."""
     return region is not None and (region in regions or region.partition("-")[0] in regions)

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from commerce_api.settings import sqlite_url
 from tests.loopback_only import loopback_only
 from tests.postgres import NoPostgres, PostgresServer, is_required, postgres_server
+
+# How long an example takes says more of the machine than of the code; benchmarks look at times.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -103,7 +103,12 @@ def grant(
     challenge: str,
     limit_minor: int | None = None,
 ) -> None:
-    """A new grant, and the code that begins it. ``limit_minor`` is what the client may pay under it in all."""
+    """A new grant, and the code that begins it. ``limit_minor`` is what the client may pay under it in all.
+
+    It counts for the earlier grants of this client too: what a shopper chose last is what they mean.
+    """
+    of = (oauth_grant.c.brand == brand, oauth_grant.c.client == client, oauth_grant.c.shopper == shopper)
+    tx.execute(update(oauth_grant).where(*of, oauth_grant.c.revoked_ms.is_(None)).values(limit_minor=limit_minor))
     identifier = new_id("agr")
     expires_ms = tx.now_ms + GRANT_SECONDS * 1000
     tx.execute(

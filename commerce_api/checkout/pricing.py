@@ -1,6 +1,7 @@
 """Pricing a checkout's document against the catalogue, the policy and the signed offer: what it comes to, what it lacks."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from offer_engine.snapshot import SnapshotInvalid, open_snapshot
 from tokenization.money import MAXIMUM_AMOUNT_MINOR
 
 OFFER_PATH = "$.offer_id"
+_SUBDIVISION = re.compile("[A-Z0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +215,9 @@ def _destination(brand: Brand, address: dict[str, Any] | None, problems: list[Pr
                 "error", "country_not_served", "The brand does not ship to this country.", "$.shipping_address.country"
             )
         )
-    region = address.get("region")
-    return Destination(address["country"], f"{address['country']}-{region.upper()}" if region else None)
+    region = (address.get("region") or "").strip().upper()
+    # What is no code of ISO 3166-2 names no place that a rule could speak of: then only the country is known.
+    return Destination(address["country"], f"{address['country']}-{region}" if _SUBDIVISION.fullmatch(region) else None)
 
 
 def _shipping(

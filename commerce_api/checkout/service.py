@@ -140,6 +140,8 @@ def hand_off(tx: Transaction, current: Checkout, caller: Caller, *, confirmed: b
         return write(tx, current, state=CheckoutState.READY, document=_with_prices(current))
     if not current.priced.is_ready:
         raise CommerceRefusal(CommerceError.CHECKOUT_NOT_READY)
+    if has_offer(current.document, current.priced):
+        outcomes.claim(tx, current.brand.id, current.document["offer_id"], current.id)
     stock.reserve(
         tx,
         brand=current.brand.id,
@@ -164,6 +166,7 @@ def cancel(tx: Transaction, current: Checkout, caller: Caller) -> None:
         return
     require_changeable(current, tx.now_ms)
     stock.release(tx, brand=current.brand.id, checkout=current.id)
+    outcomes.let_go(tx, current.document, current.id)
     write(tx, current, state=CheckoutState.CANCELED)
     record(tx, EventType.CHECKOUT_CANCELED, current.brand.id, current.id, caller.principal, {})
 
@@ -173,6 +176,7 @@ def expire(tx: Transaction, current: Checkout) -> None:
     if current.state not in CHANGEABLE or current.expires_ms > tx.now_ms:
         return
     stock.release(tx, brand=current.brand.id, checkout=current.id)
+    outcomes.let_go(tx, current.document, current.id)
     write(tx, current, state=CheckoutState.EXPIRED)
     record(tx, EventType.CHECKOUT_EXPIRED, current.brand.id, current.id, "service:commerce", {})
 
@@ -270,13 +274,18 @@ def require_changeable(current: Checkout, now_ms: int) -> None:
         raise CommerceRefusal(CommerceError.CHECKOUT_FINISHED)
 
 
+def has_offer(document: dict[str, Any], priced: Priced) -> bool:
+    """Whether there is an offer in it that holds."""
+    return document.get("offer_id") is not None and not any(problem.path == OFFER_PATH for problem in priced.problems)
+
+
 def _note_taken(
     tx: Transaction, brand: Brand, document: dict[str, Any], priced: Priced, identifier: str, caller: Caller
 ) -> None:
     """An offer that is in the checkout and holds there was taken, and so it was shown."""
-    decision = document.get("offer_id")
-    if decision is None or any(problem.path == OFFER_PATH for problem in priced.problems):
+    if not has_offer(document, priced):
         return
+    decision = document["offer_id"]
     outcomes.present(tx, brand.id, decision, caller.channel, caller.principal)
     outcomes.note(tx, brand.id, decision, "accepted", key=identifier, actor=caller.principal)
 

@@ -3,8 +3,9 @@
 What holds:
  1. An offer with a budget is made only with what it takes off set aside, in the transaction that decides it; what is set aside
     and what is spent never come to more than the budget.
- 2. What was set aside ends once: with the order, which spends what was taken off then, or RELEASE_SECONDS after the offer's
-    time is over. What a shopper pays on a checkout of before is spent all the same: an offer that was made holds.
+ 2. What was set aside ends once: with the order, which spends what was taken off then; with the offer's time, where no checkout
+    was handed over with it; else RELEASE_SECONDS later. What a shopper pays on such a checkout after that is spent all the
+    same: an offer that was taken holds.
  3. A use takes off at most what was set aside for it: the signed offer is cut to that.
 """
 
@@ -80,9 +81,24 @@ def reserve(tx: Transaction, brand: str, offer: Offer, decision: str, amount_min
             offer=offer.id,
             amount_minor=amount_minor,
             state="reserved",
-            expires_ms=expires_ms + RELEASE_SECONDS * 1000,
+            expires_ms=expires_ms,
         )
     )
+    return True
+
+
+def hold(tx: Transaction, brand: str, decision: str) -> bool:
+    """A checkout is handed over with the offer: what is set aside stays while it is paid (2). False where it was given back."""
+    row = tx.execute(
+        select(offer_reservation).where(offer_reservation.c.decision == decision, offer_reservation.c.brand == brand)
+    ).first()
+    if row is None:
+        return True  # there is as much of it as anybody wants
+    if row.state == "released":
+        return False
+    until_ms = max(row.expires_ms, tx.now_ms + RELEASE_SECONDS * 1000)
+    of = (offer_reservation.c.decision == decision, offer_reservation.c.state == "reserved")
+    tx.execute(update(offer_reservation).where(*of).values(expires_ms=until_ms))
     return True
 
 

@@ -2,20 +2,23 @@
 
 What holds:
  1. An outcome is of a decision of this brand's, and each is written once, by its key: whoever reports twice reports once.
- 2. A decision that nobody was shown is told apart from one that was refused: until it is presented, it counts as neither.
+ 2. A decision that nobody was shown is told apart from one that was refused: until it is presented, it is neither.
  3. What an order does to an offer is written in the order's own transaction, from what was paid.
+ 4. An offer is used in one checkout: the first that is handed over to be paid with it has it, until that is canceled or its
+    time is over.
+ 5. A decision that nobody took is deleted DECISIONS_KEPT_SECONDS after it was made, what was signed SIGNED_KEPT_SECONDS after.
 """
 
 from typing import Any, Final, Literal
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.models import offer_decision, offer_outcome
+from commerce_api.models import offer_decision, offer_outcome, offer_reservation
 from commerce_api.offering import budget
 from tokenization.ids import is_id
 
@@ -23,6 +26,8 @@ Outcome = Literal["shown", "dismissed", "declined", "accepted", "purchased", "re
 _FIND: Final = select(offer_decision).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
+SIGNED_KEPT_SECONDS: Final = 7 * 86_400
+DECISIONS_KEPT_SECONDS: Final = 400 * 86_400  # a year to learn from, and a month
 REFUSALS: Final = ("dismissed", "declined")
 
 
@@ -76,6 +81,54 @@ def note(
         )
     )
     return True
+
+
+def claim(tx: Transaction, brand: str, decision: str, checkout: str) -> None:
+    """The offer is this checkout's (4), and what is set aside for it stays so. Raises CommerceRefusal(OFFER_INVALID)."""
+    free = offer_decision.c.checkout.is_(None) | (offer_decision.c.checkout == checkout)
+    claimed = tx.execute(
+        update(offer_decision)
+        .where(offer_decision.c.id == decision, offer_decision.c.brand == brand, free)
+        .values(checkout=checkout)
+    )
+    if claimed.rowcount != 1 or not budget.hold(tx, brand, decision):
+        raise CommerceRefusal(CommerceError.OFFER_INVALID)
+
+
+def let_go(tx: Transaction, document: dict[str, Any], checkout: str) -> None:
+    """A checkout ended unpaid: its offer may be used in another (4)."""
+    tx.execute(
+        update(offer_decision)
+        .where(offer_decision.c.id == (document.get("offer_id") or ""), offer_decision.c.checkout == checkout)
+        .values(checkout=None)
+    )
+
+
+def forget_old(tx: Transaction, limit: int) -> None:
+    """Deletes what is past its time (5)."""
+    signed = (
+        select(offer_decision.c.id)
+        .where(
+            offer_decision.c.decided_ms < tx.now_ms - SIGNED_KEPT_SECONDS * 1000, offer_decision.c.snapshot.is_not(None)
+        )
+        .order_by(offer_decision.c.decided_ms)
+        .limit(limit)
+    )
+    ids = list(tx.execute(signed).scalars())
+    tx.execute(update(offer_decision).where(offer_decision.c.id.in_(ids)).values(snapshot=None))
+    taken = select(offer_outcome.c.decision).where(offer_outcome.c.type == "accepted")
+    old = (
+        select(offer_decision.c.id)
+        .where(
+            offer_decision.c.decided_ms < tx.now_ms - DECISIONS_KEPT_SECONDS * 1000, offer_decision.c.id.not_in(taken)
+        )
+        .order_by(offer_decision.c.decided_ms)
+        .limit(limit)
+    )
+    ids = list(tx.execute(old).scalars())
+    tx.execute(delete(offer_outcome).where(offer_outcome.c.decision.in_(ids)))
+    tx.execute(delete(offer_reservation).where(offer_reservation.c.decision.in_(ids)))
+    tx.execute(delete(offer_decision).where(offer_decision.c.id.in_(ids)))
 
 
 def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:

@@ -100,6 +100,7 @@ def render_checkout(
         notice=EXPIRED if screen is Screen.EXPIRED else CANCELED,
         page_url=page_url,
         pay_url=pay_url,
+        shown=checkout.confirmation,
         refresh=f"{REFRESH_SECONDS}" if problem is None else f"{REFRESH_SECONDS}; url={page_url}",
         remarks=remarks_of(checkout),
         sandbox=order is not None and order.sandbox,

@@ -278,3 +278,90 @@ async def test_a_record_names_nobody_and_two_guests_are_two_subjects(world: Worl
     assert len(set(subjects[:2])) == 2  # anonymous
     assert len(set(subjects[2:])) == 1
     assert [row for row in rows if "robin" in row.record.lower()] == []
+
+
+async def ready_with(world: World, offer_id: str) -> str:
+    """A checkout with the offer in it; its id."""
+    return (await taken(world, offer_id)).checkout_id
+
+
+async def test_an_offer_is_used_in_one_checkout_and_no_second(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_minor": TAKEN_MINOR, "budget_uses": 1}))
+    made = (await asked(world)).offers[0].offer_id
+    first, second = await ready_with(world, made), await ready_with(world, made)
+    await world.desk.complete_checkout(BRAND, GUEST, first)
+    with pytest.raises(CommerceRefusal) as refused:
+        await world.desk.complete_checkout(BRAND, GUEST, second)
+    assert refused.value.kind is CommerceError.OFFER_INVALID
+    await pay(world, first)
+    with pytest.raises(CommerceRefusal):
+        await world.desk.complete_checkout(BRAND, GUEST, second)
+    [counted] = await world.rows(offer_budget)
+    assert (counted.spent_uses, counted.spent_minor, counted.reserved_uses) == (1, TAKEN_MINOR, 0)
+
+
+async def test_planted_fault_without_the_claim_one_offer_pays_for_several(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_offers(world, offer(limits={"budget_uses": 1}))
+    made = (await asked(world)).offers[0].offer_id
+    monkeypatch.setattr("commerce_api.offering.outcomes.claim", lambda *_: None)
+    for identifier in (await ready_with(world, made), await ready_with(world, made)):
+        await world.desk.complete_checkout(BRAND, GUEST, identifier)
+        await pay(world, identifier)
+    assert [kind for kind, _ in await outcomes(world)].count("purchased") == 2
+
+
+async def test_the_offer_of_a_canceled_checkout_may_be_used_in_another(world: World) -> None:
+    await with_offers(world, offer())
+    made = (await asked(world)).offers[0].offer_id
+    first, second = await ready_with(world, made), await ready_with(world, made)
+    await world.desk.complete_checkout(BRAND, GUEST, first)
+    await world.desk.cancel_checkout(BRAND, GUEST, first)
+    assert (await world.desk.complete_checkout(BRAND, GUEST, second)).status == "requires_escalation"
+
+
+async def test_what_no_checkout_took_goes_back_with_the_offers_own_time(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_uses": 1}))
+    await asked(world)
+    assert await reason(world) == "budget_spent"
+    world.clock.advance(1_800 + 1)
+    await sweep(world.commerce.database, world.commerce.payments)
+    assert await reason(world) is None
+
+
+@pytest.mark.parametrize(
+    ("region", "discounted"),
+    [("OR", False), ("or", False), (" OR", False), (None, False), ("Oregon", False), ("WA", True)],
+)
+async def test_a_law_of_one_region_is_not_passed_by_how_the_region_is_written(
+    world: World, region: str | None, discounted: bool
+) -> None:
+    never = {"categories": ["Kitchen > Kettles"], "regions": ["US-OR"], "reason": "fixed prices"}
+    await with_offers(world, offer(), never_discounted=[never])
+    made = (await asked(world, region="US-WA")).offers[0].offer_id
+    address = AddressGiven(line1="12 Quay Street", city="Portland", region=region, postal_code="97209", country="US")
+    given = CheckoutGiven(lines=LINES, shipping_address=address, offer_id=made)
+    view = await world.desk.create_checkout(BRAND, GUEST, given, None)
+    assert bool(view.totals.discount.amount_minor) is discounted
+    assert await reason(world, region="US") == "excluded_by_law"
+
+
+async def test_a_budget_of_money_for_free_shipping_is_refused_when_the_policy_is_read(world: World) -> None:
+    free = {"id": "free", "version": 1, "title": "Free", "kind": "free_shipping", "limits": {"budget_minor": 500}}
+    with pytest.raises(ValueError, match="budget_uses"):
+        await with_offers(world, free)
+
+
+async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_sooner(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_uses": 9}))
+    await asked(world)
+    kept = await bought(world)
+    world.clock.advance(7 * 86_400 + 1)
+    await sweep(world.commerce.database, world.commerce.payments)
+    assert {row.snapshot for row in await world.rows(offer_decision)} == {None}
+    world.clock.advance(400 * 86_400)
+    await sweep(world.commerce.database, world.commerce.payments)
+    assert [row.id for row in await world.rows(offer_decision)] == [kept]
+    assert {row.decision for row in await world.rows(offer_outcome)} == {kept}
+    assert {row.decision for row in await world.rows(offer_reservation)} == {kept}

@@ -350,11 +350,10 @@ class World:
         """Another brand with the same policy and catalogue; returns its id."""
         return await _import_store(self.commerce.database, name)
 
-    async def let_assistants_pay(
-        self, maximum_minor: int = 50_000, limits_minor: tuple[int, ...] = (10_000, 25_000)
-    ) -> None:
-        """The brand's policy lets them, from now on."""
-        payments = AssistantPayments(maximum_minor=maximum_minor, limits_minor=limits_minor)
+    async def let_assistants_pay(self, **changes: Any) -> None:
+        """The brand's policy lets them, guests' too, from now on."""
+        given = {"maximum_minor": 50_000, "limits_minor": (10_000, 25_000), "guests": True, **changes}
+        payments = AssistantPayments.model_validate(given)
         policy = load_policy(STORE / "policy.json").model_copy(update={"assistant_payments": payments})
         await self.commerce.database.change(
             lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy)

@@ -24,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     data = tmp_path_factory.mktemp("assistant")
     add_store(data)
     policy = json.loads((STORE / "policy.json").read_text(encoding="utf-8"))
-    policy["assistant_payments"] = {"maximum_minor": 50_000, "limits_minor": [10_000]}
+    policy["assistant_payments"] = {"maximum_minor": 50_000, "limits_minor": [10_000], "guests": True}
     (data / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
     feed = str(STORE / "products.csv")
     done = cordon(

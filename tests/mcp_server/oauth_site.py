@@ -125,7 +125,7 @@ class Browser:
     async def send(self, action: str, origin: str | None = None, **fields: str) -> httpx.Response:
         """Sends the form of the page that posts to ``action``."""
         assert self.page is not None
-        found = re.search(rf'action="([^"]+/{action})"', self.page.text)
+        found = re.search(rf'action="([^"]+/{action}(?:\?[^"]*)?)"', self.page.text)
         assert found is not None, self.page.text
         headers = {"origin": origin or self.site.commerce_url}
         answer = await self.http.post(self.site.commerce_url + found.group(1), data=fields, headers=headers)

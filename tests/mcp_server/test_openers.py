@@ -142,3 +142,28 @@ async def test_another_sites_form_begins_no_sign_in(flow: OAuthSite) -> None:
 
 def _opener(page: httpx.Response) -> str:
     return page.text.split('name="opener" value="', 1)[1].split('"', 1)[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shipping_address": {**ready()["shipping_address"], "line1": "1 Elsewhere Road"}},
+        {"buyer": {"name": "Mallory", "email": "mallory@shopper.example"}},
+        {"lines": [{"variant_id": "hp-mug-sand-300ml", "quantity": 2}]},
+        {"shipping_option_id": "express"},
+    ],
+)
+async def test_what_somebody_changed_behind_a_page_is_shown_before_it_is_paid(
+    flow: OAuthSite, changed: dict[str, Any]
+) -> None:
+    address = await handed_over(flow, None)
+    checkout = address.rsplit("/", 1)[1]
+    async with browser(flow) as shopper:
+        page = await shopper.open(address)
+        await post(flow.resource, call_body("update_checkout", {"checkout_id": checkout, **changed}))
+        again = await shopper.send("pay", opener=_opener(page))
+        assert again.status_code == 409
+        assert "Your order has changed" in again.text
+        assert "open_capture" not in flow.world.vault.calls
+        paid = await shopper.send("pay", opener=_opener(again))
+        assert paid.status_code == 307

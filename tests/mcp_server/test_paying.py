@@ -6,15 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from commerce_api.brands import save_brand
 from commerce_api.models import oauth_grant, payment
-from commerce_api.policy import AssistantPayments, load_policy
 from mcp_server import scopes
 from mcp_server.bearer import CHALLENGES
 from mcp_server.metadata import WELL_KNOWN
 from tests.commerce_api.purchases import ready
-from tests.commerce_api.world import BRAND_NAME, CURRENCY, STORE, World
-from tests.mcp_server.oauth_site import OAuthSite, browser, program, tokens_for
+from tests.commerce_api.world import World
+from tests.mcp_server.oauth_site import OAuthSite, Program, browser, program, tokens_for
 from tests.mcp_server.serving import Host, Site, body, call_body, client, post, result_of, structured
 
 pytestmark = pytest.mark.anyio
@@ -45,9 +43,9 @@ async def bought(world: World, url: str, token: str | None = None, **changes: An
     return await call(url, "complete_checkout", said, token)
 
 
-async def allowed(flow: OAuthSite, limit: str | None, **changes: str) -> dict[str, Any]:
+async def allowed(flow: OAuthSite, limit: str | None, client: Program | None = None, **changes: str) -> dict[str, Any]:
     """The tokens of a client that asked to pay, and what the shopper chose on the consent page."""
-    client = await program(flow)
+    client = client or await program(flow)
     async with browser(flow) as shopper:
         await shopper.open(client.address(scope=PAYS, **changes))
         await shopper.sign_in()
@@ -107,8 +105,11 @@ async def test_a_brand_that_does_not_let_assistants_pay_asks_for_no_limit_and_ta
 
 
 async def test_a_guests_platform_pays_where_the_brand_lets_it(own_site: Site) -> None:
-    refused = await bought(own_site.world, own_site.endpoint())
-    assert refused["structuredContent"]["error"]["code"] == "payment_not_allowed"
+    for changes in (None, {"guests": False}):
+        if changes is not None:
+            await own_site.world.let_assistants_pay(**changes)
+        refused = await bought(own_site.world, own_site.endpoint())
+        assert refused["structuredContent"]["error"]["code"] == "payment_not_allowed"
     await own_site.world.let_assistants_pay()
     paid = await bought(own_site.world, own_site.endpoint())
     assert paid["structuredContent"]["status"] == "completed"
@@ -192,42 +193,87 @@ async def test_there_are_no_other_endpoints(site: Site, path: str) -> None:
 
 
 @pytest.fixture
-async def sheet(own_site: Site) -> str:
-    """ChatGPT's endpoint of a brand that takes part in the payment sheet."""
-    payments = AssistantPayments(maximum_minor=50_000, limits_minor=(10_000,), chatgpt_sheet=True)
-    policy = load_policy(STORE / "policy.json").model_copy(update={"assistant_payments": payments})
-    await own_site.world.commerce.database.change(
-        lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy)
-    )
-    return f"{own_site.endpoint()}/chatgpt"
+async def sheet(paying: OAuthSite) -> tuple[str, str]:
+    """ChatGPT's endpoint of a brand that takes part in the payment sheet, and the token of a shopper who signed in there."""
+    await paying.world.let_assistants_pay(chatgpt_sheet=True)
+    url = f"{paying.resource}/chatgpt"
+    return url, (await allowed(paying, "10000", resource=url))["access_token"]
 
 
-async def test_the_payment_sheet_pays_once_and_gets_the_order(own_site: Site, sheet: str) -> None:
+async def test_the_payment_sheet_pays_once_and_gets_the_order(paying: OAuthSite, sheet: tuple[str, str]) -> None:
+    url, token = sheet
     given = ready()
     del given["buyer"]
-    made = (await call(sheet, "create_checkout", given))["structuredContent"]
-    token = own_site.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
+    made = (await call(url, "create_checkout", given, token))["structuredContent"]
+    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
     said = {
         "checkout_session_id": made["checkout_id"],
         "buyer": {"name": "Robin Field", "email": "robin@shopper.example"},
-        "payment_data": {"token": token, "provider": "cordon"},
+        "payment_data": {"token": vault, "provider": "cordon"},
     }
-    told = [await call(sheet, "complete_checkout", said) for _ in range(2)]
+    told = [await call(url, "complete_checkout", said, token) for _ in range(2)]
     assert [one["structuredContent"]["status"] for one in told] == ["completed"] * 2
     assert told[0]["structuredContent"]["order"] == told[1]["structuredContent"]["order"]
-    assert len(own_site.world.vault.charges) == 1
+    assert len(paying.world.vault.charges) == 1
 
 
-async def test_the_payment_sheets_token_pays_no_total_above_the_one_that_it_showed(own_site: Site, sheet: str) -> None:
-    made = (await call(sheet, "create_checkout", ready()))["structuredContent"]
-    token = own_site.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
-    more = {"checkout_id": made["checkout_id"], "lines": [{"variant_id": "hp-mug-sea-300ml", "quantity": 5}]}
-    await call(sheet, "update_checkout", more)
-    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": token}}
-    told = (await call(sheet, "complete_checkout", said))["structuredContent"]
+async def test_the_payment_sheets_token_pays_no_total_above_the_one_that_it_showed(
+    paying: OAuthSite, sheet: tuple[str, str]
+) -> None:
+    url, token = sheet
+    made = (await call(url, "create_checkout", ready(), token))["structuredContent"]
+    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
+    more = {"checkout_id": made["checkout_id"], "lines": [{"variant_id": "hp-mug-sea-300ml", "quantity": 3}]}
+    await call(url, "update_checkout", more, token)
+    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": vault}}
+    told = (await call(url, "complete_checkout", said, token))["structuredContent"]
     assert told["status"] == "ready_for_payment"
     assert "payment_declined" in {message["code"] for message in told["messages"]}
-    assert own_site.world.vault.charges == {}
+    assert paying.world.vault.charges == {}
+
+
+async def test_by_the_sheet_nobody_pays_for_a_checkout_that_a_stranger_may_have_changed(
+    paying: OAuthSite, sheet: tuple[str, str]
+) -> None:
+    url, _ = sheet
+    made = (await call(url, "create_checkout", ready()))["structuredContent"]
+    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
+    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": vault}}
+    told = await call(url, "complete_checkout", said)
+    assert told["structuredContent"]["error"]["code"] == "unauthenticated"
+    assert 'scope="checkout:write payments:execute"' in told["_meta"][CHALLENGES][0]
+    assert paying.world.vault.charges == {}
+
+
+async def test_a_token_that_may_not_pay_is_asked_to_step_up_by_the_sheet_too(
+    paying: OAuthSite, sheet: tuple[str, str]
+) -> None:
+    url, _ = sheet
+    narrow = (await allowed(paying, "", resource=url))["access_token"]
+    made = (await call(url, "create_checkout", ready(), narrow))["structuredContent"]
+    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": "vt_" + "b" * 32}}
+    told = await call(url, "complete_checkout", said, narrow)
+    assert told["structuredContent"]["error"]["code"] == "scope_insufficient"
+    assert "insufficient_scope" in told["_meta"][CHALLENGES][0]
+
+
+async def test_what_a_shopper_chose_last_counts_for_all_that_a_program_holds(paying: OAuthSite) -> None:
+    client = await program(paying)
+    first = await allowed(paying, "25000", client=client)
+    assert (await bought(paying.world, paying.resource, first["access_token"]))["structuredContent"]["order_id"]
+    await allowed(paying, "", client=client)
+    again = await bought(paying.world, paying.resource, first["access_token"])
+    assert again["structuredContent"]["error"]["code"] == "payment_not_allowed"
+
+
+async def test_two_connections_of_a_program_share_one_limit(paying: OAuthSite) -> None:
+    client = await program(paying)
+    tokens = [(await allowed(paying, "10000", client=client))["access_token"] for _ in range(2)]
+    told = [await bought(paying.world, paying.resource, tokens[place % 2]) for place in range(4)]
+    codes = [one["structuredContent"].get("error", {}).get("code") for one in told]
+    total_minor = told[0]["structuredContent"]["totals"]["total"]["amount_minor"]
+    assert codes.count(None) == 10_000 // total_minor
+    assert set(codes) == {None, "spending_limit"}
 
 
 async def test_without_the_flag_chatgpt_has_the_same_tool_as_any_host(own_site: Site) -> None:

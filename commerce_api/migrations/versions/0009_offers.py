@@ -15,8 +15,9 @@ def upgrade() -> None:
     op.add_column("offer_decision", sa.Column("subject", sa.String(40), nullable=True))
     op.add_column("offer_decision", sa.Column("presented_ms", sa.BigInteger(), nullable=True))
     op.add_column("offer_decision", sa.Column("slot", sa.String(20), nullable=True))
+    op.add_column("offer_decision", sa.Column("checkout", sa.String(40), nullable=True))
     op.create_index("ix_offer_decision_subject", "offer_decision", ["brand", "subject", "decided_ms"])
-    op.create_index("ix_offer_decision_decided", "offer_decision", ["brand", "decided_ms"])
+    op.create_index("ix_offer_decision_decided", "offer_decision", ["decided_ms"])
     op.create_table(
         "offer_policy",
         sa.Column("hash", sa.String(64), primary_key=True),

@@ -107,6 +107,10 @@ class EventType(StrEnum):
     MEMORY_CONSENT_WITHDRAWN = "memory.consent_withdrawn"
     MEMORY_EXPORTED = "memory.exported"
     MEMORY_ERASED = "memory.erased"
+    CONTRACT_SET = "billing.contract_set"
+    OUTCOME_REPORTED = "billing.outcome_reported"
+    OUTCOME_REVERSED = "billing.outcome_reversed"
+    BILLING_LINE_WRITTEN = "billing.line_written"
     PAYMENT_STARTED = "payment.started"
     PAYMENT_SETTLED = "payment.settled"
     PAYMENT_UNKNOWN = "payment.unknown"
@@ -269,6 +273,10 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.MEMORY_CONSENT_WITHDRAWN: _means("A shopper no longer agrees to be remembered", "purpose erased"),
     EventType.MEMORY_EXPORTED: _means("All that is remembered of a shopper was handed out", "count"),
     EventType.MEMORY_ERASED: _means("All that was remembered of a shopper was deleted", "erased"),
+    EventType.CONTRACT_SET: _means("What outcomes cost a brand was agreed", "version"),
+    EventType.OUTCOME_REPORTED: _means("An agent brought something about, and it was rated", "kind reason order"),
+    EventType.OUTCOME_REVERSED: _means("What an agent brought about did not last", "kind reason order"),
+    EventType.BILLING_LINE_WRITTEN: _means("A line was added to a brand's bill", f"kind entry order {_MONEY}"),
     EventType.PAYMENT_STARTED: _means(
         "A payment was started", f"checkout payment grant charge processor attempt {_MONEY}"
     ),

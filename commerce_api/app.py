@@ -12,6 +12,7 @@ from audit.transaction import DatabaseBusy
 from commerce_api import agents_api, checkout_pages, zone_notices
 from commerce_api.authorization import connections, endpoints
 from commerce_api.authorization.desk import AuthorizationDesk
+from commerce_api.billing import api as billing_api
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory import api as memory_api
@@ -37,6 +38,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.include_router(connections.router)
     app.include_router(agents_api.router)
     app.include_router(memory_api.router)
+    app.include_router(billing_api.router)
     app.include_router(checkout_pages.router)
     app.include_router(zone_notices.router)
     install_error_handlers(app)

@@ -68,6 +68,11 @@ class CommerceError(Enum):
     )
     FACT_KEY_UNKNOWN = _Kind(422, "There is no such key. Use one of docs/memory.md, or add it to the brand's policy.")
     FACT_REFUSED = _Kind(422, "This looks like payment data, which is not remembered. Leave numbers and codes out.")
+    OUTCOME_UNKNOWN = _Kind(404, "There is no such outcome here. Take its id from the answer that reported it.")
+    OUTCOME_CONFLICT = _Kind(
+        409, "This outcome is on record with another value or decision. If that was wrong, reverse it by its id."
+    )
+    OUTCOME_FOLLOWS_ORDER = _Kind(409, "A sale is reversed by its order: refund the order, and the bill follows.")
     RATE_LIMITED = _Kind(429, "Too many calls in a short time. Nothing was done; wait, then try the same call again.")
     IDEMPOTENCY_CONFLICT = _Kind(
         422, "This idempotency key was used with another request. Use a new key for a new request."

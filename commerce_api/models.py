@@ -316,6 +316,66 @@ shopper_consent = Table(
     ),
 )
 
+# What agents brought about and what it costs (commerce_api/billing): rows are only added, by triggers of the revision.
+billing_contract = Table(
+    "billing_contract",
+    metadata,
+    Column("brand", String(64), ForeignKey("brand.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+billed_outcome = Table(
+    "billed_outcome",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("key", String(64), nullable=False),  # what makes it one and the same
+    Column("type", String(10), nullable=False),
+    Column("value_minor", BigInteger, nullable=False),
+    Column("decision", String(40), nullable=True),
+    Column("conversation", String(64), nullable=True),
+    Column("order_id", String(40), nullable=True),
+    Column("reference", String(64), nullable=True),
+    Column("contract_version", Integer, nullable=True),
+    Column("ruling", String(20), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False),
+    UniqueConstraint("brand", "key", name="uq_billed_outcome"),
+)
+
+billing_reversal = Table(
+    "billing_reversal",
+    metadata,
+    Column("outcome", String(40), ForeignKey("billed_outcome.id"), primary_key=True),
+    Column("key", String(80), primary_key=True),
+    Column("reason", String(20), nullable=False),
+    Column("amount_minor", BigInteger, nullable=True),  # null: all of it
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False),
+)
+
+billing_line = Table(
+    "billing_line",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("outcome", String(40), ForeignKey("billed_outcome.id"), nullable=False),
+    Column("source", String(80), nullable=False),  # the charge, or the key of a reversal
+    Column("place", Integer, nullable=False),  # among the lines of its source
+    Column("kind", String(20), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("posted_ms", BigInteger, nullable=False),  # in which month it counts
+    Column("recorded_ms", BigInteger, nullable=False),
+    UniqueConstraint("outcome", "source", "place", name="uq_billing_line"),
+    Index("ix_billing_line_posted", "brand", "posted_ms"),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

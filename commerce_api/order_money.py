@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
 from audit.transaction import Database, Transaction
+from commerce_api.billing import outcomes as billing
 from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
@@ -71,6 +72,7 @@ def _write(tx: Transaction, merchant: str, payment: str, charge: Charge, known: 
     if row is None:
         return
     outcomes.given_back(tx, merchant, json.loads(row.document), charge.refunded_minor, charge.disputed_minor)
+    billing.given_back(tx, merchant, row.id, charge.refunded_minor + charge.disputed_minor, _reason(charge, known))
     tx.record(
         Event(
             type=EventType.ORDER_MONEY_CHANGED,

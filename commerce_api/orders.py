@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
+from commerce_api.billing import outcomes as billing
 from commerce_api.brands import ORIGIN, Brand
 from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.errors import CommerceError, CommerceRefusal
@@ -57,6 +58,7 @@ def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
         )
     )
     outcomes.ordered(tx, paid.brand.id, document, identifier, charge.amount_minor)
+    billing.sold(tx, paid.brand.id, document, identifier, charge.amount_minor, paid.channel)
     return identifier
 
 

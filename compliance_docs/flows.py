@@ -644,6 +644,19 @@ STORES: Final = (
         code=("commerce_api/memory/facts.py", "commerce_api/memory/consents.py", "commerce_api/memory/erasing.py"),
     ),
     Store(
+        where="commerce's database: bills for outcomes",
+        side=Side.COMMERCE,
+        holds="contracts, what agents brought about with its evidence by id and digest, what was reversed, lines of the bill",
+        data=Data.REFERENCE,
+        protection="only added to, by triggers; no shopper's name or pseudonym, no word of a conversation",
+        retention="kept",
+        tables=(
+            *("commerce.billing_contract", "commerce.billed_outcome"),
+            *("commerce.billing_reversal", "commerce.billing_line"),
+        ),
+        code=("commerce_api/billing/outcomes.py", "commerce_api/billing/contract.py"),
+    ),
+    Store(
         where="commerce's database: repeated requests",
         side=Side.COMMERCE,
         holds="answers already given, by the caller's key",

@@ -104,6 +104,7 @@ class Decision:
                     "history": {
                         offer: [list(seen.shown_ms), seen.refused_ms] for offer, seen in context.known.history.items()
                     },
+                    "memory": dict(context.known.memory),
                 },
                 "rules": _rules(context.rules),
                 "left": {offer: [left.minor, left.uses] for offer, left in context.left.items()},

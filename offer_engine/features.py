@@ -41,6 +41,7 @@ class Form(StrEnum):
     CATEGORY = "category"
 
 
+MEMORY: Final = ("memory.size", "memory.budget_minor", "memory.gift", "memory.fast_delivery")  # told by the shopper
 ALLOWED: Final[Mapping[str, Side]] = {
     **dict.fromkeys(
         (
@@ -48,6 +49,7 @@ ALLOWED: Final[Mapping[str, Side]] = {
             *("hour_of_day", "day_of_week", "channel", "slot", "verification_level"),
             *("visits_30d", "purchases_365d", "spend_365d_minor", "days_since_purchase"),
             *("offers_shown_30d", "offers_accepted_90d", "offers_declined_30d"),
+            *MEMORY,
         ),
         Side.CONTEXT,
     ),
@@ -184,6 +186,7 @@ def context_features(context: Context) -> dict[str, float]:
         "verification_level": int(context.known.verification),
         "offers_shown_30d": sum(shown_ms > since_ms for each in seen for shown_ms in each.shown_ms),
         "offers_declined_30d": sum((each.refused_ms or 0) > since_ms for each in seen),
+        **{name: value for name, value in context.known.memory.items() if name in MEMORY},
     }
 
 

@@ -122,6 +122,7 @@ class Known:
     consents: bool = False
     owned: frozenset[str] = frozenset()
     history: Mapping[str, History] = field(default_factory=dict)
+    memory: Mapping[str, float] = field(default_factory=dict)  # what the shopper let be remembered, as features
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class ReplayRefused(ValueError):
 
 def replay(record: Mapping[str, Any], offers: Catalogue, ranker: Ranker) -> Decision:
     """The decision as it comes out again. Raises ReplayRefused."""
+    if record.get("erased"):
+        raise ReplayRefused("what was known of the shopper was erased at their wish")
     if record["policy_hash"] != offers.hash or record["policy"] != f"{ranker.name}:{ranker.version}":
         raise ReplayRefused("other offers, or another ranker, than the record's")
     return decide(context_of(record), offers, ranker, record["draw"])
@@ -58,6 +60,7 @@ def context_of(record: Mapping[str, Any]) -> Context:
                 offer: History(tuple(shown_ms), refused_ms)
                 for offer, (shown_ms, refused_ms) in known["history"].items()
             },
+            memory=known.get("memory", {}),
         ),
         rules=Rules(
             **{

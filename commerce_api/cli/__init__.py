@@ -3,10 +3,24 @@
 import argparse
 import sys
 
-from commerce_api.cli import brand, deps, doctor, init, oauth, offers, order, request, scan, serve, up
+from commerce_api.cli import (
+    brand,
+    contract,
+    deps,
+    doctor,
+    init,
+    oauth,
+    offers,
+    order,
+    request,
+    scan,
+    serve,
+    statement,
+    up,
+)
 from commerce_api.cli.refused import CommandRefused
 
-COMMANDS = (up, brand, order, request, offers, oauth, doctor, scan, deps, init, serve)
+COMMANDS = (up, brand, order, request, offers, contract, statement, oauth, doctor, scan, deps, init, serve)
 
 
 def main(argv: list[str] | None = None) -> int:

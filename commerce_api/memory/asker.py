@@ -6,7 +6,7 @@ from commerce_api.brands import Brand
 from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory.terms import Level, MemoryTerms, Sensitivity
-from commerce_api.offering.context import pseudonym_of
+from commerce_api.offering.pseudonyms import pseudonym_of
 
 
 @dataclass(frozen=True, slots=True)

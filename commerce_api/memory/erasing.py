@@ -2,8 +2,8 @@
 
 What holds:
  1. The export is whole, or refused: it needs the level of the most sensitive fact that there may be, whatever there is.
- 2. Erasure deletes facts and consents, and takes the pseudonym and what a decision knew of the shopper out of the decisions
-    that were made for them. It is done again as often as asked, with the same answer.
+ 2. Erasure deletes facts and consents, and in the decisions that were made for the shopper it puts nobody in their place and
+    takes out what was known of them. It is done again as often as asked, with the same answer.
  3. Its event says that it was done, with counts and no content.
 """
 
@@ -20,6 +20,8 @@ from commerce_api.memory.consents import consents_of
 from commerce_api.memory.facts import forget_all, recall
 from commerce_api.memory.terms import Sensitivity
 from commerce_api.models import offer_decision, shopper_consent
+from commerce_api.offering.pseudonyms import nobody
+from offer_engine.features import MEMORY
 from tokenization.clock import as_text
 
 
@@ -74,12 +76,16 @@ def _unlink_decisions(tx: Transaction, asker: Asker) -> None:
     of = (offer_decision.c.brand == asker.brand, offer_decision.c.subject == asker.subject)
     for row in tx.execute(select(offer_decision.c.id, offer_decision.c.record).where(*of)).all():
         record = json.loads(row.record)
-        record["subject"] = None
-        record.get("context", {}).pop("features", None)
-        for candidate in record.get("candidates", ()):
-            candidate.pop("features", None)
+        subject = record["subject"] = nobody()
+        record["context"]["known"] = {"consents": False, "owned": [], "history": {}, "memory": {}}
+        features = record.get("features", {}).get("context", {})
+        for name in features.keys() & {*MEMORY, "offers_shown_30d", "offers_declined_30d"}:
+            del features[name]
+        record["erased"] = True  # it cannot be played again: offer_engine/replay.py
         tx.execute(
-            update(offer_decision).where(offer_decision.c.id == row.id).values(subject=None, record=json.dumps(record))
+            update(offer_decision)
+            .where(offer_decision.c.id == row.id)
+            .values(subject=subject, record=json.dumps(record))
         )
 
 

@@ -22,12 +22,11 @@ _OCCASIONS: Final = ("birthday", "wedding", "housewarming", "graduation", "retir
 _BUDGET: Final = re.compile(r"([A-Z]{3}) ([0-9]{1,9})(?:\.([0-9]{1,3}))?")
 _LEVELS: Final = {Verification.CLAIMED: Level.CLAIMED, Verification.VERIFIED: Level.VERIFIED}
 SLOT_KEYS: Final = frozenset({"name.preferred", "size.clothing", "size.shoe", "gift.occasion", "delivery.wish"})
-FEATURES: Final = ("memory.size", "memory.budget_minor", "memory.gift", "memory.fast_delivery")
 
 
 def features_of(facts: Mapping[str, str], currency: str) -> dict[str, float]:
-    """Numbers for ranking, by the names in FEATURES: clothing size from 0 (XXS) to 7, budget in minor units of ``currency``,
-    1.0 where a gift is looked for, 1.0 where it has to come fast. What is not known, or not of its form, is absent.
+    """Numbers for ranking, by names of the offer engine's list: clothing size from 0 (XXS) to 7, budget in minor units of
+    ``currency``, 1.0 where a gift is looked for, 1.0 where it has to come fast. What is not known or not of its form is absent.
     """
     found: dict[str, float] = {}
     if facts.get("size.clothing") in _CLOTHING:

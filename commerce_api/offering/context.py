@@ -3,8 +3,6 @@
 No name, no address, no e-mail, no protected attribute: a decision cannot depend on what is not in here.
 """
 
-import hashlib
-import hmac
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,13 +15,13 @@ from commerce_api.brands import Brand
 from commerce_api.checkout.service import Caller, shopper_principal
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory.consents import has_consent
+from commerce_api.memory.using import facts_for_offers, features_of
 from commerce_api.models import offer_decision, offer_outcome, order, variant
 from commerce_api.offering.outcomes import REFUSALS
+from commerce_api.offering.pseudonyms import nobody, pseudonym_of
 from commerce_api.schemas import LineGiven
 from offer_engine.offers import ContextLine, History, Known, Verification
-from tokenization.ids import letters_of, new_id
 
-PSEUDONYM: Final = "psn"
 _LOOKED_BACK_MS: Final = 365 * 86_400_000
 _DECISIONS_MAXIMUM: Final = 500
 _ORDERS_MAXIMUM: Final = 50
@@ -57,20 +55,21 @@ def subject_of(brand: str, caller: Caller, shopper: str | None, key: bytes) -> t
         return pseudonym_of(brand, signed_in, key), Verification.VERIFIED
     if shopper and caller.is_brand(brand):
         return pseudonym_of(brand, shopper, key), Verification.CLAIMED
-    return new_id(PSEUDONYM), Verification.ANONYMOUS
+    return nobody(), Verification.ANONYMOUS
 
 
 def known_of(
-    connection: Connection, brand: str, subject: str, caller: Caller, verification: Verification, now_ms: int
+    connection: Connection, brand: Brand, subject: str, caller: Caller, verification: Verification, now_ms: int
 ) -> Known:
     """What the records say of a subject."""
     if verification is Verification.ANONYMOUS:
         return Known()
     return Known(
         verification=verification,
-        consents=has_consent(connection, brand, subject, "personal_offers"),
-        owned=_owned(connection, brand, caller),
-        history=_history(connection, brand, subject, now_ms),
+        consents=has_consent(connection, brand.id, subject, "personal_offers"),
+        owned=_owned(connection, brand.id, caller),
+        history=_history(connection, brand.id, subject, now_ms),
+        memory=features_of(facts_for_offers(connection, brand, subject, verification, now_ms), brand.currency),
     )
 
 
@@ -99,12 +98,6 @@ def lines_of(connection: Connection, brand: Brand, lines: Sequence[LineGiven]) -
 def _is_in_stock(row: object, quantity: int) -> bool:
     stock, reserved, available = (getattr(row, name) for name in ("stock", "reserved", "available"))
     return bool(available) and (stock is None or stock - reserved >= quantity)
-
-
-def pseudonym_of(brand: str, shopper: str, key: bytes) -> str:
-    """The pseudonym of a shopper at a brand: the same each time, and of no use at another brand or without the key."""
-    derived = hmac.new(key, "\0".join(("offer subject", brand, shopper)).encode(), hashlib.sha256).digest()
-    return f"{PSEUDONYM}_{letters_of(derived[:16])}"
 
 
 def _owned(connection: Connection, brand: str, caller: Caller) -> frozenset[str]:

@@ -113,7 +113,7 @@ def _context(
         lines=lines_of(tx.connection, brand, lines),
         now_ms=tx.now_ms,
         region=region,
-        known=known_of(tx.connection, brand.id, subject, caller, verification, tx.now_ms),
+        known=known_of(tx.connection, brand, subject, caller, verification, tx.now_ms),
         rules=rules_of(brand.policy.offer_rules, paused=brand.offers_paused),
         left=budget.left_of(tx.connection, brand.id, offers),
     )

@@ -51,6 +51,7 @@ knowns = st.builds(
         st.text("abcdef", min_size=1, max_size=2),
         st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS)),
     ),
+    memory=st.dictionaries(st.sampled_from(["memory.size", "memory.gift"]), st.floats(0, 10**6)),
 )
 rules = st.builds(
     Rules,

@@ -20,11 +20,14 @@ from commerce_api.memory import api, facts
 from commerce_api.memory.consents import WITHDRAWN_KEPT_SECONDS
 from commerce_api.memory.using import facts_for_offers
 from commerce_api.models import offer_decision, shopper_consent, shopper_fact
-from commerce_api.offering.context import pseudonym_of
+from commerce_api.offering.pseudonyms import pseudonym_of
 from commerce_api.policy import Policy, load_policy
 from commerce_api.schemas import LineGiven
 from commerce_api.sweeps import sweep
+from offer_engine.decide import Catalogue
 from offer_engine.offers import Verification
+from offer_engine.rank import PriorityRanker
+from offer_engine.replay import ReplayRefused, replay
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
 
@@ -257,8 +260,10 @@ async def test_an_export_is_whole_and_erasure_leaves_no_byte_of_a_value(world: W
     files = [path for path in world.directory.rglob("*") if path.is_file()]
     assert [path for path in files if b"quokka" in path.read_bytes()] == []
     [decision] = await world.rows(offer_decision)
-    assert decision.subject is None
-    assert json.loads(decision.record)["subject"] is None
+    record = json.loads(decision.record)
+    assert decision.subject == record["subject"] != pseudonym_of(BRAND, "shp_robin", OFFER_KEY)
+    with pytest.raises(ReplayRefused, match="erased"):
+        replay(record, Catalogue([]), PriorityRanker())
 
 
 async def test_planted_fault_a_row_that_is_only_hidden_is_still_in_the_file(
@@ -372,6 +377,10 @@ async def test_consent_to_personal_offers_opens_those_that_need_it_and_lends_the
         Verification.CLAIMED: {"language": "de"},
         Verification.VERIFIED: {"size.clothing": "M", "language": "de"},
     }
+    signed_in = Caller("shopper:shp_robin", "test")
+    await world.desk.get_offers(BRAND, signed_in, [LineGiven(variant_id=KETTLE)])
+    known = [json.loads(row.record)["features"]["context"] for row in await world.rows(offer_decision)]
+    assert [each["memory.size"] for each in known if "memory.size" in each] == [3.0]  # claimed: a size is not seen
     await agent.delete(f"{ROBIN}/consents/personal_offers")
     assert await needed("shp_robin") == ["personal: consent_missing"]
 

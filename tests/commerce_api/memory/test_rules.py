@@ -11,7 +11,8 @@ from commerce_api.memory import classifying, detecting
 from commerce_api.memory.classifying import classified, is_payment_data
 from commerce_api.memory.detecting import detect
 from commerce_api.memory.terms import CLAIMS, KEYS, Level, MemoryTerms, Sensitivity
-from commerce_api.memory.using import FEATURES, features_of, slots_of
+from commerce_api.memory.using import features_of, slots_of
+from offer_engine.features import MEMORY
 
 # Every value that a rule can make. Nothing else of what was said gets out.
 FORMS = {
@@ -198,7 +199,7 @@ def test_ranking_gets_a_few_numbers_and_a_presentation_a_few_words() -> None:
         "memory.gift": 1.0,
         "memory.fast_delivery": 1.0,
     }
-    assert tuple(numbers) == FEATURES
+    assert tuple(numbers) == MEMORY
     assert slots_of(facts) == {
         "memory.size.clothing": "M",
         "memory.gift.occasion": "birthday",

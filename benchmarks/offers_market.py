@@ -98,8 +98,8 @@ def _players(shape: Shape, seed: int) -> list[Curve]:
 
 def coverage(logs: int) -> None:
     """How often the 95 % interval holds the truth, for a fixed offer and for a learned policy, by estimator."""
-    shape = Shape(arms=4, rounds=1_500, subjects=400)
-    judge = Judge(needs=Needs((0.5, 1.5), 50.0, 5.0, 10), replicates=400)
+    shape = Shape(arms=4, rounds=800, subjects=250)
+    judge = Judge(needs=Needs((0.5, 1.5), 30.0, 5.0, 10), replicates=300)
     held: Counter[tuple[str, Estimator, str]] = Counter()
     told: Counter[tuple[str, Estimator]] = Counter()
     for seed in range(logs):
@@ -188,6 +188,7 @@ def scoring() -> None:
     say(f"{'candidates':>10}{'':4}" + "".join(f"{head:>19}" for head in heads) + "\n")
     for size in (10, 100, 1_000):
         offers = [_offer(number) for number in range(size)]
+        catalogue = Catalogue(offers)
         ranker = LinearRanker(linear, "a" * 64, SQUARECB)
         known = {name: np.array([float(value)]) for name, value in context_features(context).items()}
         counts = np.array([size])
@@ -196,7 +197,6 @@ def scoring() -> None:
         def columns() -> np.typing.NDArray[np.float64]:
             return assemble(DEFAULT_SCHEMA, known, offer_features(context, offers), counts)  # noqa: B023
 
-        catalogue = Catalogue(offers)
         matrix = columns()
         rows = linear.lookup(names, [0] * size)
         places = boosted.places(names)

@@ -151,6 +151,7 @@ def _about(reading: Reading, arguments: argparse.Namespace) -> dict[str, Any]:
         "left_out": {
             "not_presented": reading.not_presented,
             "immature": reading.immature,
+            "erased": reading.erased,
             "kept_for_judging": reading.other_share,
         },
         "measure": arguments.measure.value,
@@ -277,7 +278,7 @@ def _rule(arguments: argparse.Namespace) -> RewardRule:
 def _left_out(reading: Reading) -> str:
     return (
         f"left out {reading.not_presented:,} never shown, {reading.immature:,} too young, "
-        f"{reading.other_share:,} of other subjects"
+        f"{reading.erased:,} erased, {reading.other_share:,} of other subjects"
     )
 
 

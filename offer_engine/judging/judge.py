@@ -187,7 +187,8 @@ def from_lines(reading: Reading, lines: Callable[[], Iterable[str | bytes]]) -> 
     """Reads the same lines anew each time. Counts of what was left out are those of the last reading."""
 
     def batches() -> Iterator[Batch]:
-        reading.lines = reading.used = reading.not_presented = reading.immature = reading.other_share = 0
+        reading.lines = reading.used = reading.not_presented = 0
+        reading.immature = reading.other_share = reading.erased = 0
         yield from reading.batches(lines())
 
     return batches

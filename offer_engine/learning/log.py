@@ -3,7 +3,8 @@
 What holds for a decision that is read:
  1. Its whole vector of propensities is there, sums to 1, and gives the chosen candidate more than 0. Anything else is no log
     that another policy can be judged on, and the reading stops with the line's number.
- 2. It was shown, and its reward is known (rewards.py); the others are counted and left out.
+ 2. It was shown, its reward is known (rewards.py), and its subject did not ask to be forgotten; the others are counted and
+    left out.
  3. Of the subject only a hash of the pseudonym stays, to keep decisions of one subject together.
 """
 
@@ -98,6 +99,7 @@ class Reading:
     not_presented: int = 0
     immature: int = 0
     other_share: int = 0
+    erased: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
@@ -109,6 +111,9 @@ class Reading:
                 continue
             self.lines += 1
             record = self._record(line)
+            if record.fields["subject"] is None:
+                self.erased += 1
+                continue
             if not self.share[0] <= subject_share(record.fields["subject"]) < self.share[1]:
                 self.other_share += 1
                 continue
@@ -131,7 +136,7 @@ class Reading:
             candidates = fields["candidates"]
             vector = [each["propensity"] for each in candidates]
             [chosen] = [place for place, each in enumerate(candidates) if each["offer"] == fields["chosen"]]
-            subject_code(fields["subject"])
+            subject_code(fields["subject"] or "")
             whole = abs(math.fsum(vector) - 1) < _WHOLE and min(vector) >= 0 < vector[chosen]
             reward = self.rule.reward(fields, self.now_ms)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):

@@ -101,11 +101,12 @@ class RewardRule:
     def _worth(self, record: Mapping[str, Any]) -> float:
         if self.measure is Measure.CONVERSION:
             return 1.0
-        [margin] = [each["margin_minor"] for each in record["candidates"] if each["offer"] == record["chosen"]]
-        if margin is None:  # no offer has no margin of its own: nothing was taken off what the offers would have left
-            whole = (each["margin_minor"] + each["discount_minor"] for each in record["candidates"] if each["version"])
-            margin = max(whole, default=0)
-        return int(margin) + 0.0  # a mean of rewards is no amount of money
+        [chosen] = [each for each in record["candidates"] if each["offer"] == record["chosen"]]
+        if chosen["version"]:
+            return int(chosen["margin_minor"]) + 0.0  # a mean of rewards is no amount of money
+        # No offer has no terms, and so no margin of its own: nothing was taken off what the offers would have left.
+        whole = (each["margin_minor"] + each["discount_minor"] for each in record["candidates"] if each["version"])
+        return max(whole, default=0) + 0.0
 
 
 def latest(outcomes: Iterable[Mapping[str, Any]], now_ms: int) -> list[Mapping[str, Any]]:

@@ -75,6 +75,7 @@ def merged(parts: Sequence[Counted]) -> Counted:
         reading.not_presented += other.not_presented
         reading.immature += other.immature
         reading.other_share += other.other_share
+        reading.erased += other.erased
         moments = [each for each in (reading.first_ms, other.first_ms) if each is not None]
         reading.first_ms = min(moments, default=None)
         moments = [each for each in (reading.last_ms, other.last_ms) if each is not None]

@@ -80,7 +80,7 @@ def test_a_margin_is_that_of_what_was_chosen() -> None:
     rule = replace(RULE, measure=Measure.MARGIN)
     assert rule.reward(decision(outcomes=[outcome("purchased", 1)]), LATER_MS) == 1_000
     bare = [
-        {**each, "margin_minor": each["margin_minor"] if each["version"] else None} for each in decision()["candidates"]
+        {**each, "margin_minor": each["margin_minor"] if each["version"] else 0} for each in decision()["candidates"]
     ]
     without = decision(outcomes=[outcome("purchased", 1)], candidates=bare, chosen="no_offer")
     assert rule.reward(without, LATER_MS) == 1_500, "the offers' margin with nothing taken off"
@@ -130,8 +130,10 @@ def test_what_is_left_out_is_counted() -> None:
     reader = reading()
     never_shown = json.dumps(decision(presented_ms=None))
     young = json.dumps(decision(presented_ms=LATER_MS - DAY_MS))
-    assert sum(batch.counts.size for batch in reader.batches([never_shown, LOG[0], young, "", never_shown])) == 1
-    assert (reader.lines, reader.used, reader.not_presented, reader.immature) == (4, 1, 2, 1)
+    erased = json.dumps(decision(subject=None, context={"currency": "USD"}))
+    mixed = [never_shown, LOG[0], young, "", never_shown, erased]
+    assert sum(batch.counts.size for batch in reader.batches(mixed)) == 1
+    assert (reader.lines, reader.used, reader.not_presented, reader.immature, reader.erased) == (5, 1, 2, 1, 1)
 
 
 def broken(line: str, change: str) -> str:

@@ -57,6 +57,7 @@ async def say(chosen: argparse.Namespace) -> None:
         now_seconds=monotonic_seconds,
         talk=talk,
         hints=("kettles and coffee", "shipping"),
+        wording=chosen.wording,
     )
     async for piece in presentation:
         sys.stdout.write(piece)
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="a file of models (docs/models.md)")
     parser.add_argument("--calls", type=Path, default=Path("calls.jsonl"), help="where calls are put on record")
     parser.add_argument("--shopper", default="", help="what the shopper said")
+    parser.add_argument("--wording", choices=("free", "chosen"), default="free")
     parser.add_argument("--deadline-seconds", type=float, default=6.0)
     asyncio.run(say(parser.parse_args()))
 

@@ -23,6 +23,7 @@ _REMEMBERED: Final = 8_192
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _REPEATED: Final = re.compile(r"(.)\1{2,}")
 _ROMAN: Final = re.compile(r"(?=[IVXLCDM]{2})M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})\Z")
+_NO_ROMANS: Final = frozenset({"mix", "mil", "div"})
 # Codes of currencies in capitals, of the countries where the languages are spoken and the most traded ones.
 _CURRENCY_CODES: Final = frozenset(
     [
@@ -134,8 +135,10 @@ class Lexicon:
         return word in _CURRENCY_CODES
 
     def is_roman(self, word: str) -> bool:
-        """Whether a word as written is a Roman number of two letters or more."""
-        return _ROMAN.match(word) is not None
+        """Whether a word as written is a Roman number: of two letters in capitals, of three in any case."""
+        if _ROMAN.match(word):
+            return True
+        return len(word) > len("vi") and word.lower() not in _NO_ROMANS and _ROMAN.match(word.upper()) is not None
 
     def is_foreign(self, run: Sequence[str]) -> bool:
         """Whether some of the words are another language's: two function words of it that this one does not have."""

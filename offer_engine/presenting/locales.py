@@ -1,6 +1,7 @@
-"""The languages offers are said in, as data: texts and formats in ``templates/``, what must not be said in ``words/``.
+"""The languages offers are said in, as data: texts and formats in ``templates/``, what must not be said in ``words/``, and
+sentences to choose from in ``phrases/``.
 
-A language is two files of one name. Words are separated by spaces, phrases by ``|``; ``*`` at the end of a phrase stands for
+A language is three files of one name. Words are separated by spaces, phrases by ``|``; ``*`` at the end of a phrase stands for
 any ending. Everything is compared folded: lower case, without accents.
 """
 
@@ -37,6 +38,12 @@ def templates(locale: str) -> dict[str, Any]:
     return _read("templates", locale)
 
 
+@lru_cache(maxsize=64)
+def phrases(locale: str) -> dict[str, str]:
+    """A language's sentences to choose from, by name."""
+    return _read("phrases", locale)
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """A language's words, folded. ``phrases`` gives for each phrase what it is: a kind, and for a claim its licence."""
@@ -51,6 +58,7 @@ class Words:
     turning: frozenset[str]  # said before a value they make it another one
     before_value: frozenset[str]  # likewise, next to it
     after_value: frozenset[str]
+    conjunctions: frozenset[str]  # behind which a value may go on: "or less"
     inside: frozenset[str]
     openers: frozenset[str]
 
@@ -71,6 +79,7 @@ def words(locale: str) -> Words:
         turning=_set(data["turning"]),
         before_value=_set(data["before_slot"]),
         after_value=_set(data["after_slot"]),
+        conjunctions=_set(data["or"]),
         inside=_set(data["inside"]),
         openers=_set(data["openers"].replace("'", " ").replace("-", " ")),
     )

@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 
 from offer_engine.models.prompt import Prompt, Turn
 from offer_engine.presenting import templates
+from offer_engine.presenting.phrasebook import PhraseBook
 from offer_engine.presenting.prompts import continued, prompt_for, repaired
-from offer_engine.presenting.stream import SafeStream
+from offer_engine.presenting.stream import Reader, SafeStream
 from offer_engine.presenting.verifier import Grounds, Verdict, Verifier
 
 
@@ -59,6 +60,7 @@ class Presented:
 class Presentation:
     """One presentation: iterate over it for the text as it may be shown; afterwards ``presented`` says what it was.
 
+    ``wording`` is ``free`` for a model's own words, read by the verifier, or ``chosen`` for sentences of the phrase book alone.
     With ``streamed`` each sentence comes as soon as it holds; without, a text that does not hold as a whole is never begun.
     """
 
@@ -72,15 +74,19 @@ class Presentation:
         talk: Sequence[Turn] = (),
         hints: Sequence[str] = (),
         streamed: bool = True,
+        wording: Literal["free", "chosen"] = "free",
     ) -> None:
         self._grounds = grounds
         self._voice = voice if grounds.offers else None
-        self._verifier = Verifier(grounds)
         self._now = now_seconds
         self._ends = now_seconds() + deadline_seconds
         self._prompt = prompt_for(grounds, talk, hints)
+        self._reader: Reader = Verifier(grounds)
+        if wording == "chosen":
+            book = PhraseBook(grounds)
+            self._reader, self._prompt = book, book.prompt(self._prompt)
         self._streamed = streamed
-        self._stream = SafeStream(self._verifier)
+        self._stream = SafeStream(self._reader)
         self._shown: list[str] = []
         self._verdicts: list[str] = []
         self.presented: Presented | None = None
@@ -134,7 +140,7 @@ class Presentation:
                 return  # the provider layer has tried its others already
             else:
                 prompt = repaired(self._prompt, self._stream.verdict)
-                self._stream = SafeStream(self._verifier)
+                self._stream = SafeStream(self._reader)
 
     async def _one_call(self, voice: Voice, prompt: Prompt) -> AsyncIterator[str]:
         """What may be shown of one call's text; its verdict is the last of ``_verdicts`` (3) (5)."""

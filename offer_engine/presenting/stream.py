@@ -7,17 +7,35 @@ What holds:
  4. What is held is bounded: a sentence that does not end is refused.
 """
 
+from typing import Protocol
+
 from offer_engine.presenting.sentences import cut
-from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, Verdict, Verifier, filled
+from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, State, Verdict
+
+
+class Reader(Protocol):
+    """Judges sentences one after the other: a Verifier, or a PhraseBook."""
+
+    def start(self) -> State:
+        """Before the first sentence."""
+
+    def sentence(self, text: str, state: State) -> tuple[Verdict, State]:
+        """The verdict on the next, and the state after it. MUST depend on these two alone."""
+
+    def ending(self, state: State) -> Verdict:
+        """The verdict on a text that ends here."""
+
+    def fill(self, text: str) -> str:
+        """A sentence that is OK, as it is said."""
 
 
 class SafeStream:
     """Takes a model's text in pieces and gives the shopper's, slots filled."""
 
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._held = ""
-        self.state = verifier.start()
+        self.state = reader.start()
         self.verdict = Verdict.OK
         self.raw = ""  # the model's text as far as it was passed on
 
@@ -37,7 +55,7 @@ class SafeStream:
         rest, self._held = self._held, ""
         passed = self._pass(rest) if rest and self.verdict is Verdict.OK else ""
         if self.verdict is Verdict.OK:
-            self.verdict = self._verifier.ending(self.state)
+            self.verdict = self._reader.ending(self.state)
         return passed
 
     def drop(self) -> None:
@@ -45,9 +63,9 @@ class SafeStream:
         self._held = ""
 
     def _pass(self, sentence: str) -> str:
-        self.verdict, state = self._verifier.sentence(sentence, self.state)
+        self.verdict, state = self._reader.sentence(sentence, self.state)
         if self.verdict is not Verdict.OK:
             return ""  # (2)
         self.state = state
         self.raw += sentence
-        return filled(sentence, self._verifier.grounds)
+        return self._reader.fill(sentence)

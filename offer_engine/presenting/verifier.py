@@ -8,7 +8,8 @@ What holds for a text whose verdict is OK:
  3. Outside slots there is no figure in any script, no number word, no currency, no percentage, no time and no date.
  4. There is no letter and no sign but those the language is written with: nothing invisible, nothing that looks like another
     letter, no bidirectional marks.
- 5. It is in the shopper's language. There is no claim that the offers spoken of do not license, no address, no instruction.
+ 5. It is in the shopper's language. A sentence speaks of money only with a value in it. There is no claim that the offers
+    spoken of do not license, no address, no instruction.
  6. There is no name but the shop's: no word in capitals that the language would not write so, and no known title.
  7. It presents at least one offer, with its name and what it gives, and is not too long.
 
@@ -36,8 +37,9 @@ _OPENING: Final = frozenset(':"“„«‹(¡¿•\n')
 _ADDRESS: Final = re.compile(r"[^\W\d_]\.[^\W\d_]{2}|//|[^\W_]/[^\W_]+/|@")
 _MAY_TOUCH_BEFORE: Final = frozenset(" \n\u00a0\u202f(\"“„«:’'")
 _MAY_TOUCH_AFTER: Final = frozenset(' \n\u00a0\u202f.,;:!?…)"”“»')
-_GIVE: Final = frozenset({"benefit", "price", "saving"})  # one of them says what an offer gives
-_CLAUSE: Final = re.compile("[,;:(–—\ue000]")
+GIVE: Final = frozenset({"benefit", "price", "saving"})  # one of them says what an offer gives
+_CLAUSE: Final = re.compile("[,;(–—\ue000]")
+_QUOTES: Final = ' \n\u00a0\u202f("“„«'
 _PLACEHOLDER: Final = "\ue000"  # stands for a slot while words are read; no sign of it can come from the text
 
 
@@ -62,6 +64,7 @@ class Verdict(StrEnum):
     ADDRESS = "address"
     INSTRUCTION = "instruction"
     NAME = "name"
+    NO_PHRASE = "no_phrase"  # of a phrase book
     TOO_LONG = "too_long"
     NO_OFFER = "no_offer"
 
@@ -129,6 +132,10 @@ class Verifier:
         """The verdict on a text that ends here (7)."""
         return Verdict.OK if state.presented else Verdict.NO_OFFER
 
+    def fill(self, text: str) -> str:
+        """A verified sentence as it is said."""
+        return filled(text, self.grounds)
+
     def sentence(self, text: str, state: State) -> tuple[Verdict, State]:
         """The verdict on the next sentence, and the state after it."""
         if len(text) > MAXIMUM_SENTENCE or state.length + len(text) > MAXIMUM_TEXT:
@@ -149,7 +156,7 @@ class Verifier:
             if verdict is not Verdict.OK:
                 return verdict, state
         named = state.named | {slot.offer for _, slot in sentence.slots if slot.field == TITLE}
-        valued = state.valued | {slot.offer for _, slot in sentence.slots if slot.field in _GIVE}
+        valued = state.valued | {slot.offer for _, slot in sentence.slots if slot.field in GIVE}
         tail = tail_of((*state.tail, *(word.folded for word in words)))
         return Verdict.OK, State(subject, named, valued, tail, state.length + len(text))
 
@@ -206,17 +213,30 @@ class Verifier:
             if slot.field not in VALUES:
                 continue
             clause = _CLAUSE.split(sentence.flat[:place])[-1]
-            begin = place - len(clause)
-            before = [word.folded for word in words if begin <= word.start < place]
+            before = [word.folded for word in words if place - len(clause) <= word.start < place]
             last = [word for word in words if word.start < place][-1:]
-            nexts = [word for word in words if word.start > place][:1]
             if (
                 any(word in own.turning for word in before)
-                or any(w.folded in own.before_value and _PLACEHOLDER not in sentence.flat[w.end : place] for w in last)
-                or any(w.folded in own.after_value and not sentence.flat[place + 1 : w.start].strip() for w in nexts)
+                or any(w.folded in own.before_value and not sentence.flat[w.end : place].strip(_QUOTES) for w in last)
+                or self._goes_on(sentence, place, words)
             ):
                 return Verdict.TURNED_VALUE
         return Verdict.OK
+
+    def _goes_on(self, sentence: _Sentence, place: int, words: Sequence[Word]) -> bool:
+        """Whether what follows a value at once makes it another: ``per mug``, ``or even less``."""
+        own, end = self._lexicon.own, place + 1
+        for word in words:
+            if word.start < end:
+                continue
+            if sentence.flat[end : word.start].strip():
+                return False
+            if word.folded in own.after_value:
+                return True
+            if word.folded not in own.conjunctions:
+                return False
+            end = word.end
+        return False
 
     def _words_may_be_said(self, sentence: _Sentence, words: Sequence[Word], state: State) -> Verdict:
         """(3: words) (5)"""
@@ -251,12 +271,19 @@ class Verifier:
         return Verdict.CLAIM if self._lexicon.joins_to_forbidden(run) else Verdict.OK
 
     def _licensed(self, sentence: _Sentence, state: State) -> frozenset[str]:
-        """What every offer that the sentence is about licenses: those of its slots, or else the one spoken of, or all."""
+        """What every offer that the sentence is about licenses: those of its slots, or else the one spoken of, or all.
+
+        Money is spoken of with a value, and the end of an offer with its date, or not at all.
+        """
         about = {slot.offer for _, slot in sentence.slots}
         if not about and state.subject is not None:
             about = {state.subject}
         chosen = [self._licences[offer - 1] for offer in about] if about else self._licences
-        return frozenset.intersection(*chosen) if chosen else frozenset()
+        licences = frozenset.intersection(*chosen) if chosen else frozenset[str]()
+        fields = {slot.field for _, slot in sentence.slots}
+        if "expires" not in fields:
+            licences -= {"timed"}
+        return licences | {"money"} if fields & set(VALUES) else licences
 
     def _names_are_known(self, sentence: _Sentence, words: Sequence[Word]) -> Verdict:
         """(6)"""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offer_engine.models.egress import Egress, retry_after
@@ -200,6 +200,7 @@ def test_only_whole_seconds_are_taken_as_a_time_to_wait() -> None:
 LINES = st.sampled_from(["data: a", "data:b", "data", "event: x", ": comment", "id: 7", "", "data: ü€", "other: y"])
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=12), st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(0, 80), max_size=6))
 def test_events_do_not_depend_on_where_the_bytes_were_cut(lines: list[str], end: str, cuts: list[int]) -> None:
     content = "".join(line + end for line in [*lines, "data: last", "", ""]).encode()

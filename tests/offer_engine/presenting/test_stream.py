@@ -58,7 +58,7 @@ def streamed(text: str, cuts: list[int]) -> tuple[str, SafeStream]:
 
 
 @given(PIECES, st.randoms(use_true_random=False))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_pieces_do_not_matter_and_the_verdict_is_that_of_the_whole_text(pieces: list[str], rng: Random) -> None:
     text = "".join(pieces)
     verifier = Verifier(grounds())
@@ -69,7 +69,7 @@ def test_pieces_do_not_matter_and_the_verdict_is_that_of_the_whole_text(pieces: 
 
 
 @given(PIECES)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_what_was_passed_on_is_a_beginning_that_holds_by_itself(pieces: list[str]) -> None:
     text = "".join(pieces)
     verifier = Verifier(grounds())

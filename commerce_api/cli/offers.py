@@ -1,4 +1,4 @@
-"""``cordon offers``: the switch that stops a brand's offers, and its decisions as lines for the offer engine to learn from."""
+"""``cordon offers``: the switch that stops a brand's offers, a page of them, and its decisions for the engine to learn from."""
 
 import argparse
 import json
@@ -26,13 +26,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     pause = actions.add_parser("pause", help="make no offers from now on; those that were made hold")
     resume = actions.add_parser("resume", help="make offers again")
     export = actions.add_parser("export", help="decisions with what came of them, one JSON object a line")
-    for action in (pause, resume, export):
+    page = actions.add_parser("page", help="campaigns, budgets, what came of them and the newest decisions, as a page")
+    again = actions.add_parser("replay", help="a decision played again: why it came out so")
+    for action in (pause, resume, export, page, again):
         action.add_argument("brand", metavar="BRAND")
         action.add_argument(
             "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="holds commerce/ (default: %(default)s)"
         )
         action.add_argument("--database-url", help="the commerce database (default: SQLite in the data directory)")
     export.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
+    page.add_argument("--output", type=Path, default=Path("offers.html"), metavar="FILE", help="(default: %(default)s)")
+    again.add_argument("offer", metavar="OFFER_ID")
+    page.set_defaults(run=_page_of)
+    again.set_defaults(run=_again)
     pause.set_defaults(run=_switch)
     resume.set_defaults(run=_switch)
     export.set_defaults(run=_export)
@@ -65,6 +71,33 @@ def _export(arguments: argparse.Namespace) -> int:
             stream.close()
     sys.stderr.write(f"\r{count} decisions\n")
     return 0
+
+
+def _page_of(arguments: argparse.Namespace) -> int:
+    from commerce_api.brands import find_brand
+    from commerce_api.offering.page import render_page
+    from offer_engine.rank import PriorityRanker
+
+    def work(tx: "Transaction") -> str:
+        return render_page(tx.connection, find_brand(tx.connection, arguments.brand), PriorityRanker(), tx.now_ms)
+
+    arguments.output.write_text(_done(arguments, work, recorded=False), encoding="utf-8")
+    sys.stdout.write(f"{arguments.output}\n")
+    return 0
+
+
+def _again(arguments: argparse.Namespace) -> int:
+    from commerce_api.offering.page import told
+    from commerce_api.offering.replayed import replay_one
+    from offer_engine.rank import PriorityRanker
+
+    played = _done(
+        arguments,
+        lambda tx: replay_one(tx.connection, arguments.brand, arguments.offer, PriorityRanker()),
+        recorded=False,
+    )
+    sys.stdout.write("\n".join(told(played)) + "\n")
+    return 0 if played.is_same else 1
 
 
 def _page(tx: "Transaction", brand: str, after: str) -> list[dict[str, Any]]:

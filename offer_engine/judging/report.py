@@ -1,7 +1,5 @@
 """The report on a model: one HTML page that needs nothing else, with no script, and everything in it escaped."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +11,7 @@ from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.judge import Judgement, Verdict
 from offer_engine.judging.plots import Bar, curves, forest
 from offer_engine.judging.promotion import Reason
+from offer_engine.judging.style import style
 from offer_engine.judging.uplift import Qini
 from offer_engine.learning.log import Reading
 from offer_engine.learning.registry import Card, Change
@@ -61,12 +60,11 @@ def render_report(
         "day": lambda at_ms: as_text(at_ms)[:10],
         "moment": lambda at_ms: as_text(at_ms)[:16].replace("T", " "),
     }
-    css = (here / "report.css").read_text(encoding="utf-8")  # ours; its quotes must stay quotes
-    style = Markup(css)  # nosec B704
+    sheet = style()
     verdicts = shown(judgement)
     return environment.get_template("report.html").render(
-        style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style=sheet.text,
+        style_hash=sheet.hash,
         passed=reason is Reason.PASSED,
         answer=ANSWERS.get(reason, reason.value),
         card=card,

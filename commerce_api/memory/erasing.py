@@ -78,7 +78,7 @@ def _unlink_decisions(tx: Transaction, asker: Asker) -> None:
         record = json.loads(row.record)
         subject = record["subject"] = nobody()
         record["context"]["known"] = {"consents": False, "owned": [], "history": {}, "memory": {}}
-        features = record.get("features", {}).get("context", {})
+        features = record["context"].get("features", {})
         for name in features.keys() & {*MEMORY, "offers_shown_30d", "offers_declined_30d"}:
             del features[name]
         record["erased"] = True  # it cannot be played again: offer_engine/replay.py

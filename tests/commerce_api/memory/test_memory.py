@@ -379,10 +379,12 @@ async def test_consent_to_personal_offers_opens_those_that_need_it_and_lends_the
     }
     signed_in = Caller("shopper:shp_robin", "test")
     await world.desk.get_offers(BRAND, signed_in, [LineGiven(variant_id=KETTLE)])
-    known = [json.loads(row.record)["features"]["context"] for row in await world.rows(offer_decision)]
+    known = [json.loads(row.record)["context"]["features"] for row in await world.rows(offer_decision)]
     assert [each["memory.size"] for each in known if "memory.size" in each] == [3.0]  # claimed: a size is not seen
     await agent.delete(f"{ROBIN}/consents/personal_offers")
     assert await needed("shp_robin") == ["personal: consent_missing"]
+    await agent.delete(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+    assert [row for row in await world.rows(offer_decision) if "memory.size" in row.record] == []
 
 
 async def test_every_route_needs_the_brands_key(world: World) -> None:

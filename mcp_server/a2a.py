@@ -39,7 +39,6 @@ from tokenization.ids import new_id
 from tokenization.logs import cause_of
 
 VERSION: Final = "1.0"
-ENDPOINT: Final = "a2a"
 CARD: Final = [".well-known", "agent-card.json"]  # beneath the brand's address
 ASK: Final = "ask_brand"  # the tool whose scopes and name in the record it shares
 LONGEST: Final = 1_000  # characters of a need, as the tool has it

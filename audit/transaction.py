@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import CursorResult, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.engine import Connection, NestedTransaction
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 WAL_PAUSE_SECONDS = 0.05  # between tries to set the journal of a file that another process is setting up
 BUSY_TIMEOUT_SECONDS = 10  # another process of the same side may hold the write lock while it syncs
@@ -198,7 +199,7 @@ class _Sqlite:
         self._thread.start()
 
     async def write(self, work: Work[T]) -> T:
-        job = _Job(work, Future())
+        job = _Job(_for_thread(work), Future())
         self._jobs.put(job)
         return await asyncio.shield(asyncio.wrap_future(job.done))
 
@@ -207,14 +208,14 @@ class _Sqlite:
             with self._reader_engine.connect() as connection, connection.begin():
                 return work(connection)
 
-        return await asyncio.to_thread(run)
+        return await asyncio.to_thread(_for_thread(run))
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
         def run() -> None:
             with self._writer_engine.begin() as connection:
                 upgrade(connection)
 
-        await asyncio.to_thread(run)
+        await asyncio.to_thread(_for_thread(run))
 
     async def cut_log(self) -> bool:
         def run() -> bool:
@@ -277,6 +278,18 @@ class _Sqlite:
             undo.rollback()  # (3)
             job.done.set_exception(failure)
             raise _Refused from None
+
+
+def _for_thread(work: Callable[P, T]) -> Callable[P, T]:
+    """The same work with RuntimeError for StopIteration, which no future of asyncio takes: its caller would wait for ever."""
+
+    def run(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return work(*arguments, **named)
+        except StopIteration as failure:
+            raise RuntimeError("a unit of work raised StopIteration") from failure
+
+    return run
 
 
 class _Refused(Exception):  # a signal inside the writer, never seen by callers

@@ -39,7 +39,6 @@ from tokenization.ids import new_id
 from tokenization.logs import cause_of
 
 VERSION: Final = "1.0"
-ENDPOINT: Final = "a2a"
 CARD: Final = [".well-known", "agent-card.json"]  # beneath the brand's address
 ASK: Final = "ask_brand"  # the tool whose scopes and name in the record it shares
 LONGEST: Final = 1_000  # characters of a need, as the tool has it
@@ -157,7 +156,7 @@ class Agent:
         try:
             self._recorder.check()
             caller = Caller(sent.access.principal, "a2a")
-            view = await self._commerce.desk.ask(sent.brand.id, caller, need)
+            told = _message(await self._commerce.desk.ask(sent.brand.id, caller, need), message)
         except CommerceRefusal as refusal:
             await self._record(sent, refusal.kind.code)
             return _refusal(request_id, refusal.kind)
@@ -166,8 +165,12 @@ class Agent:
                 return _error(request_id, INVALID_PARAMS, "The text holds a character that cannot be stored.")
             log.error("database_failed", cause=cause_of(failure))
             return _refusal(request_id, CommerceError.BUSY)
+        except Exception as failure:  # noqa: BLE001  # a defect of ours: who asks is told, as the tools tell it
+            log.error("asking_failed", cause=cause_of(failure))
+            await self._record(sent, CommerceError.INTERNAL.code)
+            return _refusal(request_id, CommerceError.INTERNAL, INTERNAL)
         await self._record(sent, None)  # (4)
-        return 200, {"jsonrpc": "2.0", "id": request_id, "result": {"message": _message(view, message)}}
+        return 200, {"jsonrpc": "2.0", "id": request_id, "result": {"message": told}}
 
     async def _record(self, sent: Sent, refused_with: str | None) -> None:
         await self._recorder.note(
@@ -199,8 +202,8 @@ def _message(view: AskView, asked: _Message) -> dict[str, Any]:
     }
 
 
-def _refusal(request_id: str | int | None, kind: CommerceError) -> Answer:
-    return _error(request_id, REFUSED, kind.message, {"code": kind.code})
+def _refusal(request_id: str | int | None, kind: CommerceError, code: int = REFUSED) -> Answer:
+    return _error(request_id, code, kind.message, {"code": kind.code})
 
 
 def _error(request_id: str | int | None, code: int, message: str, data: dict[str, str] | None = None) -> Answer:

@@ -33,7 +33,7 @@ from mcp_server.closed_errors import ClosedErrors
 from mcp_server.front import Front, send_answer
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import metadata, resource_named
-from mcp_server.profiles import OPEN, Profile, endpoint_named
+from mcp_server.profiles import AGENT_ENDPOINT, Profile, door_of
 from mcp_server.rates import Rates, client_of
 from mcp_server.results import refusal_as_json, told_id
 from tokenization.addresses import Network
@@ -101,8 +101,8 @@ class BrandEndpoints:
         if ".well-known" in parts[:2]:
             of_agent = parts[1:] == a2a.CARD and scope["method"] in ("GET", "HEAD")
             return await (self._send_card(parts[0], send) if of_agent else self._send_metadata(scope, parts, send))
-        is_a2a = len(parts) == 2 and parts[1] == a2a.ENDPOINT
-        named = (parts[0], OPEN) if is_a2a else endpoint_named(parts)
+        is_a2a = parts[1:] == [AGENT_ENDPOINT]
+        named = door_of(scope["path"])
         if named is None:
             return await send_json(send, (404, error_body("not_found", "An endpoint is /BRAND/mcp.")))
         if scope["method"] != "POST":  # (1)

@@ -139,9 +139,8 @@ class Door:
     async def _caller(self, brand: Brand, profile: Profile, presented: str | None) -> Access:
         if presented is None:
             return GUEST
-        scheme, _, credential = presented.partition(" ")
-        credential = credential.strip()
-        if scheme.lower() != "bearer" or not credential:
+        credential = credential_of(presented)
+        if credential is None:
             raise self._refused(brand, profile, 401, error="invalid_token", scope=scopes.DEFAULT)
         if is_agent_key(brand, self._commerce.agent_secret, credential):
             return Access(f"agent:{brand.id}", None)
@@ -196,6 +195,12 @@ class Door:
 _SIGN_IN: Final = "Sign in to go on"
 CHALLENGES: Final = "mcp/www_authenticate"
 _ONE_TOKEN: Final = "A token goes into one Authorization header, and never into an address."
+
+
+def credential_of(presented: str) -> str | None:
+    """What an ``Authorization`` header presents by the one scheme that there is, however it is spelt (RFC 6750, 2.1)."""
+    scheme, _, credential = presented.partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None
 
 
 def tool_called(body: bytes) -> tuple[str, Collection[str]]:

@@ -25,6 +25,7 @@ class Profile:
     challenges_in_results: bool = False
 
 
+AGENT_ENDPOINT: Final = "a2a"
 OPEN: Final = Profile()
 CLAUDE: Final = Profile("claude", takes_tokens=False)
 CHATGPT: Final = Profile("chatgpt", has_sheet=True, challenges_in_results=True)
@@ -39,3 +40,9 @@ def endpoint_named(parts: Sequence[str]) -> tuple[str, Profile] | None:
         case [brand, "mcp", name] if brand and name and name in PROFILES:
             return brand, PROFILES[name]
     return None
+
+
+def door_of(path: str) -> tuple[str, Profile] | None:
+    """As endpoint_named(), for a request's path. The brand's agent (a2a.py) is behind the door that any host has."""
+    parts = path.strip("/").split("/")
+    return (parts[0], OPEN) if parts[1:] == [AGENT_ENDPOINT] else endpoint_named(parts)

@@ -3,10 +3,13 @@
 What holds:
  1. A client is an address, an IPv6 one by its /64. What it presents gets it a wider bucket of its own once the door found it
     right, for PROVEN_SECONDS from the last time it did; before that, and when it is wrong, it has one as narrow as a guest's.
+    It is the same however a request spells the path and the header.
  2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker.
  3. X-Forwarded-For is read only from trusted proxies, from its end: anybody can write the header.
  4. The table has a fixed size. Where clients share a row, the row that has been idle longest is taken over: a crowd of
     addresses can make the limit forget, never refuse, somebody else. What is forgotten as right is looked at once more.
+ 5. Nobody can choose what shares a row with a bucket: what was found right stands in a part of its own, and the table's random
+    key says where a client stands.
 
 The table is shared memory under a lock of the operating system, held for microseconds. Several machines limit each by itself.
 """
@@ -22,6 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from mcp_server.bearer import credential_of
+from mcp_server.profiles import door_of
 from tokenization.addresses import Network, network_of, origin_of
 from tokenization.edge import Scope, header
 
@@ -32,7 +37,11 @@ PROVEN_SECONDS: Final = 600
 _ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
 _WAYS: Final = 8  # rows that a client may stand in
 _SETS: Final = 2048
-TABLE_BYTES: Final = _ROW.size * _WAYS * _SETS
+_KEY_BYTES: Final = 16
+_PART_BYTES: Final = _ROW.size * _WAYS * _SETS
+_BUCKETS: Final = _KEY_BYTES  # where the parts begin (5)
+_PROVEN: Final = _BUCKETS + _PART_BYTES
+TABLE_BYTES: Final = _PROVEN + _PART_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +55,19 @@ class Limits:
 
 @dataclass
 class Rates:
-    """The table. ``descriptor`` is a file of TABLE_BYTES that workers share; without one the table is this process's own."""
+    """The table. ``descriptor`` is a shared_table() of workers; without one the table is this process's own."""
 
     monotonic_seconds: Callable[[], float]
     limits: Limits = field(default_factory=Limits)
     descriptor: int = -1
     _table: mmap.mmap = field(init=False)
+    _key: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._table = mmap.mmap(self.descriptor, TABLE_BYTES)
+        if self.descriptor < 0:
+            self._table[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
+        self._key = self._table[:_KEY_BYTES]
 
     def wait_seconds(self, scope: Scope) -> int:
         """Takes a call out of the client's bucket: 0 where there was one, else after how many seconds there will be."""
@@ -68,7 +81,7 @@ class Rates:
         presented = _presented(scope)
         if presented is None:
             return
-        digest, first = _row_of(presented)
+        digest, first = self._row_of(presented, _PROVEN)
         with self._locked():
             now = self.monotonic_seconds()
             place, _ = self._found(digest, first, now, 1)
@@ -76,7 +89,7 @@ class Rates:
                 _ROW.pack_into(self._table, place, digest if right else 0, 1.0, now if right else 0.0)
 
     def _is_proven(self, presented: str) -> bool:
-        digest, first = _row_of(presented)
+        digest, first = self._row_of(presented, _PROVEN)
         with self._locked():
             now = self.monotonic_seconds()
             place, _ = self._found(digest, first, now, 1)
@@ -85,7 +98,7 @@ class Rates:
 
     def take(self, client: str, rate: float) -> int:
         """As wait_seconds(), for a client and its rate a second."""
-        digest, first = _row_of(client)
+        digest, first = self._row_of(client, _BUCKETS)
         with self._locked():
             now = self.monotonic_seconds()
             place, left = self._found(digest, first, now, rate)
@@ -101,13 +114,19 @@ class Rates:
         """The client's row and what is in its bucket now; else the row that has been idle longest (4), with a full one."""
         burst = rate * BURST_SECONDS
         idle, idle_since = first, math.inf
-        for row in range(first, first + _WAYS):
-            held, left, since = _ROW.unpack_from(self._table, row * _ROW.size)
+        for row in range(first, first + _WAYS * _ROW.size, _ROW.size):
+            held, left, since = _ROW.unpack_from(self._table, row)
             if held == digest:
-                return row * _ROW.size, max(0.0, min(burst, left + max(0.0, now - since) * rate))
+                return row, max(0.0, min(burst, left + max(0.0, now - since) * rate))
             if since < idle_since:
                 idle, idle_since = row, since
-        return idle * _ROW.size, burst
+        return idle, burst
+
+    def _row_of(self, name: str, part: int) -> tuple[int, int]:
+        """A digest that is not 0, and where the first of the rows that it may stand in begins (5)."""
+        hashed = hashlib.blake2b(name.encode(), digest_size=8, key=self._key).digest()
+        digest = int.from_bytes(hashed, "little") or 1
+        return digest, part + digest % _SETS * _WAYS * _ROW.size
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -121,22 +140,20 @@ class Rates:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
 
-def _row_of(name: str) -> tuple[int, int]:
-    """A digest that is not 0, and the first of the rows that it may stand in."""
-    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") or 1
-    return digest, digest % _SETS * _WAYS
-
-
 def _presented(scope: Scope) -> str | None:
-    """What a request presents, at the endpoint where it does: what is right at one is not at another."""
+    """What a request presents, at the door where it does: what is right at one is not at another. Empty for what never is."""
     presented = header(scope, b"authorization")
-    return None if presented is None else f"presented|{scope['path']}|{presented}"
+    if presented is None:
+        return None
+    credential, door = credential_of(presented), door_of(scope["path"])
+    return "\0".join((door[0], door[1].name, credential)) if credential is not None and door is not None else ""
 
 
 def shared_table() -> int:
     """A fresh table that processes started from this one can share: the descriptor of an unnamed file in memory."""
     descriptor = os.memfd_create("cordon-mcp-rates", 0)
     os.ftruncate(descriptor, TABLE_BYTES)
+    os.pwrite(descriptor, os.urandom(_KEY_BYTES), 0)
     return descriptor
 
 

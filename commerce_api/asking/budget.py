@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from commerce_api.asking.rest import Rest
+from commerce_api.asking.rest import Rest, as_matched
 from tokenization.money import MAXIMUM_AMOUNT_MINOR, Money, MoneyInvalid
 
 _AROUND_BASIS_POINTS: Final = 2_000  # "about 100" is told back as 80 to 120
@@ -150,7 +150,7 @@ def _has_currency(found: "re.Match[str]") -> bool:
 
 def _currency(found: "re.Match[str]", place: int, own: str) -> str | None:
     groups = found.groupdict()
-    said = (groups.get(f"symbol{place}") or groups.get(f"word{place}") or "").lower().strip()
+    said = as_matched(groups.get(f"symbol{place}") or groups.get(f"word{place}") or "").strip()
     if not said:
         return None
     if said == "$" or said.rstrip("s") in ("dollar", "buck"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from commerce_api.asking.rest import Rest
+from commerce_api.asking.rest import Rest, as_matched
 
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MONTHS: Final = (
@@ -89,9 +89,8 @@ def read_deadline(rest: Rest, today: date) -> Deadline:
         found = rest.take(pattern)
         if found is not None:
             day = _day_of(found, today)
-            if day is not None and _group(found, "lead").lower().endswith("before"):
-                day -= timedelta(days=1)
-            return Deadline(day) if day is not None and day >= today else Deadline(unclear=True)
+            earlier = timedelta(days=1 if _group(found, "lead").endswith("before") else 0)
+            return Deadline(unclear=True) if day is None or day < today + earlier else Deadline(day - earlier)
     weekday = _weekday(rest, today)
     if weekday is not None:
         return Deadline(weekday)
@@ -101,11 +100,13 @@ def read_deadline(rest: Rest, today: date) -> Deadline:
 def _weekday(rest: Rest, today: date) -> date | None:
     """The next such day after today; with ``next``, the one of the week after this."""
     for found in _WEEKDAY.finditer(rest.text):
-        named, lead = found["day"].lower(), _group(found, "lead").lower()
-        whole = found[0].lower().endswith("day")
+        named, lead = as_matched(found["day"]), _group(found, "lead")
+        whole = as_matched(found[0]).endswith("day")
         if not whole and not lead and not found["next"]:  # "sun hat", "wed": no day
             continue
-        number = next(place for place, name in enumerate(_DAYS) if name.startswith(named[:3]))
+        number = next((place for place, name in enumerate(_DAYS) if name.startswith(named[:3])), None)
+        if number is None:
+            continue
         ahead = (number - today.weekday()) % 7
         if found["next"]:
             ahead = number - today.weekday() + 7
@@ -120,16 +121,16 @@ def _day_of(found: "re.Match[str]", today: date) -> date | None:
     if groups.get("iso"):
         return _date(*map(int, groups["iso"].split("-")))
     if groups.get("unit"):
-        number = _number(groups["number"])
-        return today + timedelta(
-            days=number
-            * (7 if groups["unit"].lower().startswith("week") and "day" not in groups["unit"].lower() else 1)
-        )
+        number, unit = _number(groups["number"]), as_matched(groups["unit"])
+        return today + timedelta(days=number * (7 if unit.startswith("week") and "day" not in unit else 1))
     if groups.get("near"):
-        return today + timedelta(days={"tomorrow": 1, "day after tomorrow": 2}.get(groups["near"].lower(), 0))
+        return today + timedelta(days={"tomorrow": 1, "day after tomorrow": 2}.get(as_matched(groups["near"]), 0))
     if groups.get("feast"):
         return _coming(24, 12, today)  # what is to be there by Christmas is to be there on its eve
-    month = next(place for place, name in enumerate(_MONTHS, 1) if name.startswith(groups["month"].lower()[:3]))
+    named = as_matched(groups["month"])[:3]
+    month = next(
+        (place for place, name in enumerate(_MONTHS, 1) if name.startswith(named)), 0
+    )  # of month 0 no date is made
     number = int(groups["number"])
     return _date(int(groups["year"]), month, number) if groups.get("year") else _coming(number, month, today)
 
@@ -147,8 +148,8 @@ def _date(year: int, month: int, number: int) -> date | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else _NUMBERS.get(text.lower(), 1)
+    return int(text) if text.isdigit() else _NUMBERS.get(as_matched(text), 1)
 
 
 def _group(found: "re.Match[str]", name: str) -> str:
-    return (found.groupdict().get(name) or "").strip()
+    return as_matched(found.groupdict().get(name) or "").strip()

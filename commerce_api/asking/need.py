@@ -12,7 +12,7 @@ from typing import Final
 from commerce_api.asking.budget import NO_BUDGET, Budget, read_budget
 from commerce_api.asking.days import NO_DEADLINE, Deadline, read_deadline
 from commerce_api.asking.places import NO_DESTINATION, Destination, read_destination
-from commerce_api.asking.rest import Rest
+from commerce_api.asking.rest import Rest, as_matched
 from commerce_api.asking.words import stem, telling, words_of
 
 MAXIMUM_WORDS: Final = 16  # of what is looked for; the first of a longer story
@@ -98,8 +98,9 @@ def _quantity(rest: Rest) -> int:
         found = rest.take(_QUANTITY)
     if found is None:
         return 1
-    said = found["count"].lower().rstrip("x× ").strip()
-    number = int(said) if said.isdigit() else _COUNTS[said]
+    said = as_matched(found["count"]).strip()
+    digits = said.rstrip("x× ")
+    number = int(digits) if digits.isdigit() else _COUNTS[said]
     return max(1, min(number, MAXIMUM_QUANTITY))
 
 

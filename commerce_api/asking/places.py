@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from commerce_api.asking.rest import Rest
+from commerce_api.asking.rest import Rest, as_matched
 
 _NAMES: Final = (
     "AD Andorra;AE United Arab Emirates,UAE,Emirates;AF Afghanistan;AG Antigua and Barbuda;AI Anguilla;AL Albania;"
@@ -114,7 +114,7 @@ def read_destination(rest: Rest) -> Destination:
             return Destination(region[:2], region)
     for found in _KNOWN.finditer(rest.text):
         name = found["name"]
-        if name.lower() in _ALSO_WORDS and not (found["lead"] and name[0].isupper()):
+        if as_matched(name) in _ALSO_WORDS and not (found["lead"] and name[0].isupper()):
             continue
         return _known(rest, found)
     town = _TOWN.search(rest.text)
@@ -126,7 +126,7 @@ def read_destination(rest: Rest) -> Destination:
 
 
 def _known(rest: Rest, found: "re.Match[str]") -> Destination:
-    name, before = found["name"].lower(), rest.text[: found.start()]
+    name, before = as_matched(found["name"]), rest.text[: found.start()]
     after = rest.text[found.end() :]
     rest.text = before + " | " + after
     town = _TOWN_BEFORE.search(before)  # "in Leeds, England": the town is said, and its country too

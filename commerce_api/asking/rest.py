@@ -2,8 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
+_TAKEN_FOR_ASCII: Final = str.maketrans({"ſ": "s", "ı": "i", "İ": "i", "\N{KELVIN SIGN}": "k"})
 GAP = " | "  # keeps what stood on both sides of a taken piece from becoming one phrase
+
+
+def as_matched(text: str) -> str:
+    """What a pattern found in lower case, and in its letters: IGNORECASE takes others for them ("ſix"), tables do not."""
+    return text.translate(_TAKEN_FOR_ASCII).lower()
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 What holds:
  1. A code and a refresh token are 256 random bits; what is stored are their digests.
  2. A code lasts CODE_SECONDS and is taken once; so is a refresh token, which is replaced by another one. Taking one takes every
-    other that is left of its grant: two successors (7) never live on side by side.
+    other that is left of its grant, and those have no grace (7): two successors never live on side by side.
  3. A code or refresh token that comes a second time ends its grant: one of the two who had it is a thief (RFC 9700, 4.14.2).
  4. A grant lasts GRANT_SECONDS, whatever renews it, and a refresh token IDLE_SECONDS. What is revoked stays so.
  5. A grant is renewed once in PACE_SECONDS at most, and its refresh tokens are deleted KEPT_SECONDS after their time, used or
@@ -12,7 +12,7 @@ What holds:
  7. An answer may be lost on its way. Within GRACE_SECONDS of its use the same client may present a refresh token again, and
     gets another successor with the same end, SUCCESSORS of them in all. No successor can have been used by then, which (5) sees
     to: so a token from before the last renewal never has this, and (3) holds for it. Should a thief be the one who comes again,
-    the next renewal by one of the two ends the other's, and with that other's next try the grant.
+    the next renewal by one of the two ends the other's, and with that other's next try, however soon, the grant.
 """
 
 from dataclasses import dataclass
@@ -51,6 +51,7 @@ ENDED_KEPT_SECONDS: Final = 30 * 86_400  # of grants that ended, to see reuse fo
 REQUEST_KEPT_SECONDS: Final = 3_600
 SIGN_IN_KEPT_SECONDS: Final = 86_400
 ACCOUNT_KEPT_SECONDS: Final = 400 * 86_400
+_OUTSIDE_ANY_GRACE_MS: Final = 0  # of a token that another one's use took with it, whatever the clock does
 CODE_PREFIX: Final = "acd"
 REFRESH_PREFIX: Final = "art"
 
@@ -192,8 +193,10 @@ def spend(tx: Transaction, granted: Granted) -> None:
     if "code_challenge" in granted.row._mapping:
         tx.execute(update(oauth_code).where(oauth_code.c.digest == granted.row.digest).values(used_ms=tx.now_ms))
     elif not granted.comes_again:
+        own = oauth_refresh.c.digest == granted.row.digest
+        tx.execute(update(oauth_refresh).where(own).values(used_ms=tx.now_ms))
         left = (oauth_refresh.c.grant_id == granted.grant.id) & oauth_refresh.c.used_ms.is_(None)
-        tx.execute(update(oauth_refresh).where(left).values(used_ms=tx.now_ms))
+        tx.execute(update(oauth_refresh).where(left).values(used_ms=_OUTSIDE_ANY_GRACE_MS))
 
 
 def keep_refresh(tx: Transaction, grant_id: str, secret: str, grant_expires_ms: int) -> None:

@@ -157,6 +157,31 @@ async def test_one_that_fails_by_itself_leaves_nothing_and_the_next_goes_on(data
     await database.close()
 
 
+async def test_work_that_runs_out_of_an_iterator_fails_and_hangs_nobody(database_url: str) -> None:
+    database = await opened(database_url)
+
+    def runs_out(_: object) -> None:
+        next(iter(()))
+
+    def changes_and_runs_out(tx: Transaction) -> None:
+        add_one(tx)
+        next(iter(()))
+
+    for call in (
+        partial(database.read, runs_out),
+        partial(database.change, changes_and_runs_out),
+        partial(database.maintain, changes_and_runs_out),
+        partial(database.migrate, runs_out),
+    ):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(call(), 20)
+    together = [database.change(changes_and_runs_out if number % 3 == 0 else add_one) for number in range(9)]
+    answers = await asyncio.wait_for(asyncio.gather(*together, return_exceptions=True), 20)
+    assert sum(isinstance(answer, RuntimeError) for answer in answers) == 3
+    assert (await value_of(database), await events(database)) == (6, 6)
+    await database.close()
+
+
 async def test_a_reader_cannot_write(database_url: str) -> None:
     database = await opened(database_url)
     with pytest.raises(Exception, match=r"readonly|read-only"):

@@ -9,6 +9,7 @@ from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.types import Message, Part, Role, SendMessageRequest
 from google.protobuf.json_format import MessageToDict
 
+from commerce_api import agent_desk
 from mcp_server.call_record import CallRecorder
 from mcp_server.rates import Limits
 from tests.commerce_api.world import World
@@ -120,6 +121,22 @@ async def test_too_many_messages_are_refused(world: World) -> None:
     async with mcp_site(world, limits=Limits(0.1, 0.1)) as site:
         statuses = [(await post(endpoint(site), body(), HEADERS)).status_code for _ in range(4)]
     assert 429 in statuses
+
+
+async def test_a_defect_is_told_in_the_protocols_form_and_is_on_record(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise KeyError("secret-7")
+
+    monkeypatch.setattr(agent_desk, "understand", breaks)
+    response = await post(endpoint(own_site), body(), HEADERS)
+    told = response.json()
+    assert (response.status_code, told["id"], told["error"]["code"]) == (200, 1, -32603)
+    assert told["error"]["data"][0]["reason"] == "INTERNAL"
+    assert "secret-7" not in response.text
+    [event] = await own_site.world.events("agent.called")
+    assert json.loads(event.entry)["data"]["reason"] == "internal"
 
 
 async def test_planted_fault_without_the_record_nothing_is_written(

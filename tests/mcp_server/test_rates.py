@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from commerce_api.errors import CommerceError
 from mcp_server import app
+from mcp_server import rates as rates_module
 from mcp_server.rates import BURST_SECONDS, PROVEN_SECONDS, Limits, Rates, client_of, shared_table
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import Site, body, call_body, mcp_site, post, result_of
@@ -217,6 +218,79 @@ def test_what_was_right_counts_so_for_its_time_at_its_endpoint_in_every_worker_u
             assert left(rates, one_request) == ALLOWED
     finally:
         os.close(descriptor)
+
+
+def let_through(rates: Rates, time: Time, requests: list[dict[str, Any]]) -> int:
+    """How many calls are let through in a moment, where each that is has what it presents found right."""
+    count = 0
+    for request in requests:
+        time.seconds += 1e-6
+        if rates.wait_seconds(request) == 0:
+            count += 1
+            rates.found(request, right=True)
+    return count
+
+
+SPELLINGS = [
+    ("/" * before + "harbour-pine/mcp" + "/" * after, scheme + " " * blanks)
+    for before in range(1, 9)
+    for after in range(4)
+    for scheme in ("Bearer", "bearer", "BEARER")
+    for blanks in (1, 2, 3)
+]
+
+
+def test_a_path_and_a_header_that_are_spelt_otherwise_open_no_bucket_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates_module, "_SETS", 1)  # all who call share the same few rows
+    time = Time()
+    with table(time, limits=TIGHT) as rates:
+        one_request = a_request("Bearer one")
+        assert rates.wait_seconds(one_request) == 0
+        rates.found(one_request, right=True)
+        spelt = [a_request(f"{scheme}one", path) for path, scheme in SPELLINGS]
+        assert let_through(rates, time, spelt * 3) == ALLOWED_KEYED
+        rates.found(spelt[-1], right=False)
+        assert [rates.wait_seconds(one_request) for _ in range(ALLOWED)].count(0) == ALLOWED - 1
+
+
+MANY = Limits(anonymous_per_second=10, keyed_per_second=1)
+MANY_ALLOWED = 110  # at once, of both buckets
+
+
+def with_many_keys(time: Time) -> int:
+    """How many calls one address has let through that presents a right key as often as it can, then others, and so on."""
+    with table(time, limits=MANY) as rates:
+        keys = [key for turn in range(20) for key in ["own"] * 12 + [f"{turn} {number}" for number in range(8)]]
+        return let_through(rates, time, [a_request(f"Bearer {key}") for key in keys])
+
+
+def test_what_was_found_right_takes_no_buckets_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates_module, "_SETS", 1)
+    assert with_many_keys(Time()) == MANY_ALLOWED
+
+
+def test_planted_fault_in_one_part_with_the_buckets_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates_module, "_SETS", 1)
+    monkeypatch.setattr(rates_module, "_PROVEN", rates_module._BUCKETS)
+    assert with_many_keys(Time()) > MANY_ALLOWED
+
+
+def test_where_a_client_stands_is_another_place_in_every_table() -> None:
+    descriptors = [shared_table(), shared_table()]
+    try:
+        with (
+            table(Time(), descriptor=descriptors[0]) as one,
+            table(Time(), descriptor=descriptors[0]) as fellow,
+            table(Time(), descriptor=descriptors[1]) as other,
+            table(Time()) as alone,
+        ):
+            ours, *others = ([rates._row_of(f"{n}", 0) for n in range(20)] for rates in (one, fellow, other, alone))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    assert ours == others[0]
+    assert not {*ours} & {*others[1]}
+    assert not {*ours} & {*others[2]}
 
 
 async def test_refusals_have_their_limit_too(world: World) -> None:

@@ -1,10 +1,17 @@
 """What is read out of plain words: bounds, number, day, place, what is not wanted; and what is left is looked for."""
 
+import re
+import sys
 from datetime import date
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from commerce_api.asking import rest
 from commerce_api.asking.need import Need, understand
+from commerce_api.asking.places import _COUNTRIES, _REGIONS
+from commerce_api.asking.rest import as_matched
 
 FRIDAY = date(2026, 11, 27)
 
@@ -155,6 +162,7 @@ def test_what_is_not_wanted_is_not_looked_for(text: str, not_wanted: tuple[str, 
     ("text", "quantity"),
     [
         ("two mugs", 2),
+        ("six mugs", 6),
         ("I need 6 mugs", 6),
         ("3 x candle", 3),
         ("a dozen candles", 12),
@@ -177,3 +185,56 @@ def test_a_need_with_everything_in_it_is_read_whole() -> None:
     assert need.words == ("quiet", "kettles")
     assert (need.quantity, need.not_wanted, need.maximum_minor) == (2, ("glass",), 7_500)
     assert (need.destination.unplaced, need.deadline.day) == ("Leeds", date(2026, 12, 4))
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a mug by ſeptember 5", "a mug by september 5"),
+        ("a mug for ſunday", "a mug for sunday"),
+        ("a mug by next frıday", "a mug by next friday"),
+        ("a mug wıthın ſix weeKs", "a mug within six weeks"),
+        ("ſix mugs", "six mugs"),
+        ("a mug in Sweden under 20 ſek", "a mug in Sweden under 20 sek"),
+        ("a mug in ſweden", "a mug in sweden"),
+        ("a mug in İllinois", "a mug in Illinois"),
+    ],
+)
+def test_a_letter_that_patterns_take_for_another_is_read_as_that_one(text: str, plain: str) -> None:
+    assert read(text) == read(plain) != read("a mug")
+
+
+def test_there_is_no_other_letter_that_patterns_take_for_one_of_theirs() -> None:
+    letters = set("abcdefghijklmnopqrstuvwxyz") | {letter for name in {*_COUNTRIES, *_REGIONS} for letter in name}
+    pattern = re.compile("[" + re.escape("".join(sorted(letters))) + "]", re.IGNORECASE)
+    taken = [chr(code) for code in range(sys.maxunicode + 1) if pattern.match(chr(code))]
+    assert not [letter for letter in taken if as_matched(letter) not in letters]
+
+
+def test_planted_fault_in_lower_case_alone_the_words_are_in_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "_TAKEN_FOR_ASCII", {})
+    with pytest.raises(KeyError):
+        read("ſix mugs")
+
+
+_WORDS = (
+    "a mug by before for in within next to under about - / , £ $ k 0001-01-01 9999-12-31 0000-00-00 31 february 29 2096 "
+    "september ſeptember 5 5th 12/5 ſunday sun frıday today tonıght chriſtmas six ſix a dozen half pair of 99 weeKs days "
+    "sweden ſweden İllinois georgıa Leeds, OR 97209 not without ſilver-free 999,999,999,999,999.99 usd ſek quid total"
+)
+_PIECES = _WORDS.split()
+
+
+@example("kettle before 0001-01-01", "USD")
+@example("under 1,000k", "JPY")
+@given(
+    text=st.one_of(
+        st.text(max_size=200),
+        st.lists(st.one_of(st.sampled_from(_PIECES), st.text(max_size=6)), max_size=25).map(" ".join),
+    ),
+    currency=st.sampled_from(["USD", "JPY", "KWD"]),
+)
+def test_whatever_is_said_is_understood_somehow(text: str, currency: str) -> None:
+    need = read(text, currency)
+    assert need.deadline.day is None or need.deadline.day >= FRIDAY
+    assert 1 <= need.quantity <= 999

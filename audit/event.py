@@ -125,6 +125,10 @@ class EventType(StrEnum):
     SIGN_IN_CODE_SENT = "sign_in.code_sent"
     SIGN_IN_REFUSED = "sign_in.refused"
     SIGNED_IN = "sign_in.succeeded"
+    PASSKEY_REGISTERED = "passkey.registered"  # nosec B105  # as above
+    PASSKEY_USED = "passkey.used"  # nosec B105  # as above
+    PASSKEY_REFUSED = "passkey.refused"  # nosec B105  # as above
+    PASSKEY_REMOVED = "passkey.removed"  # nosec B105  # as above
     AUTHORIZATION_GRANTED = "authorization.granted"
     AUTHORIZATION_DENIED = "authorization.denied"
     AUTHORIZATION_USED = "authorization.used"
@@ -308,6 +312,10 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.SIGN_IN_CODE_SENT: _means("A shopper was sent a code to sign in with", "reason"),
     EventType.SIGN_IN_REFUSED: _means("A code that a shopper typed was refused", "reason"),
     EventType.SIGNED_IN: _means("A shopper signed in", "reason"),
+    EventType.PASSKEY_REGISTERED: _means("A shopper added a passkey", "shopper count"),
+    EventType.PASSKEY_USED: _means("A shopper showed a passkey", "shopper"),
+    EventType.PASSKEY_REFUSED: _means("A passkey was refused", "shopper reason"),
+    EventType.PASSKEY_REMOVED: _means("A shopper removed a passkey", "shopper"),
     EventType.AUTHORIZATION_GRANTED: _means(
         "A shopper let a program act for them", "shopper host count expires_at amount_minor"
     ),

@@ -416,6 +416,8 @@ oauth_request = Table(
     Column("state", Text, nullable=True),
     Column("code_challenge", String(128), nullable=False),
     Column("shopper", String(40), nullable=True),
+    Column("challenge", String(64), nullable=True),  # what a passkey signs next; null: none is taken
+    Column("passkey_tries", Integer, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Index("ix_oauth_request_expires", "expires_ms"),
@@ -461,6 +463,21 @@ shopper_account = Table(
     Column("seen_ms", BigInteger, nullable=False),
     UniqueConstraint("brand", "mailbox", name="uq_shopper_account"),
     Index("ix_shopper_account_seen", "seen_ms"),
+)
+
+passkey = Table(
+    "passkey",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=False),
+    Column("shopper", String(40), nullable=False),
+    Column("credential", LargeBinary, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),  # COSE
+    Column("sign_count", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger, nullable=True),
+    UniqueConstraint("credential", name="uq_passkey_credential"),
+    Index("ix_passkey_shopper", "shopper", "created_ms"),
 )
 
 oauth_grant = Table(

@@ -670,19 +670,20 @@ STORES: Final = (
     Store(
         where="commerce's database: shoppers' sign-in",
         side=Side.COMMERCE,
-        holds="assistants that registered themselves, what shoppers allowed them, codes and tokens, accounts",
+        holds="assistants that registered themselves, what shoppers allowed them, codes and tokens, accounts, passkeys",
         data=Data.REFERENCE,
-        protection="codes and tokens as digests; e-mail addresses and networks as keyed digests; no address in clear",
+        protection="codes and tokens as digests; e-mail addresses and networks as keyed digests; no address in clear; of a "
+        "passkey its id, public key and counter",
         retention="requests and fetches of documents an hour, sign-in codes a day, signed-in browsers 30 days, what was "
-        "allowed 30 days after its end, unused assistants 90 days, unused accounts 400 days",
+        "allowed 30 days after its end, unused assistants 90 days, unused accounts, with their passkeys, 400 days",
         tables=(
             *("commerce.oauth_client", "commerce.oauth_request", "commerce.sign_in_code", "commerce.shopper_account"),
             *("commerce.oauth_grant", "commerce.oauth_code", "commerce.oauth_refresh", "commerce.browser_session"),
-            "commerce.client_document_fetch",
+            *("commerce.client_document_fetch", "commerce.passkey"),
         ),
         code=(
             *("commerce_api/authorization/grants.py", "commerce_api/authorization/sign_in.py"),
-            "commerce_api/authorization/browser_session.py",
+            *("commerce_api/authorization/browser_session.py", "commerce_api/authorization/passkeys.py"),
         ),
     ),
     Store(

@@ -48,6 +48,12 @@ PAGE_SCRIPTS: Final = (
         "hash, so that a browser runs this content or none.",
         integrity="sha384-+qX5xeJ4stVoOGZs2FPVXdqkBy3UzSvdZQT+MIoBWfGqKYYs2fg/OZpkHBW8TLQO",
     ),
+    PageScript(
+        path="commerce_api/pages/passkeys.js",
+        reason="Runs where shoppers sign in to commerce, on no page of payment: asks the browser for a passkey and sends it "
+        "with a form. It makes no request, stores nothing, and signing in by a code works without it.",
+        integrity="sha384-9CEuVU7QWe6XVuJNJhNc1Gof4iXDL2zZVCIBwAPu0JaK6DHL9gk3IqdiMMUwKdzP",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 # Sixteen consonants, four bits each: no digit at all (I4: no digits-only run of 13), no vowel, so no accidental word.
 _LETTERS: Final = "bcdfghjkmnpqrstv"
 _FROM_HEX: Final = str.maketrans("0123456789abcdef", _LETTERS)
+_TO_HEX: Final = str.maketrans(_LETTERS, "0123456789abcdef")
 _ID: Final = re.compile(r"([a-z]{2,8})_([bcdfghjkmnpqrstv]{32})")
 _SECRET: Final = re.compile(r"([a-z]{2,8})_([bcdfghjkmnpqrstv]{64})")
 
@@ -25,6 +26,13 @@ def new_secret(prefix: str) -> str:
 def letters_of(data: bytes) -> str:
     """Bytes in the id alphabet, two letters a byte: for values derived by HMAC."""
     return data.hex().translate(_FROM_HEX)
+
+
+def bytes_of(letters: str) -> bytes:
+    """The bytes that letters_of() wrote. Raises ValueError for a text that it never gives."""
+    if not set(letters) <= set(_LETTERS):
+        raise ValueError("not in the id alphabet")
+    return bytes.fromhex(letters.translate(_TO_HEX))
 
 
 def is_id(text: str, prefix: str) -> bool:

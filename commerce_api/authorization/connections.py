@@ -1,8 +1,10 @@
 """A shopper's own page: which programs are connected to their account, since when, for what; and the way to end one.
 
+And which passkeys sign them in, with the way to remove one, and to add one behind a code by mail (passkeys.py).
+
 What holds:
- 1. Who is shown is the shopper whom the browser is signed in as (browser_session.py): their own grants at this brand, that
-    stand, and nobody else's. Another's grant cannot be told from one that is not there.
+ 1. Who is shown is the shopper whom the browser is signed in as (browser_session.py): their own grants and passkeys at this
+    brand, that stand, and nobody else's. Another's cannot be told from one that is not there.
  2. What is ended opens nothing from that moment on: its refresh tokens are refused, and its access tokens on the next call.
  3. Opening the page changes nothing. What ends a connection is a form from this site, in the shopper's own browser: the cookie
     goes with no other site's form, and where the browser says that a form came from elsewhere, it is refused.
@@ -19,7 +21,7 @@ from sqlalchemy.engine import Connection as Reading
 
 from audit.transaction import Transaction
 from commerce_api.agents_api import CommerceIn
-from commerce_api.authorization import browser_session, grants
+from commerce_api.authorization import browser_session, grants, passkeys
 from commerce_api.authorization.browser_session import Cookie
 from commerce_api.authorization.clients import Client
 from commerce_api.authorization.endpoints import DeskIn, is_same_site, to_sign_in
@@ -27,8 +29,8 @@ from commerce_api.authorization.scopes import MEANINGS, PAYMENTS_EXECUTE, known
 from commerce_api.brands import Brand
 from commerce_api.errors import CommerceRefusal
 from commerce_api.models import oauth_client, oauth_grant
-from commerce_api.pages.connections import Shown, render_connections
-from commerce_api.pages.render import Notice, page_headers, render_notice
+from commerce_api.pages.connections import DONE, Shown, ShownPasskey, render_connections
+from commerce_api.pages.render import Asset, Notice, page_headers, passkey_script, render_notice
 from commerce_api.runtime import Commerce
 from tokenization.clock import as_text
 from tokenization.money import Money
@@ -77,14 +79,27 @@ async def get_connections(brand: str, request: Request, visit: VisitIn, commerce
     if visit.shopper is None:
         return await to_sign_in(visit.brand.id, f"/{visit.brand.id}/connections", request, commerce, desk)
     shopper, now_ms = visit.shopper, commerce.clock()
-    rows = await commerce.database.read(lambda connection: standing(connection, visit.brand.id, shopper, now_ms))
+
+    def look(connection: Reading) -> tuple[list[Mapping[str, Any]], list[Any]]:
+        return (
+            standing(connection, visit.brand.id, shopper, now_ms),
+            passkeys.of_shopper(connection, visit.brand.id, shopper),
+        )
+
+    rows, keys = await commerce.database.read(look)
+    script = None if desk.passkey_site is None else passkey_script()
     page = render_connections(
         brand_name=visit.brand.name,
         path=f"/{visit.brand.id}/connections",
         connections=[_shown(row, visit.brand) for row in rows],
-        has_ended="ended" in request.query_params,
+        passkeys=[
+            ShownPasskey(row.id, as_text(row.created_ms), as_text(row.used_ms) if row.used_ms else None) for row in keys
+        ],
+        may_add=desk.passkey_site is not None and len(keys) < passkeys.MAXIMUM,
+        alert=next((alert for name, alert in DONE.items() if name in request.query_params), None),
+        script=script,
     )
-    return HTMLResponse(page, 200, _headers(commerce))
+    return HTMLResponse(page, 200, _headers(commerce, script))
 
 
 @router.post("/{brand}/connections/{grant}/end")
@@ -99,6 +114,29 @@ async def post_end(brand: str, grant: str, request: Request, visit: VisitIn, com
     if not ended:
         return _notice(commerce, Notice.NOT_FOUND, 404)
     return RedirectResponse(f"/{visit.brand.id}/connections?ended", 303, _headers(commerce))
+
+
+@router.post("/{brand}/connections/passkeys/{passkey}/remove")
+async def post_remove(brand: str, passkey: str, request: Request, visit: VisitIn, commerce: CommerceIn) -> Response:
+    """Removes a passkey."""
+    if not is_same_site(request, commerce):  # (3)
+        return _notice(commerce, Notice.NOT_FOUND, 403)
+    if visit is None or visit.shopper is None:
+        return _notice(commerce, Notice.REQUEST_ENDED, 404)
+    shopper = visit.shopper
+    if not await commerce.database.change(lambda tx: passkeys.remove(tx, visit.brand.id, shopper, passkey)):
+        return _notice(commerce, Notice.NOT_FOUND, 404)
+    return RedirectResponse(f"/{visit.brand.id}/connections?removed", 303, _headers(commerce))
+
+
+@router.post("/{brand}/connections/passkeys")
+async def post_passkeys(brand: str, request: Request, visit: VisitIn, commerce: CommerceIn, desk: DeskIn) -> Response:
+    """Signs the shopper in by a code anew, to add a passkey behind it."""
+    if not is_same_site(request, commerce):  # (3)
+        return _notice(commerce, Notice.NOT_FOUND, 403)
+    if visit is None or desk.passkey_site is None:
+        return _notice(commerce, Notice.NOT_FOUND, 404)
+    return await to_sign_in(visit.brand.id, f"/{visit.brand.id}/connections?passkey", request, commerce, desk)
 
 
 @router.post("/{brand}/connections/sign-out")
@@ -156,5 +194,6 @@ def _notice(commerce: Commerce, notice: Notice, status: int) -> HTMLResponse:
     return HTMLResponse(render_notice(notice), status, _headers(commerce))
 
 
-def _headers(commerce: Commerce) -> dict[str, str]:
-    return page_headers(None, https=commerce.settings.is_https)
+def _headers(commerce: Commerce, script: Asset | None = None) -> dict[str, str]:
+    address = None if script is None else f"{commerce.settings.public_url}{script.url}"
+    return page_headers(None, https=commerce.settings.is_https, passkey_script=address)

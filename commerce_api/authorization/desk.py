@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Row
 
 from audit.transaction import Transaction
-from commerce_api.authorization import browser_session, clients, document_fetches, requests, sign_in
+from commerce_api.authorization import browser_session, clients, document_fetches, passkeys, requests, sign_in
 from commerce_api.authorization.client_documents import ClientDocuments
 from commerce_api.authorization.clients import Client
 from commerce_api.authorization.issuers import Authorization, embedded_issuer, load_authorization
@@ -25,12 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as its pages show it. ``client`` holds what is known of who asks."""
+    """A request as its pages show it. ``client`` holds what is known of who asks, ``passkey`` what passkeys.offered() gives."""
 
     brand: Brand
     row: "Row[Any]"
     client: Client
     has_code: bool
+    passkey: dict[str, str] | None
 
     @property
     def is_for_a_page(self) -> bool:
@@ -40,10 +41,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A shopper who signed in: the secret of the browser's session, and the page to go to where one asked for it."""
+    """A shopper who signed in: the secret of the browser's session, and the page to go to where one asked for it.
+
+    ``may_add``: whether to ask first for a passkey for the next time; then the request goes on.
+    """
 
     session: str
     page: str | None
+    may_add: bool = False
 
 
 class AuthorizationDesk:
@@ -58,6 +63,7 @@ class AuthorizationDesk:
             settings.data, production=settings.environment == PRODUCTION
         )
         self.keys = SigningKeys(settings.oauth_keys)
+        self.passkey_site = passkeys.site_of(settings.public_url)
         self._documents = documents or ClientDocuments(
             commerce.clock, loopback=self.authorization.loopback_client_documents, allowance=self._may_fetch
         )
@@ -133,6 +139,7 @@ class AuthorizationDesk:
     async def look(self, brand_id: str, identifier: str, cookie: str) -> Asked | None:
         """The request as it stands, for the browser that began it; None for any other."""
         brand, _ = await self.realm(brand_id)
+        site = self.passkey_site
 
         def work(tx: Transaction) -> Asked | None:
             row = requests.find_request(tx, brand.id, identifier, cookie)
@@ -140,7 +147,8 @@ class AuthorizationDesk:
                 return None
             known = clients.registered(tx, brand.id, row.client)
             client = known or Client(row.client, row.client_name, (row.redirect_uri,))
-            return Asked(brand, row, client, sign_in.has_code(tx, row.id))
+            passkey = passkeys.offered(tx.connection, site, row) if site is not None else None
+            return Asked(brand, row, client, sign_in.has_code(tx, row.id), passkey)
 
         return await self._commerce.database.maintain(work)
 
@@ -164,20 +172,58 @@ class AuthorizationDesk:
             self.courier.take(letter)
         return bool(found)
 
-    async def try_code(self, brand_id: str, identifier: str, cookie: str, typed: str) -> SignedIn | None:
-        """The browser's session, if the code was right."""
+    async def try_code(
+        self, brand_id: str, identifier: str, cookie: str, typed: str, passkeys_there: str = ""
+    ) -> SignedIn | None:
+        """The browser's session, if the code was right. ``passkeys_there``: as passkeys.wants_one() has it."""
         brand, _ = await self.realm(brand_id)
-        pepper = self.keys.pepper()
+        pepper, site = self.keys.pepper(), self.passkey_site
 
         def work(tx: Transaction) -> SignedIn | None:
             row = requests.find_request(tx, brand.id, identifier, cookie)
             shopper = sign_in.try_code(tx, pepper, brand, row, typed) if row is not None else None
             if row is None or shopper is None:
                 return None
-            page = row.redirect_uri if row.client == requests.NO_CLIENT else None
-            if page is not None:
-                requests.close_request(tx, row, allowed=True)
-            return SignedIn(browser_session.begin(tx, brand.id, shopper), page)
+            if site is not None and passkeys.wants_one(tx.connection, row, shopper, passkeys_there):
+                return SignedIn(browser_session.begin(tx, brand.id, shopper), None, may_add=True)
+            return _signed_in(tx, row, shopper)
+
+        return await self._commerce.database.change(work)
+
+    async def try_passkey(self, brand_id: str, identifier: str, cookie: str, fields: dict[str, str]) -> SignedIn | None:
+        """The browser's session, if the passkey is right."""
+        brand, _ = await self.realm(brand_id)
+        site, shown = self.passkey_site, passkeys.Shown.read(fields)
+        if site is None or shown is None:
+            return None
+
+        def work(tx: Transaction) -> SignedIn | None:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            shopper = passkeys.sign_in(tx, site, row, shown) if row is not None else None
+            return None if row is None or shopper is None else _signed_in(tx, row, shopper)
+
+        return await self._commerce.database.change(work)
+
+    async def add_passkey(
+        self, brand_id: str, identifier: str, cookie: str, session: str, fields: dict[str, str]
+    ) -> str | None:
+        """Adds a passkey for whom the browser's session is signed in as: where the shopper goes on. None if none was added."""
+        brand, _ = await self.realm(brand_id)
+        site, made = self.passkey_site, passkeys.Made.read(fields)
+        if site is None or made is None:
+            return None
+
+        def work(tx: Transaction) -> str | None:
+            row = requests.find_request(tx, brand.id, identifier, cookie)
+            if row is None:
+                return None
+            signed_in = browser_session.shopper_of(tx.connection, brand.id, session, tx.now_ms)
+            if not passkeys.add(tx, site, row, signed_in, made):
+                return None
+            if row.client != requests.NO_CLIENT:
+                return requests.path_of(row)
+            requests.close_request(tx, row, allowed=True)
+            return str(row.redirect_uri).replace("?passkey", "?added")
 
         return await self._commerce.database.change(work)
 
@@ -227,3 +273,11 @@ class AuthorizationDesk:
 
     def _network(self, host: str | None) -> str:
         return sign_in.network_digest(self.keys.pepper(), host)
+
+
+def _signed_in(tx: Transaction, row: "Row[Any]", shopper: str) -> SignedIn:
+    """Begins the browser's session; ends the request where only a page asked for it."""
+    page = row.redirect_uri if row.client == requests.NO_CLIENT else None
+    if page is not None:
+        requests.close_request(tx, row, allowed=True)
+    return SignedIn(browser_session.begin(tx, row.brand, shopper), page)

@@ -19,14 +19,15 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from commerce_api.agents_api import CommerceIn
 from commerce_api.authorization.browser_session import Cookie
 from commerce_api.authorization.clients import is_local
-from commerce_api.authorization.desk import Asked, AuthorizationDesk
+from commerce_api.authorization.desk import Asked, AuthorizationDesk, SignedIn
 from commerce_api.authorization.issuers import embedded_issuer
 from commerce_api.authorization.protocol import Answered, RedirectRefused
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
+from commerce_api.authorization.requests import path_of
 from commerce_api.authorization.scopes import MEANINGS, PAYMENTS_EXECUTE, known
 from commerce_api.errors import CommerceRefusal
 from commerce_api.pages.authorize import Step, render_step
-from commerce_api.pages.render import Notice, page_headers, render_notice
+from commerce_api.pages.render import Asset, Notice, page_headers, passkey_script, render_notice
 from commerce_api.runtime import Commerce
 from tokenization.addresses import origin_of
 from tokenization.edge import header
@@ -100,7 +101,7 @@ def _to_request(commerce: Commerce, brand: str, identifier: str, secret: str) ->
 
 @router.get("/{brand}/oauth/requests/{identifier}")
 async def get_request(brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
-    """The page of a request as it stands: mailbox, code, consent."""
+    """The page of a request as it stands: mailbox or passkey, code, a passkey for the next time, consent."""
     return await _page(commerce, desk, brand, identifier, request)
 
 
@@ -130,13 +131,56 @@ async def post_code(brand: str, identifier: str, request: Request, commerce: Com
         return _notice(commerce, Notice.NOT_FOUND, 403)
     fields = await _form(request)
     try:
-        entered = await desk.try_code(brand, identifier, _secret(request, commerce), fields.get("code", ""))
+        entered = await desk.try_code(
+            brand, identifier, _secret(request, commerce), fields.get("code", ""), fields.get("passkey", "")
+        )
     except CommerceRefusal:
         return _notice(commerce, Notice.NOT_FOUND, 404)
     if entered is None:
         return await _page(commerce, desk, brand, identifier, request, problem="code", status=422)
+    return _enter(commerce, brand, identifier, entered)
+
+
+@router.post("/{brand}/oauth/requests/{identifier}/passkey")
+async def post_passkey(brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn) -> Response:
+    """A passkey, in place of the mailbox and the code."""
+    if not is_same_site(request, commerce):
+        return _notice(commerce, Notice.NOT_FOUND, 403)
+    fields = await _form(request)
+    try:
+        entered = await desk.try_passkey(brand, identifier, _secret(request, commerce), fields)
+    except CommerceRefusal:
+        return _notice(commerce, Notice.NOT_FOUND, 404)
+    if entered is None:
+        return await _page(commerce, desk, brand, identifier, request, problem="passkey", status=422)
+    return _enter(commerce, brand, identifier, entered)
+
+
+@router.post("/{brand}/oauth/requests/{identifier}/passkey/add")
+async def post_new_passkey(
+    brand: str, identifier: str, request: Request, commerce: CommerceIn, desk: DeskIn
+) -> Response:
+    """A passkey for the next time."""
+    if not is_same_site(request, commerce):
+        return _notice(commerce, Notice.NOT_FOUND, 403)
+    fields, session = await _form(request), Cookie(brand, commerce.settings.is_https).read(request)
+    try:
+        onward = await desk.add_passkey(brand, identifier, _secret(request, commerce), session, fields)
+    except CommerceRefusal:
+        return _notice(commerce, Notice.NOT_FOUND, 404)
+    if onward is None:
+        return await _page(commerce, desk, brand, identifier, request, problem="not_added", status=422)
     path = f"/{brand}/oauth/requests/{identifier}"
-    answer = RedirectResponse(entered.page or path, 303, _headers(commerce))
+    answer = RedirectResponse(onward, 303, _headers(commerce))
+    if onward != path:
+        answer.delete_cookie(_cookie(commerce), path=path)
+    return answer
+
+
+def _enter(commerce: Commerce, brand: str, identifier: str, entered: SignedIn) -> Response:
+    """Goes on with a shopper who signed in."""
+    path = f"/{brand}/oauth/requests/{identifier}"
+    answer = RedirectResponse(entered.page or (f"{path}?passkey" if entered.may_add else path), 303, _headers(commerce))
     if entered.page is not None:
         answer.delete_cookie(_cookie(commerce), path=path)
     Cookie(brand, commerce.settings.is_https).write(answer, entered.session)
@@ -211,9 +255,11 @@ async def _page(
         asked = None
     if asked is None:
         return _notice(commerce, Notice.REQUEST_ENDED, 404)
-    again = problem is None and "again" in request.query_params
+    step = _step_of(asked, request, problem)
+    path = path_of(asked.row)
+    script = None if desk.passkey_site is None or step is Step.CONSENT else passkey_script()
     content = render_step(
-        step=_step_of(asked, again=again),
+        step=step,
         brand_name=asked.brand.name,
         client_name=None if asked.is_for_a_page else asked.row.client_name,
         client_host=asked.client.host,
@@ -221,10 +267,14 @@ async def _page(
         is_local=is_local(urlsplit(asked.row.redirect_uri)),
         allows=[MEANINGS[scope] for scope in known(asked.row.scope) if scope != PAYMENTS_EXECUTE],
         limits=_limits(asked),
-        path=f"/{asked.brand.id}/oauth/requests/{asked.row.id}",
+        path=path,
         problem=problem,
+        passkey=asked.passkey,
+        script=script,
+        onward=asked.row.redirect_uri.partition("?")[0] if asked.is_for_a_page else path,
     )
-    return HTMLResponse(content, status, _headers(commerce, None if asked.is_for_a_page else asked.row.redirect_uri))
+    back = None if asked.is_for_a_page else asked.row.redirect_uri
+    return HTMLResponse(content, status, _headers(commerce, back, script))
 
 
 def _limits(asked: Asked) -> list[tuple[int, str]]:
@@ -235,9 +285,13 @@ def _limits(asked: Asked) -> list[tuple[int, str]]:
     return [(limit, Money(limit, asked.brand.currency).text()) for limit in sorted(offered.limits_minor)]
 
 
-def _step_of(asked: Asked, *, again: bool) -> Step:
+def _step_of(asked: Asked, request: Request, problem: str | None) -> Step:
     if asked.row.shopper is not None:
-        return Step.CONSENT
+        adds = asked.is_for_a_page or problem == "not_added" or (problem is None and "passkey" in request.query_params)
+        return Step.PASSKEY if adds else Step.CONSENT
+    if problem == "passkey":
+        return Step.EMAIL
+    again = problem is None and "again" in request.query_params
     return Step.CODE if asked.has_code and not again else Step.EMAIL
 
 
@@ -258,11 +312,12 @@ def _notice(commerce: Commerce, notice: Notice, status: int, *, back_url: str | 
     return HTMLResponse(render_notice(notice, back_url=back_url), status, _headers(commerce))
 
 
-def _headers(commerce: Commerce, client_address: str | None = None) -> dict[str, str]:
+def _headers(commerce: Commerce, client_address: str | None = None, script: Asset | None = None) -> dict[str, str]:
     """(3)"""
     parts = urlsplit(client_address) if client_address else None
     origin = f"{parts.scheme}://{parts.netloc.lower()}" if parts else None
-    return page_headers(origin, https=commerce.settings.is_https)
+    address = None if script is None else f"{commerce.settings.public_url}{script.url}"
+    return page_headers(origin, https=commerce.settings.is_https, passkey_script=address)
 
 
 def _cookie(commerce: Commerce) -> str:

@@ -34,6 +34,7 @@ from commerce_api.models import (
     oauth_grant,
     oauth_refresh,
     oauth_request,
+    passkey,
     shopper_account,
     sign_in_code,
 )
@@ -238,7 +239,10 @@ def note_use(tx: Transaction, row: "Row[Any]", kind: str) -> None:
 
 
 def forget_old(tx: Transaction) -> None:
-    """Deletes what is past its time: requests, sign-in codes, ended grants with all of theirs, unused clients, accounts."""
+    """Deletes what is past its time: requests, sign-in codes, ended grants with all of theirs, unused clients, accounts.
+
+    With an account its passkeys go.
+    """
     ended_ms = tx.now_ms - ENDED_KEPT_SECONDS * 1000
     ended = select(oauth_grant.c.id).where(
         (oauth_grant.c.expires_ms < ended_ms) | (oauth_grant.c.revoked_ms < ended_ms)
@@ -252,12 +256,12 @@ def forget_old(tx: Transaction) -> None:
     browser_session.forget_old(tx)
     document_fetches.forget_old(tx)
     tx.execute(delete(oauth_client).where(oauth_client.c.used_ms < tx.now_ms - UNUSED_SECONDS * 1000))
-    held = select(oauth_grant.c.shopper)
-    tx.execute(
-        delete(shopper_account).where(
-            shopper_account.c.seen_ms < tx.now_ms - ACCOUNT_KEPT_SECONDS * 1000, shopper_account.c.id.not_in(held)
-        )
+    unused = (
+        shopper_account.c.seen_ms < tx.now_ms - ACCOUNT_KEPT_SECONDS * 1000,
+        shopper_account.c.id.not_in(select(oauth_grant.c.shopper)),
     )
+    tx.execute(delete(passkey).where(passkey.c.shopper.in_(select(shopper_account.c.id).where(*unused))))
+    tx.execute(delete(shopper_account).where(*unused))
 
 
 def host_of(client: str) -> dict[str, str]:

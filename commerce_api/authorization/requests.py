@@ -5,12 +5,14 @@ Besides clients, pages of this site ask: a request without a client is a shopper
 What holds:
  1. It belongs to the browser that it was begun in, by a cookie that only this request's pages are sent; another browser that
     opens its address sees nothing of it.
- 2. It lasts LIFETIME_SECONDS, and ends with the decision; one of a page's, with the sign-in. Where that leads is a path of this
-    site, of one of the forms that our own pages ask with.
+ 2. It lasts LIFETIME_SECONDS, and ends with the decision; one of a page's, with the sign-in, or with the passkey that is added
+    after it. Where that leads is a path of this site, of one of the forms that our own pages ask with.
+ 3. What a passkey signs in it is 256 random bits, for one use (passkeys.py).
 """
 
 import hmac
 import re
+import secrets
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select
@@ -23,13 +25,13 @@ from commerce_api.authorization.grants import host_of
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from commerce_api.brands import ORIGIN
 from commerce_api.models import oauth_request
-from tokenization.ids import digest, is_id, new_id, new_secret
+from tokenization.ids import digest, is_id, letters_of, new_id, new_secret
 
 LIFETIME_SECONDS: Final = 900  # a code in the mail takes its time
 PER_NETWORK_AN_HOUR: Final = 120
 COOKIE_PREFIX: Final = "asc"
 NO_CLIENT: Final = ""
-_PAGES: Final = re.compile(r"/[A-Za-z0-9_-]{1,64}/(checkout/chk_[a-z]{20,40}|connections)", re.ASCII)
+_PAGES: Final = re.compile(r"/[A-Za-z0-9_-]{1,64}/(checkout/chk_[a-z]{20,40}|connections(\?passkey)?)", re.ASCII)
 
 
 def open_request(
@@ -80,12 +82,19 @@ def _keep(tx: Transaction, *, network: str, **said: Any) -> tuple[str, str]:
             id=identifier,
             browser=digest(secret),
             network=network,
+            challenge=new_challenge(),
+            passkey_tries=0,
             created_ms=tx.now_ms,
             expires_ms=tx.now_ms + LIFETIME_SECONDS * 1000,
             **said,
         )
     )
     return identifier, secret
+
+
+def new_challenge() -> str:
+    """What a passkey is to sign, as letters (3)."""
+    return letters_of(secrets.token_bytes(32))
 
 
 def find_request(tx: Transaction, brand: str, identifier: str, cookie: str) -> "Row[Any] | None":
@@ -116,6 +125,11 @@ def close_request(tx: Transaction, row: "Row[Any]", *, allowed: bool) -> None:
                 data=host_of(row.client),
             )
         )
+
+
+def path_of(row: "Row[Any]") -> str:
+    """The path of the request's pages."""
+    return f"/{row.brand}/oauth/requests/{row.id}"
 
 
 def parameters_of(row: "Row[Any]") -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from audit.event import Event, EventType
 from audit.transaction import Transaction
 from commerce_api.authorization.mail import Letter
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
+from commerce_api.authorization.requests import new_challenge
 from commerce_api.brands import ORIGIN, Brand
 from commerce_api.models import oauth_request, shopper_account, sign_in_code
 from tokenization.addresses import network_of
@@ -109,7 +110,8 @@ def try_code(tx: Transaction, pepper: bytes, brand: Brand, request: Any, typed: 
         _record(tx, EventType.SIGN_IN_REFUSED, brand.id, request.id, "anonymous", "code" if usable else "spent")
         return None
     shopper = _account(tx, brand.id, row.mailbox)
-    tx.execute(update(oauth_request).where(oauth_request.c.id == request.id).values(shopper=shopper))
+    known = {"shopper": shopper, "challenge": new_challenge()}  # by which a passkey may be added (passkeys.py, 7)
+    tx.execute(update(oauth_request).where(oauth_request.c.id == request.id).values(known))
     _record(tx, EventType.SIGNED_IN, brand.id, request.id, f"shopper:{shopper}", None)
     return shopper
 

@@ -63,6 +63,7 @@ class Stack:
         self.data = data.resolve()
         self.ports = ports
         self._databases = databases
+        self.commerce_host = HOST  # "localhost" is a name, which passkeys need (commerce_api/authorization/passkeys.py)
         # Where each side is told that the other is. A recorder of the traffic puts itself in between here.
         self.zone_url_for_commerce = self.url("internal")
         self.processor_url_for_zone = self.url("processor")
@@ -73,7 +74,8 @@ class Stack:
     def url(self, listener: str) -> str:
         """The address of a listener."""
         scheme = "https" if listener == "internal" else "http"
-        return f"{scheme}://{HOST}:{self.ports[listener]}"
+        host = self.commerce_host if listener == "commerce" else HOST
+        return f"{scheme}://{host}:{self.ports[listener]}"
 
     def set_up(self) -> None:
         """Takes the data directory and makes keys, identities and logs that are missing. Raises CommandRefused."""

@@ -28,6 +28,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="a PostgreSQL server, or zone=URL commerce=URL (default: SQLite, nothing to install)",
     )
     parser.add_argument("--port-base", type=int, metavar="N", help="five ports from N on; 0 takes any free ones")
+    parser.add_argument(
+        "--localhost",
+        action="store_true",
+        help="name commerce's pages http://localhost, so that shoppers can use passkeys",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object once everything is healthy")
     parser.set_defaults(run=run)
 
@@ -42,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     given = arguments.database_url or [url for url in [os.environ.get("CORDON_DATABASE_URL")] if url]
     databases = database_urls(given, arguments.data)
     stack = Stack(arguments.data, ports, databases)
+    if arguments.localhost:
+        stack.commerce_host = "localhost"
     with stop_signals() as should_stop:
         try:
             stack.set_up()

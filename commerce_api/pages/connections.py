@@ -1,12 +1,22 @@
-"""The page on which a shopper sees and ends connections. Pure, as render.py."""
+"""The page on which a shopper sees and ends connections, and passkeys. Pure, as render.py."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from commerce_api.pages.render import render_template
+from commerce_api.pages.render import Asset, render_template
 from commerce_api.pages.texts import Alert
 from commerce_api.pages.view import moment_text
 
-ENDED = Alert("The connection is ended", "That program can do nothing more in your name.", "calm")
+# What was done just now, as the page's address says.
+DONE: Final = {
+    "ended": Alert("The connection is ended", "That program can do nothing more in your name.", "calm"),
+    "added": Alert("The passkey is added", "Next time you can sign in with it.", "calm"),
+    "removed": Alert(
+        "The passkey is removed",
+        "It signs nobody in any more. Your device may still list it: delete it there too.",
+        "calm",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +45,42 @@ class Shown:
         return moment_text(self.since), moment_text(self.until)
 
 
-def render_connections(*, brand_name: str, path: str, connections: list[Shown], has_ended: bool) -> str:
-    """The page as a whole HTML document. ``has_ended``: whether one was ended just now."""
+@dataclass(frozen=True, slots=True)
+class ShownPasskey:
+    """A passkey. ``added`` and ``used`` are RFC 3339; the latter None where it never was."""
+
+    passkey: str
+    added: str
+    used: str | None
+
+    @property
+    def times(self) -> tuple[str, str | None]:
+        """When it was added and used last."""
+        return moment_text(self.added), moment_text(self.used) if self.used else None
+
+
+def render_connections(
+    *,
+    brand_name: str,
+    path: str,
+    connections: list[Shown],
+    passkeys: list[ShownPasskey],
+    may_add: bool,
+    alert: Alert | None,
+    script: Asset | None,
+) -> str:
+    """The page as a whole HTML document. ``alert``: what was done just now; ``may_add``: whether a passkey may be added.
+
+    ``script`` is None on a site that takes no passkeys.
+    """
     return render_template(
         "connections.html",
-        alert=ENDED if has_ended else None,
+        alert=alert,
         brand_name=brand_name,
         connections=connections,
+        may_add=may_add,
+        passkeys=passkeys,
         path=path,
         sandbox=False,
+        script=script,
     )

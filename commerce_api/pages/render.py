@@ -34,6 +34,7 @@ __all__ = [
     "Notice",
     "UnsafeUrl",
     "page_headers",
+    "passkey_script",
     "render_checkout",
     "render_notice",
     "render_template",
@@ -44,6 +45,7 @@ REFRESH_SECONDS: Final = 2  # a charge takes one to three seconds
 _HERE: Final = Path(__file__).parent
 _STYLESHEET: Final = "checkout.css"
 _STYLESHEET_NAME: Final = re.compile(r"checkout\.[0-9a-f]{8}(?:\.([0-9a-f]{6})\.([0-9a-f]{6}))?\.css", re.ASCII)
+_PASSKEY_SCRIPT: Final = "passkeys.js"
 _TEMPLATES: Final = {
     Screen.REVIEW: "review.html",
     Screen.INCOMPLETE: "incomplete.html",
@@ -132,6 +134,9 @@ def static_asset(name: str) -> Asset | None:
 
     A brand's accents stand in the name, `checkout.0a1b2c3d.7a1fa2.c77fe6.css`: any that could be read make a style sheet.
     """
+    script = passkey_script()
+    if script.url == f"/assets/{name}":
+        return script
     matched = _STYLESHEET_NAME.fullmatch(name)
     if matched is None:
         return None
@@ -181,18 +186,29 @@ def _templates() -> Environment:
     )
 
 
+@cache
+def passkey_script() -> Asset:
+    """The script of the pages on which shoppers sign in, for the pages that name it."""
+    return _asset(_PASSKEY_SCRIPT, (_HERE / _PASSKEY_SCRIPT).read_bytes(), "text/javascript; charset=utf-8")
+
+
 @lru_cache(maxsize=256)
 def _stylesheet(*accents: str) -> Asset:
     """The style sheet, with a brand's accents for the light and the dark scheme. Raises ValueError for unreadable ones."""
     content = (_HERE / _STYLESHEET).read_bytes()
     if accents:
         content += _accented(Theme(accent=accents[0], accent_dark=accents[1])).encode()
+    return _asset(_STYLESHEET, content, "text/css; charset=utf-8", *(accent.removeprefix("#") for accent in accents))
+
+
+def _asset(name: str, content: bytes, content_type: str, *variant: str) -> Asset:
+    """A file under its name with the hash of its content, and what makes it a variant, in it."""
     digest = hashlib.sha384(content).digest()
-    stem, _, suffix = _STYLESHEET.partition(".")
-    parts = [stem, digest.hex()[:8], *(accent.removeprefix("#") for accent in accents), suffix]
+    stem, _, suffix = name.partition(".")
+    parts = [stem, digest.hex()[:8], *variant, suffix]
     return Asset(
         content=content,
-        content_type="text/css; charset=utf-8",
+        content_type=content_type,
         url=f"/assets/{'.'.join(parts)}",
         integrity=f"sha384-{base64.b64encode(digest).decode()}",
     )

@@ -73,11 +73,11 @@ class OAuthSite:
 
 
 @asynccontextmanager
-async def oauth_site(world: World) -> AsyncIterator[OAuthSite]:
-    """Serves both programs over a world whose links name where they are."""
+async def oauth_site(world: World, host: str = "127.0.0.1") -> AsyncIterator[OAuthSite]:
+    """Serves both programs over a world whose links name where they are, as ``host`` calls this machine."""
     with_keys(world)
     ports = [free_port(), free_port()]
-    public, mcp = (f"http://127.0.0.1:{port}" for port in ports)
+    public, mcp = (f"http://{host}:{port}" for port in ports)
     settings = replace(world.commerce.settings, public_url=public, mcp_url=mcp)
     links = Links(public, mcp)
     payments = replace(world.commerce.payments, links=links)

@@ -670,7 +670,7 @@ def test_the_style_sheet_fetches_nothing_and_knows_dark_print_and_calm() -> None
 def test_no_template_turns_escaping_off() -> None:
     for template in PAGES.glob("*.html"):
         assert not re.search(r"\|\s*safe|autoescape", template.read_text(encoding="utf-8"))
-    assert {path.suffix for path in PAGES.iterdir() if path.is_file()} == {".py", ".html", ".css"}
+    assert {path.suffix for path in PAGES.iterdir() if path.is_file()} == {".py", ".html", ".css", ".js"}
 
 
 # Headers.

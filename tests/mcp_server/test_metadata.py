@@ -10,7 +10,7 @@ from mcp_server import app, metadata
 from mcp_server.brand_server import ListOnce
 from mcp_server.profiles import OPEN
 from tests.commerce_api.world import MCP_URL
-from tests.mcp_server.serving import Site, body, call_body, post, serving
+from tests.mcp_server.serving import LEGACY_HEADERS, Site, call_body, post, serving
 
 pytestmark = pytest.mark.anyio
 ROOT = "/.well-known/oauth-protected-resource"
@@ -97,6 +97,7 @@ async def test_planted_fault_a_list_that_is_not_kept_is_built_for_every_asker(
 
     monkeypatch.setattr(MCPServer, "list_tools", counted)
     monkeypatch.setattr(ListOnce, "__call__", forgetful)
-    for _ in range(3):
-        await post(own_site.endpoint(), body("tools/list"))
+    listed = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+    for _ in range(3):  # in the handshake era, whose lists the front does not keep
+        await post(own_site.endpoint(), listed, LEGACY_HEADERS)
     assert len(built) == len(asked) == 3

@@ -154,14 +154,14 @@ class AgentDesk:
         region: str | None = None,
         shopper: str | None = None,
         shown: bool = True,
+        locale: str | None = None,
     ) -> OffersView:
         """The offer for these lines, decided, recorded and signed before it is told."""
 
         def work(tx: Transaction) -> OffersView:
             brand = find_brand(tx.connection, brand_id)
-            return make_offer(
-                tx, brand, caller, lines, self.ranker, self.offer_key, region=region, shopper=shopper, shown=shown
-            )
+            said = {"region": region, "shopper": shopper, "locale": locale}
+            return make_offer(tx, brand, caller, lines, self.ranker, self.offer_key, shown=shown, **said)
 
         return await self.database.change(work)
 

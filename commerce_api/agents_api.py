@@ -31,13 +31,14 @@ router = APIRouter(prefix="/agents/v1/{brand}", tags=["agents"])
 
 class OffersGiven(Given):
     """The lines to find an offer for. ``region`` is where it would go, ``shopper`` whom you speak for. What is ``deferred``
-    counts as shown when you say so.
+    counts as shown when you say so. With a ``locale`` (BCP 47) the offer comes with a text in that language.
     """
 
     lines: Annotated[list[LineGiven], Field(min_length=1, max_length=50)]
     region: Annotated[str, Field(pattern="^[A-Z]{2}(-[A-Z0-9]{1,3})?$")] | None = None
     shopper: Identifier | None = None
     deferred: bool = False
+    locale: Annotated[str, Field(pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}$")] | None = None
 
 
 class RefusedGiven(Given):
@@ -112,7 +113,13 @@ async def compare_products(brand: str, asked: CompareGiven, commerce: CommerceIn
 async def post_offers(brand: str, asked: OffersGiven, commerce: CommerceIn, agent: AgentIn) -> OffersView:
     """The offer for these lines. It holds only by its id, and only as it is written."""
     return await commerce.desk.get_offers(
-        brand, agent, asked.lines, region=asked.region, shopper=asked.shopper, shown=not asked.deferred
+        brand,
+        agent,
+        asked.lines,
+        region=asked.region,
+        shopper=asked.shopper,
+        shown=not asked.deferred,
+        locale=asked.locale,
     )
 
 

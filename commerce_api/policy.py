@@ -220,6 +220,7 @@ class Offer(_Part):
     margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
     audience: OfferAudience = OfferAudience()
     limits: OfferLimits = OfferLimits()
+    disclosures: Annotated[tuple[Title, ...], Field(max_length=4)] = ()
 
     @model_validator(mode="after")
     def _kind_has_its_figure(self) -> Self:

@@ -131,7 +131,10 @@ class ComparedView(ProductView):
 
 
 class OfferView(BaseModel):
-    """An offer as it was decided and recorded. Say no more about it than is written here."""
+    """An offer as it was decided and recorded. Say no more about it than is written here.
+
+    ``said`` is a text to show or read out as it stands, in the language that was asked for.
+    """
 
     offer_id: str
     title: str
@@ -139,6 +142,7 @@ class OfferView(BaseModel):
     discount: MoneyView
     expires_at: str
     reason: str
+    said: str | None = None
 
 
 class OffersView(BaseModel):

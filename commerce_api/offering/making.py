@@ -27,8 +27,12 @@ from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
 from offer_engine.decide import Catalogue, Decision, Ranker, decide
 from offer_engine.offers import Context, Left, Offer, OfferKind, discount_minor
+from offer_engine.presenting import templates
+from offer_engine.presenting.locales import locale_for
+from offer_engine.presenting.sayables import sayable
+from offer_engine.presenting.verifier import Grounds
 from offer_engine.replay import offers_as_data
-from offer_engine.snapshot import Snapshot, sign_snapshot
+from offer_engine.snapshot import Sayable, Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
 
@@ -51,11 +55,12 @@ def make_offer(
     region: str | None = None,
     shopper: str | None = None,
     shown: bool = True,
+    locale: str | None = None,
 ) -> OffersView:
     """The offer for these lines. Raises CommerceRefusal(PRODUCT_UNKNOWN).
 
     ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` it counts as made, and
-    as shown once outcomes.present() is called.
+    as shown once outcomes.present() is called. ``locale`` is a language tag: the offer is then said in words too.
     """
     offers = catalogue_of(brand.policy, brand.currency)
     context = _context(tx, brand, caller, lines, offers.offers, offer_key, region, shopper)
@@ -64,9 +69,11 @@ def make_offer(
     decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
     made = _as_set_aside(decision)
     _keep(tx, brand.id, offers)
-    snapshot = None
+    snapshot = said = None
     if made is not None:
-        snapshot = sign_snapshot(Snapshot(identifier, brand.id, caller.principal, expires_ms, made), offer_key)  # (3)
+        said = _sayable(brand, made, decision.context, locale)
+        signed = Snapshot(identifier, brand.id, caller.principal, expires_ms, made, said)
+        snapshot = sign_snapshot(signed, offer_key)  # (3)
     tx.execute(
         insert(offer_decision).values(
             id=identifier,
@@ -92,7 +99,8 @@ def make_offer(
     )
     if shown:
         present(tx, brand.id, identifier, caller.channel, caller.principal)
-    return _view(brand, decision, made, identifier, expires_ms)
+    text = templates.whole(Grounds(said.locale, (said,), brand.name)) if said is not None and locale else None
+    return _view(brand, decision, made, identifier, expires_ms, text)
 
 
 def _context(
@@ -157,7 +165,22 @@ def _as_set_aside(decision: Decision) -> Offer | None:
     return replace(chosen, maximum_discount_minor=decision.context.taken_minor(chosen))
 
 
-def _view(brand: Brand, decision: Decision, made: Offer | None, identifier: str, expires_ms: int) -> OffersView:
+def _sayable(brand: Brand, made: Offer, context: Context, locale: str | None) -> Sayable:
+    """What may be said of it, signed with it: figures come from here, whoever finds the words."""
+    disclosures = next((offer.disclosures for offer in brand.policy.offers if offer.id == made.id), ())
+    return sayable(
+        made,
+        context,
+        locale=locale_for(locale or "en"),
+        brand=brand.name,
+        expires_ms=made.valid_until_ms,
+        disclosures=disclosures,
+    )
+
+
+def _view(
+    brand: Brand, decision: Decision, made: Offer | None, identifier: str, expires_ms: int, said: str | None
+) -> OffersView:
     left_out = [f"{offer}: {reason}" for offer, reason in decision.excluded]
     if made is None:
         return OffersView(offers=[], not_offered=left_out)
@@ -168,5 +191,6 @@ def _view(brand: Brand, decision: Decision, made: Offer | None, identifier: str,
         discount=money_view(discount_minor(made, decision.context.lines), brand.currency),
         expires_at=as_text(expires_ms),
         reason=_SAID[made.kind],
+        said=said,
     )
     return OffersView(offers=[told], not_offered=left_out)

@@ -8,6 +8,14 @@ from offer_engine.presenting.verifier import Grounds
 from offer_engine.snapshot import Sayable
 
 
+def whole(grounds: Grounds) -> str:
+    """The whole text, where no model is asked."""
+    named = range(1, len(grounds.offers) + 1)
+    parts = [opening(grounds), offers(grounds)]
+    told = "\n".join(part for part in parts if part)
+    return "\n".join(part for part in (told, closing(grounds, named=named, told=told, by_model=False)) if part)
+
+
 def opening(grounds: Grounds) -> str:
     """The sentence before the offers, or the one that says there is none."""
     said = _said(grounds)

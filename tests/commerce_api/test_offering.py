@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
 from commerce_api.sweeps import sweep
+from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
-from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, STORE, World, commerce_world
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
 
 pytestmark = pytest.mark.anyio
 GUEST = Caller(ANONYMOUS, "test")
@@ -365,3 +367,21 @@ async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_soon
     assert [row.id for row in await world.rows(offer_decision)] == [kept]
     assert {row.decision for row in await world.rows(offer_outcome)} == {kept}
     assert {row.decision for row in await world.rows(offer_reservation)} == {kept}
+
+
+@pytest.mark.parametrize(("locale", "word"), [("en", "off"), ("de-CH", "Rabatt"), ("fr", "%"), ("xx", "off")])
+async def test_an_offer_comes_with_a_text_in_the_shoppers_language_from_what_was_signed(
+    world: World, locale: str, word: str
+) -> None:
+    await with_offers(world, offer(disclosures=["While stocks last."]))
+    [made] = (await asked(world, locale=locale)).offers
+    assert word in (made.said or "")
+    assert "15% off" in (made.said or "")  # its title, which is its own in any language
+    assert "While stocks last." in (made.said or "")
+    figures = set(re.findall(r"\d+", made.said or ""))
+    assert figures <= {"15", "11", "85", "67", "79", "00"}
+    assert (await asked(world)).offers[0].said is None
+    [row] = [row for row in await world.rows(offer_decision) if row.id == made.offer_id]
+    signed = open_snapshot(row.snapshot, OFFER_KEY, brand=BRAND, subject=ANONYMOUS, now_ms=world.clock())
+    assert signed.sayable is not None
+    assert signed.sayable.value("disclosure") == "While stocks last."

@@ -92,7 +92,7 @@ async def measured(world: World, candidates: int, rounds: int) -> dict[str, list
 
     def work(tx: Transaction) -> None:
         started = perf_counter()
-        make_offer(tx, find_brand(tx.connection, BRAND), CALLER, LINES, world.desk.ranker, OFFER_KEY)
+        make_offer(tx, find_brand(tx.connection, BRAND), CALLER, LINES, world.desk.rankers, OFFER_KEY)
         took["made"].append((perf_counter() - started) * 1000)
 
     others = {**raw_scorers(), "decide": pure(candidates)}

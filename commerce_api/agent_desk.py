@@ -49,7 +49,7 @@ from commerce_api.schemas import (
 )
 from commerce_api.vault_client import VaultRefused, VaultUnavailable
 from commerce_api.views import checkout_view, compare_view, order_request_view, order_view, product_view
-from offer_engine.decide import Ranker
+from offer_engine.serving import Rankers
 from tokenization.clock import Clock, as_datetime, as_text
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class AgentDesk:
     database: Database
     payments: Payments
     links: Links
-    ranker: Ranker
+    rankers: Rankers
     offer_key: bytes
     clock: Clock
     nearest: Nearest | None = None
@@ -161,7 +161,7 @@ class AgentDesk:
         def work(tx: Transaction) -> OffersView:
             brand = find_brand(tx.connection, brand_id)
             said = {"region": region, "shopper": shopper, "locale": locale}
-            return make_offer(tx, brand, caller, lines, self.ranker, self.offer_key, shown=shown, **said)
+            return make_offer(tx, brand, caller, lines, self.rankers, self.offer_key, shown=shown, **said)
 
         return await self.database.change(work)
 

@@ -195,12 +195,16 @@ class NeverDiscounted(_Part):
 
 
 class OfferRules(_Part):
-    """What holds for all offers. Margin is what each offer's ``margin_basis_points`` say; a floor needs them in every offer."""
+    """What holds for all offers. Margin is what each offer's ``margin_basis_points`` say; a floor needs them in every offer.
+
+    ``hold_out_percent`` of the subjects get an offer, or none, by chance: without them no model can be judged.
+    """
 
     paused: bool = False
     maximum_discount_basis_points: PercentBasisPoints = FULL_BASIS_POINTS
     minimum_margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
     never_discounted: Annotated[tuple[NeverDiscounted, ...], Field(max_length=100)] = ()
+    hold_out_percent: Annotated[int, Field(ge=0, le=50)] = 0
 
 
 class Offer(_Part):

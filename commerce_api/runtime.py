@@ -22,10 +22,11 @@ from commerce_api.payment import Payments
 from commerce_api.settings import CommerceSettings
 from commerce_api.vault_client import VaultClient
 from commerce_api.zone_notices import NoticeDesk
-from offer_engine.rank import PriorityRanker
-from tokenization.clock import Clock, now_milliseconds
+from offer_engine.serving import Rankers
+from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
 from tokenization.logs import cause_of
 
+OFFER_MODELS = "offer-models"  # in the data directory: a registry of each brand's
 log = structlog.get_logger("commerce_api")
 
 
@@ -55,7 +56,8 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         links = Links(settings.public_url, settings.mcp_url)
         offer_key = settings.offer_key_file.read_bytes().strip()
         payments = Payments(database, vault, links, offer_key, clock)
-        desk = AgentDesk(database, payments, links, PriorityRanker(), offer_key, clock, nearest_of(database))
+        rankers = Rankers(settings.data / OFFER_MODELS, monotonic_seconds)
+        desk = AgentDesk(database, payments, links, rankers, offer_key, clock, nearest_of(database))
         agent_secret = settings.agent_key_file.read_bytes().strip()
         notices = NoticeDesk(database, vault, payments, clock)
         yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices)

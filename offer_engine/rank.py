@@ -35,3 +35,22 @@ class PriorityRanker:
     def _score(context: Context, offer: Offer) -> float:
         margin = context.subtotal_minor * offer.margin_basis_points / 10_000 - context.taken_minor(offer)
         return offer.priority * _PRIORITY_WEIGHT + margin
+
+
+class ChanceRanker:
+    """Every offer that may be made, and none, with the same probability: what others are held against (the hold-out)."""
+
+    name = "chance"
+    version = "1"
+    exploration = "uniform"
+    model_hash = None
+    feature_schema = None
+
+    def rank(self, context: Context, candidates: Sequence[Offer]) -> list[Scored]:
+        """In the order of their ids, no offer last."""
+        each = [*sorted(candidates, key=lambda offer: offer.id), None]
+        return [Scored(offer, 0.0, 1 / len(each)) for offer in each]
+
+    def choose(self, ranked: Sequence[Scored], draw: float) -> Scored:
+        """The one that the draw falls on."""
+        return ranked[min(int(draw * len(ranked)), len(ranked) - 1)]

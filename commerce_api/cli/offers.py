@@ -14,6 +14,7 @@ from commerce_api.cli.unit_of_work import done
 
 if TYPE_CHECKING:
     from audit.transaction import Transaction
+    from offer_engine.serving import Rankers
 
 _T = TypeVar("_T")
 _PAGE = 1_000
@@ -76,10 +77,9 @@ def _export(arguments: argparse.Namespace) -> int:
 def _page_of(arguments: argparse.Namespace) -> int:
     from commerce_api.brands import find_brand
     from commerce_api.offering.page import render_page
-    from offer_engine.rank import PriorityRanker
 
     def work(tx: "Transaction") -> str:
-        return render_page(tx.connection, find_brand(tx.connection, arguments.brand), PriorityRanker(), tx.now_ms)
+        return render_page(tx.connection, find_brand(tx.connection, arguments.brand), _rankers(arguments), tx.now_ms)
 
     arguments.output.write_text(_done(arguments, work, recorded=False), encoding="utf-8")
     sys.stdout.write(f"{arguments.output}\n")
@@ -89,15 +89,22 @@ def _page_of(arguments: argparse.Namespace) -> int:
 def _again(arguments: argparse.Namespace) -> int:
     from commerce_api.offering.page import told
     from commerce_api.offering.replayed import replay_one
-    from offer_engine.rank import PriorityRanker
 
     played = _done(
         arguments,
-        lambda tx: replay_one(tx.connection, arguments.brand, arguments.offer, PriorityRanker()),
+        lambda tx: replay_one(tx.connection, arguments.brand, arguments.offer, _rankers(arguments)),
         recorded=False,
     )
     sys.stdout.write("\n".join(told(played)) + "\n")
     return 0 if played.is_same else 1
+
+
+def _rankers(arguments: argparse.Namespace) -> "Rankers":
+    from commerce_api.runtime import OFFER_MODELS
+    from offer_engine.serving import Rankers
+    from tokenization.clock import monotonic_seconds
+
+    return Rankers(arguments.data / "commerce" / OFFER_MODELS, monotonic_seconds)
 
 
 def _page(tx: "Transaction", brand: str, after: str) -> list[dict[str, Any]]:

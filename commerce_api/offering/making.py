@@ -32,6 +32,7 @@ from offer_engine.presenting.locales import locale_for
 from offer_engine.presenting.sayables import sayable
 from offer_engine.presenting.verifier import Grounds
 from offer_engine.replay import offers_as_data
+from offer_engine.serving import Rankers
 from offer_engine.snapshot import Sayable, Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
@@ -49,7 +50,7 @@ def make_offer(
     brand: Brand,
     caller: Caller,
     lines: Sequence[LineGiven],
-    ranker: Ranker,
+    rankers: Rankers,
     offer_key: bytes,
     *,
     region: str | None = None,
@@ -66,6 +67,7 @@ def make_offer(
     context = _context(tx, brand, caller, lines, offers.offers, offer_key, region, shopper)
     identifier = new_id("off")
     expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
+    ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
     decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
     made = _as_set_aside(decision)
     _keep(tx, brand.id, offers)

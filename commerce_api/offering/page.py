@@ -16,8 +16,9 @@ from commerce_api.brands import Brand
 from commerce_api.models import offer_budget, offer_decision, offer_outcome
 from commerce_api.offering.replayed import Replayed, replayed
 from commerce_api.policy import Offer
-from offer_engine.decide import NO_OFFER, Ranker
+from offer_engine.decide import NO_OFFER
 from offer_engine.judging.style import style
+from offer_engine.serving import Rankers
 from tokenization.clock import as_text
 from tokenization.money import Money
 
@@ -69,7 +70,7 @@ def campaigns_of(connection: Connection, brand: Brand) -> list[Campaign]:
     ]
 
 
-def render_page(connection: Connection, brand: Brand, ranker: Ranker, now_ms: int) -> str:
+def render_page(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int) -> str:
     """The page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -90,7 +91,7 @@ def render_page(connection: Connection, brand: Brand, ranker: Ranker, now_ms: in
     return environment.get_template("page.html").render(
         brand=brand,
         campaigns=campaigns_of(connection, brand),
-        decisions=[(row, replayed(connection, row, ranker)) for row in newest],
+        decisions=[(row, replayed(connection, row, rankers)) for row in newest],
         no_offer=NO_OFFER,
         now_ms=now_ms,
         style=style(),

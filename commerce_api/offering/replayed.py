@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection, Row
 
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_decision, offer_policy
-from offer_engine.decide import Ranker
 from offer_engine.replay import ReplayRefused, offers_from, replay
+from offer_engine.serving import Rankers
 from tokenization.ids import is_id
 
 
@@ -22,7 +22,7 @@ class Replayed(NamedTuple):
     is_same: bool | None
 
 
-def replay_one(connection: Connection, brand: str, decision: str, ranker: Ranker) -> Replayed:
+def replay_one(connection: Connection, brand: str, decision: str, rankers: Rankers) -> Replayed:
     """A decision by its id. Raises CommerceRefusal(OFFER_UNKNOWN)."""
     row = None
     if is_id(decision, "off"):
@@ -30,10 +30,10 @@ def replay_one(connection: Connection, brand: str, decision: str, ranker: Ranker
         row = connection.execute(select(offer_decision).where(*of)).first()
     if row is None:
         raise CommerceRefusal(CommerceError.OFFER_UNKNOWN)
-    return replayed(connection, row, ranker)
+    return replayed(connection, row, rankers)
 
 
-def replayed(connection: Connection, row: "Row[Any]", ranker: Ranker) -> Replayed:
+def replayed(connection: Connection, row: "Row[Any]", rankers: Rankers) -> Replayed:
     """A decision's row."""
     record = json.loads(row.record)
     document = connection.execute(
@@ -41,7 +41,8 @@ def replayed(connection: Connection, row: "Row[Any]", ranker: Ranker) -> Replaye
             offer_policy.c.hash == record["policy_hash"], offer_policy.c.brand == row.brand
         )
     ).scalar()
-    if document is None:
+    ranker = rankers.named(row.brand, record["policy"])
+    if document is None or ranker is None:
         return Replayed(row.id, record, None)
     try:
         again = replay(record, offers_from(json.loads(document)), ranker)

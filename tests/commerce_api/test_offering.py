@@ -18,6 +18,9 @@ from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
 from commerce_api.sweeps import sweep
+from offer_engine.features import DEFAULT_SCHEMA
+from offer_engine.learning.log import Reading
+from offer_engine.learning.rewards import RewardRule
 from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
@@ -385,3 +388,18 @@ async def test_an_offer_comes_with_a_text_in_the_shoppers_language_from_what_was
     signed = open_snapshot(row.snapshot, OFFER_KEY, brand=BRAND, subject=ANONYMOUS, now_ms=world.clock())
     assert signed.sayable is not None
     assert signed.sayable.value("disclosure") == "While stocks last."
+
+
+async def test_what_is_decided_by_chance_is_logged_exported_and_can_be_judged(world: World, tmp_path: Path) -> None:
+    await with_offers(world, offer(), offer(id="five", percent_basis_points=500), hold_out_percent=50)
+    for _ in range(60):
+        await asked(world)
+    records = await world.commerce.database.read(lambda connection: decisions_of(connection, BRAND, "", 100))
+    policies = {record["policy"] for record in records}
+    assert policies == {"priority:1", "chance:1"}
+    by_chance = [record for record in records if record["policy"] == "chance:1"]
+    assert {candidate["propensity"] for record in by_chance for candidate in record["candidates"]} == {1 / 3}
+    assert {record["chosen"] for record in by_chance} == {"fifteen", "five", "no_offer"}
+    reading = Reading(DEFAULT_SCHEMA, RewardRule(), world.clock() + 90 * 86_400_000)
+    batches = list(reading.batches([json.dumps(record) for record in records]))
+    assert sum(len(batch.counts) for batch in batches) == len(records)

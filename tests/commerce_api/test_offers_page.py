@@ -14,7 +14,6 @@ from commerce_api.brands import find_brand
 from commerce_api.models import offer_decision
 from commerce_api.offering.page import render_page, share, told
 from commerce_api.offering.replayed import replay_one
-from offer_engine.rank import PriorityRanker
 from tests.commerce_api.test_offering import GUEST, asked, bought, offer, with_offers
 from tests.commerce_api.world import BRAND, World, commerce_world
 
@@ -29,7 +28,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def page(world: World) -> str:
     return await world.commerce.database.read(
-        lambda connection: render_page(connection, find_brand(connection, BRAND), PriorityRanker(), world.clock())
+        lambda connection: render_page(connection, find_brand(connection, BRAND), world.desk.rankers, world.clock())
     )
 
 
@@ -70,7 +69,7 @@ async def test_a_record_that_was_changed_comes_out_differently_and_is_said(world
     database = world.commerce.database
 
     async def played() -> bool | None:
-        return (await database.read(lambda connection: replay_one(connection, BRAND, made, PriorityRanker()))).is_same
+        return (await database.read(lambda connection: replay_one(connection, BRAND, made, world.desk.rankers))).is_same
 
     assert await played() is True
     [row] = await world.rows(offer_decision)
@@ -88,7 +87,7 @@ async def test_what_was_on_the_table_is_kept_when_the_policy_changes(world: Worl
     made = (await asked(world)).offers[0].offer_id
     await with_offers(world, offer(version=2, percent_basis_points=500))
     played = await world.commerce.database.read(
-        lambda connection: replay_one(connection, BRAND, made, PriorityRanker())
+        lambda connection: replay_one(connection, BRAND, made, world.desk.rankers)
     )
     assert played.is_same is True
     assert told(played)[-1] == "Played again it comes out the same."

@@ -25,11 +25,11 @@ from commerce_api.migrations import upgrade
 from commerce_api.models import metadata
 from commerce_api.payment import Payments
 from commerce_api.policy import AssistantPayments, load_policy
-from commerce_api.runtime import Commerce
+from commerce_api.runtime import OFFER_MODELS, Commerce
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url
 from commerce_api.vault_client import SavedCard, VaultClient, VaultRefused, VaultUnavailable
 from commerce_api.zone_notices import NoticeDesk
-from offer_engine.rank import PriorityRanker
+from offer_engine.serving import Rankers
 from tokenization.ids import new_id
 from tokenization.token import new_grant, new_token
 from tokenization.wire import (
@@ -395,7 +395,9 @@ async def commerce_world(directory: Path, database_url: str | None = None) -> As
         await database.migrate(upgrade)
         await _import_store(database, BRAND_NAME)
         payments = Payments(database, cast(VaultClient, vault), links, OFFER_KEY, clock)
-        desk = AgentDesk(database, payments, links, PriorityRanker(), OFFER_KEY, clock)
+        desk = AgentDesk(
+            database, payments, links, Rankers(directory / OFFER_MODELS, lambda: clock.now_ms / 1000), OFFER_KEY, clock
+        )
         notices = NoticeDesk(database, cast(VaultClient, vault), payments, clock)
         commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET, notices)
         yield World(commerce, vault, clock, directory)

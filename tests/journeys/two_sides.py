@@ -21,12 +21,13 @@ from commerce_api.links import Links
 from commerce_api.payment import Payments
 from commerce_api.schemas import CheckoutGiven
 from commerce_api.vault_client import VaultClient
-from offer_engine.rank import PriorityRanker
+from offer_engine.serving import Rankers
 from tests.commerce_api.purchases import ready
 from tests.commerce_api.world import BRAND, OFFER_KEY, commerce_world
 from tests.vault_zone.callers import zone_of
 from tests.vault_zone.world import ACTOR, zone_world
 from tests.vault_zone.world import World as ZoneWorld
+from tokenization.clock import monotonic_seconds
 from tokenization.wire import CaptureSession, Charge, ChargeRequest, OpenCaptureSession, ReturnRequest
 from vault_zone.app import public_app
 from vault_zone.capture import open_session, read_session
@@ -112,7 +113,9 @@ async def _serve(folder: Path, tell: Any) -> None:
         vault, links = DirectVault(zone_side, zone_url), Links(shop_url)
         commerce = commerce_side.commerce
         payments = Payments(commerce.database, cast(VaultClient, vault), links, OFFER_KEY, commerce.clock)
-        desk = AgentDesk(commerce.database, payments, links, PriorityRanker(), OFFER_KEY, commerce.clock)
+        desk = AgentDesk(
+            commerce.database, payments, links, Rankers(None, monotonic_seconds), OFFER_KEY, commerce.clock
+        )
         settings = replace(commerce.settings, public_url=shop_url, capture_url=zone_url)
         commerce = replace(commerce, settings=settings, desk=desk, payments=payments, links=links)
         zone = zone_of(zone_side)

@@ -1,0 +1,126 @@
+"""Who decides for whom: priorities, a model on its way, or chance; and what becomes of a model that cannot be had."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offer_engine import serving
+from offer_engine.decide import Catalogue, decide
+from offer_engine.judging.promotion import SHARE_PERCENT, Stage
+from offer_engine.learning.registry import Change, ModelKind, Registry
+from offer_engine.offers import ContextLine, Offer
+from offer_engine.rank import ChanceRanker
+from offer_engine.serving import CHANCE, LOOK_SECONDS, PRIORITIES, Rankers
+from tests.offer_engine.test_decide import catalogues, context, lines
+from tests.offer_engine.test_rankers import ABOUT, MODEL
+
+BRAND = "shop"
+SUBJECTS = [f"psn_{number}" for number in range(4_000)]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / BRAND)
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """The time, to be moved."""
+    return [0.0]
+
+
+@pytest.fixture
+def rankers(tmp_path: Path, now: list[float]) -> Rankers:
+    return Rankers(tmp_path, lambda: now[0])
+
+
+def promoted(registry: Registry, stage: Stage) -> str:
+    """A model of the registry that stands so; its name."""
+    card = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, dict(ABOUT))
+    registry.record(Change(1, card.model, stage.value, "a test", "passed"))
+    return card.model
+
+
+def shares(rankers: Rankers, hold_out_percent: float = 0) -> dict[str, float]:
+    """By whom subjects are decided, in percent."""
+    names = [rankers.of(BRAND, subject, hold_out_percent).name for subject in SUBJECTS]
+    return {name: 100 * names.count(name) / len(names) for name in set(names)}
+
+
+def test_without_a_registry_or_a_hold_out_the_priorities_decide_for_everybody(rankers: Rankers) -> None:
+    assert shares(rankers) == shares(Rankers(None, lambda: 0.0)) == {"priority": 100.0}
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_model_has_the_share_of_its_stage(registry: Registry, rankers: Rankers, stage: Stage) -> None:
+    promoted(registry, stage)
+    assert shares(rankers).get("linear", 0.0) == pytest.approx(SHARE_PERCENT[stage], abs=3)
+
+
+def test_the_held_out_are_the_same_subjects_with_or_without_a_model(registry: Registry, rankers: Rankers) -> None:
+    before = {subject for subject in SUBJECTS if rankers.of(BRAND, subject, 10) is CHANCE}
+    assert len(before) == pytest.approx(400, abs=80)
+    promoted(registry, Stage.FULL)
+    after = Rankers(registry.directory.parent, lambda: 0.0)
+    assert {subject for subject in SUBJECTS if after.of(BRAND, subject, 10) is CHANCE} == before
+
+
+def test_a_rollback_holds_within_seconds_and_other_brands_have_no_part(
+    registry: Registry, rankers: Rankers, now: list[float]
+) -> None:
+    name = promoted(registry, Stage.FULL)
+    assert shares(rankers) == {"linear": 100.0}
+    assert rankers.of("another", "psn_1", 0) is PRIORITIES
+    registry.record(Change(2, name, Stage.ROLLED_BACK.value, "a test", "guard_worse"))
+    now[0] += LOOK_SECONDS
+    assert shares(rankers) == {"priority": 100.0}
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "boosted"])
+def test_a_model_that_cannot_be_had_decides_nothing(registry: Registry, rankers: Rankers, damage: str) -> None:
+    name = promoted(registry, Stage.FULL)
+    file = registry.directory / "models" / f"{name}.npz"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "changed":
+        file.write_bytes(b"x" + file.read_bytes())
+    else:
+        card = registry.add(b"trees", ModelKind.BOOSTED, dict(ABOUT))
+        registry.record(Change(3, card.model, Stage.FULL.value, "a test", "passed"))
+    assert shares(rankers) == {"priority": 100.0}
+
+
+def test_a_record_s_ranker_is_found_by_its_name(registry: Registry, rankers: Rankers) -> None:
+    name = promoted(registry, Stage.CANARY)
+    for policy in ("priority:1", "chance:1", f"linear:{name[:16]}"):
+        found = rankers.named(BRAND, policy)
+        assert found is not None
+        assert f"{found.name}:{found.version}" == policy
+    assert rankers.named(BRAND, "linear:" + "0" * 16) is rankers.named(BRAND, "other:1") is None
+
+
+@settings(deadline=None)
+@given(lines, catalogues, st.floats(0, 1, exclude_max=True))
+def test_chance_gives_each_the_same_and_draws_what_it_says(
+    over: tuple[ContextLine, ...], catalogue: list[Offer], draw: float
+) -> None:
+    decision = decide(context(over), Catalogue(catalogue), ChanceRanker(), draw)
+    assert {scored.propensity for scored in decision.ranked} == {1 / len(decision.ranked)}
+    drawn = [
+        decide(context(over), Catalogue(catalogue), ChanceRanker(), (place + 0.5) / len(decision.ranked)).chosen.name
+        for place in range(len(decision.ranked))
+    ]
+    assert sorted(drawn) == sorted(scored.name for scored in decision.ranked)
+
+
+def test_planted_fault_a_history_that_is_never_read_again_misses_a_rollback(
+    registry: Registry, rankers: Rankers, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LOOK_SECONDS", 1e9)
+    name = promoted(registry, Stage.FULL)
+    assert shares(rankers) == {"linear": 100.0}
+    registry.record(Change(2, name, Stage.ROLLED_BACK.value, "a test", "guard_worse"))
+    now[0] += LOOK_SECONDS
+    assert shares(rankers) == {"linear": 100.0}

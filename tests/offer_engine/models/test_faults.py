@@ -239,7 +239,7 @@ def server() -> Iterator[str]:
         name = path.split("/")[1].replace("-", " ")
         return fault(name, "openai")
 
-    running = _Server(uvicorn.Config(app_of(script), host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+    running = _Server(uvicorn.Config(app_of(script), host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     while not running.started:

@@ -62,7 +62,7 @@ def check_the_answer_is_right(shop: Shop, html: Callable[[str], str]) -> None:
 
 
 def check_a_form_sent_early_goes_by_itself_when_the_answer_is_there(shop: Shop, html: Callable[[str], str]) -> None:
-    puzzle = a_puzzle(18)
+    puzzle = a_puzzle(20)  # the page has to be quicker than the answer
     page = shop.open(html(page_with(puzzle)))
     page.evaluate(FILL_AND_SEND_AT_ONCE, FIELDS)
     page.wait_for_url("**/done")

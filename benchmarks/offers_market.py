@@ -108,7 +108,7 @@ def coverage(logs: int) -> None:
         policy = _learned(market, seed + 10_000)
         log = list(lines(market, behaviour, seed))
         reading = Reading(RAW_SCHEMA, RewardRule(), LATER_MS)
-        judgement = judge.judge(reading, from_lines(reading, lambda log=log: log), [policy])  # type: ignore[misc]
+        judgement = judge.judge(reading, from_lines(reading, lambda log=log: log), [policy])  # type: ignore[misc]  # mypy infers no type for a default
         for name, truth in _truths(market, policy, seed).items():
             for estimator, interval in judgement.verdicts[name].values.items():
                 told[name, estimator] += 1

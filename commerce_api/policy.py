@@ -249,6 +249,21 @@ class Offer(_Part):
         return self
 
 
+class ChatGptSheet(_Part):
+    """Lets shoppers pay in ChatGPT's payment sheet, a private beta of OpenAI's, which shows the terms and privacy notice.
+
+    ``provider`` and ``merchant_id`` are the names under which OpenAI gives a shopper's card to the shop's vault; ``test`` moves
+    no money.
+    """
+
+    provider: Id
+    merchant_id: Id
+    methods: Annotated[tuple[Literal["card", "apple_pay", "google_pay"], ...], Field(min_length=1, max_length=3)] = (
+        "card",
+    )
+    mode: Literal["test", "live"] = "test"
+
+
 class AssistantPayments(_Part):
     """Lets assistants pay with tokens that their platforms get from the zone. A policy without it: only shoppers pay.
 
@@ -259,7 +274,7 @@ class AssistantPayments(_Part):
     maximum_minor: PositiveAmountMinor
     guests: bool = False
     limits_minor: Annotated[tuple[PositiveAmountMinor, ...], Field(min_length=1, max_length=6)]
-    chatgpt_sheet: bool = False
+    chatgpt_sheet: ChatGptSheet | None = None
 
 
 class Policy(_Part):
@@ -277,6 +292,7 @@ class Policy(_Part):
     assistant_payments: AssistantPayments | None = None
     support_url: Url | None = None
     terms_url: Url | None = None
+    privacy_url: Url | None = None
     return_policy_text: Annotated[str, Field(max_length=5_000), AfterValidator(_plain_paragraphs)] | None = None
     theme: Theme | None = None
     memory: MemoryTerms = MemoryTerms()
@@ -294,6 +310,13 @@ class Policy(_Part):
         floor = self.offer_rules.minimum_margin_basis_points
         if floor is not None and any(offer.margin_basis_points is None for offer in self.offers):
             raise ValueError("minimum_margin_basis_points needs margin_basis_points in every offer")
+        return self
+
+    @model_validator(mode="after")
+    def _the_sheet_has_its_links(self) -> Self:
+        sheet = self.assistant_payments.chatgpt_sheet if self.assistant_payments else None
+        if sheet is not None and not (self.terms_url and self.privacy_url):
+            raise ValueError("chatgpt_sheet shows the shopper terms_url and privacy_url: the policy needs both")
         return self
 
     @model_validator(mode="after")

@@ -328,7 +328,7 @@ async def _with_session(app: App, scope: Scope, receive: Receive, send: Send) ->
 def has_chatgpt_sheet(brand: Brand) -> bool:
     """Whether the brand's policy takes part in the payment sheet."""
     payments = brand.policy.assistant_payments
-    return payments is not None and payments.chatgpt_sheet
+    return payments is not None and payments.chatgpt_sheet is not None
 
 
 def _transport_security(mcp_url: str | None) -> TransportSecuritySettings:

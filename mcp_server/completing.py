@@ -93,7 +93,7 @@ def _add_for_sheet(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: T
             confirmation=shown.confirmation if payment_data else None,
             payment_token=payment_data.token if payment_data else None,
         )
-        return answer(sheet_view(paid))
+        return answer(sheet_view(paid, desk.links))
 
 
 async def _completed(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from commerce_api.links import Links
 from commerce_api.schemas import CheckoutView, Given, MessageView
 
 PaymentToken = Annotated[
@@ -24,10 +25,11 @@ class SheetPayment(Given):
 
 
 class SheetOrder(BaseModel):
-    """The order that came of it."""
+    """The order that came of it, and the page that shows it."""
 
     id: str
     checkout_session_id: str
+    permalink_url: str
 
 
 class SheetView(BaseModel):
@@ -41,10 +43,13 @@ class SheetView(BaseModel):
     continue_url: str | None = None
 
 
-def sheet_view(checkout: CheckoutView) -> SheetView:
+def sheet_view(checkout: CheckoutView, links: Links) -> SheetView:
     """A checkout for the sheet."""
     codes = {message.code for message in checkout.messages}
-    order = SheetOrder(id=checkout.order_id, checkout_session_id=checkout.checkout_id) if checkout.order_id else None
+    page = links.checkout_page(checkout.brand, checkout.checkout_id)
+    order = None
+    if checkout.order_id:
+        order = SheetOrder(id=checkout.order_id, checkout_session_id=checkout.checkout_id, permalink_url=page)
     return SheetView(
         id=checkout.checkout_id,
         status=_status(checkout.status, codes),

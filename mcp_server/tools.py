@@ -34,6 +34,7 @@ from mcp_server.bearer import access_of, caller_from
 from mcp_server.completing import CheckoutId, add_complete_checkout
 from mcp_server.profiles import Profile
 from mcp_server.results import answer
+from mcp_server.sheet_session import ToldCheckout, told_checkout
 from tokenization.wire import Identifier
 
 READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
@@ -84,9 +85,10 @@ Reason = Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "n
 
 def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand, profile: Profile) -> None:
     """Gives the server its tools for one brand, as a profile has them."""
+    told = told_checkout(commerce.desk, brand.id, profile)
     _add_reading_tools(server, commerce, brand.id)
-    _add_checkout_tools(server, commerce, brand.id)
-    _add_closing_tools(server, commerce, brand.id)
+    _add_checkout_tools(server, commerce, brand.id, told)
+    _add_closing_tools(server, commerce, brand.id, told)
     add_complete_checkout(server, commerce, brand.id, profile, WRITE)
     _add_order_tools(server, commerce, brand.id)
 
@@ -170,7 +172,7 @@ def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
         return answer(await desk.get_offers(brand, caller_of(ctx), lines))
 
 
-def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str, told: ToldCheckout) -> None:
     desk = commerce.desk
 
     @server.tool(title="Start a checkout", annotations=WRITE)
@@ -189,7 +191,8 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
         buys = shopper or signed_in(ctx)
         given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id, buys)
         caller = caller_of(ctx)
-        return answer(await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key)))
+        made = await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key))
+        return await told(ctx, made)
 
     @server.tool(title="Change a checkout", annotations=WRITE)
     async def update_checkout(
@@ -206,10 +209,10 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str) 
         """Changes what you give and leaves the rest: goods, buyer, address, shipping, discount codes, an offer."""
         given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
         caller = caller_of(ctx)
-        return answer(await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
+        return await told(ctx, await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
 
 
-def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -> None:
+def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str, told: ToldCheckout) -> None:
     desk = commerce.desk
 
     @server.tool(title="Look at a checkout", annotations=READ)
@@ -218,11 +221,10 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Where a checkout stands, with its total and its order once it is paid."""
         caller = caller_of(ctx)
-        return answer(
-            await waiting.until_changed(
-                lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
-            )
+        found = await waiting.until_changed(
+            lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
         )
+        return await told(ctx, found)
 
     @server.tool(title="Cancel a checkout", annotations=END)
     async def cancel_checkout(

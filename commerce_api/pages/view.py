@@ -91,6 +91,7 @@ class Conditions:
     returns: tuple[str, ...]
     support_url: str | None
     terms_url: str | None
+    privacy_url: str | None
 
 
 def screen_of(checkout: CheckoutView, problem: CommerceError | None, action_url: str | None) -> Screen:
@@ -181,6 +182,7 @@ def conditions_of(brand: Brand) -> Conditions:
         returns=tuple(paragraph for line in text.split("\n") if (paragraph := line.strip())),
         support_url=web_url(brand.policy.support_url),
         terms_url=web_url(brand.policy.terms_url),
+        privacy_url=web_url(brand.policy.privacy_url),
     )
 
 

@@ -114,6 +114,14 @@ const connect = (view) => {
       );
     },
 
+    // ChatGPT's payment sheet is no part of the bridge: that host puts it into the page (Apps SDK, window.openai).
+    sheets: () => typeof window.openai?.requestCheckout === "function",
+
+    // Opens the sheet and settles when it is closed. What came of it is the shop's to say, not the host's.
+    async sheet(session) {
+      await window.openai.requestCheckout(session);
+    },
+
     // What the shopper did, for the model to know when it speaks next.
     remember(text) {
       if (can.updateModelContext !== undefined) {

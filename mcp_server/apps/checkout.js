@@ -8,6 +8,7 @@ const statusTexts = {
   completed: "Paid",
   canceled: "This checkout is closed",
 };
+const inTheSheet = "You choose your card in the payment sheet that opens, never here. The payment page is outside of this conversation.";
 const waitSeconds = 20;
 const waits = 12; // four minutes; then the shopper asks
 const cardDigits = 13; // as many as the shortest card number has
@@ -105,13 +106,14 @@ const checkoutView = (app, first) => {
   let cards = null;
   let link = null;
   let watching = false;
+  let inSheet = false;
 
   const given = (more) => ({ checkout_id: checkout.checkout_id, ...more });
   const change = (more, did, said) => app.change("update_checkout", given(more), did, said);
 
   const page = {
     open: () => app.bridge.calls() && ["incomplete", "ready_for_complete"].includes(checkout.status),
-    busy: () => app.busy(),
+    busy: () => app.busy() || inSheet,
     lines: () => checkout.lines.length,
     refuse: (text) => app.alert(text, true),
     quantity(id, quantity) {
@@ -176,7 +178,44 @@ const checkoutView = (app, first) => {
     return watch();
   };
 
-  const check = () => app.look("get_checkout", given({}), "The shopper looked at the checkout again.");
+  const hasSheet = () => checkout.payment_sheet && checkout.status === "ready_for_complete" && app.bridge.sheets();
+
+  // The sheet shows what its session says. What somebody changed behind this page is shown here first.
+  const payInSheet = async () => {
+    const shown = checkout.confirmation;
+    const fresh = await app.side("get_checkout", given({}));
+    if (!fresh) {
+      return;
+    }
+    checkout = fresh;
+    if (checkout.confirmation !== shown || !hasSheet()) {
+      app.alert("This changed meanwhile. Look at it again before you pay.", true);
+      return;
+    }
+    inSheet = true;
+    app.draw();
+    const opened = await app.bridge.sheet(checkout.payment_sheet).then(
+      () => true,
+      () => false,
+    );
+    checkout = (await app.wait("get_checkout", given({}))) ?? checkout;
+    inSheet = false;
+    if (checkout.status === "completed") {
+      app.tell("The shopper paid in the payment sheet.");
+      app.announce(`${statusTexts.completed}.`);
+    }
+    app.alert(opened || checkout.status === "completed" ? "" : "The payment sheet did not open. Pay on the payment page.");
+    if (checkout.status === "complete_in_progress") {
+      await watch();
+    }
+  };
+
+  const check = () => {
+    inSheet = false; // a sheet that never says that it was closed
+    return look();
+  };
+
+  const look = () => app.look("get_checkout", given({}), "The shopper looked at the checkout again.");
 
   const showCards = async () => {
     const found = await app.side("get_saved_payment_methods", {});
@@ -209,14 +248,18 @@ const checkoutView = (app, first) => {
     return element(
       "div",
       { class: "act" },
+      hasSheet()
+        ? button(`Pay ${plain(checkout.totals.total.text)}`, payInSheet, { class: "pay", "data-key": "sheet", disabled: page.busy() })
+        : null,
       payable && (app.bridge.calls() || checkout.continue_url)
-        ? button(`Pay ${plain(checkout.totals.total.text)} on the payment page`, pay, {
-            class: "pay",
+        ? button(hasSheet() ? "Pay on the payment page" : `Pay ${plain(checkout.totals.total.text)} on the payment page`, pay, {
+            class: hasSheet() ? "plain" : "pay",
             "data-key": "pay",
             disabled: app.busy(),
           })
         : null,
-      payable ? element("p", { class: "soft" }, `It opens at ${app.brand}, outside of this conversation. No card is entered here.`) : null,
+      payable ? element("p", { class: "soft" }, hasSheet() ? inTheSheet : `It opens at ${app.brand}, outside of this conversation. No card is entered here.`) : null,
+      inSheet ? element("p", { class: "waiting" }, "The payment sheet is open.") : null,
       link
         ? element(
             "p",
@@ -226,7 +269,7 @@ const checkoutView = (app, first) => {
           )
         : null,
       watching ? element("p", { class: "waiting" }, "Waiting for your payment. This page tells you when it is there.") : null,
-      !watching && again && app.bridge.calls()
+      !watching && (again || inSheet) && app.bridge.calls()
         ? button("Check again", check, { class: "plain", "data-key": "check", disabled: app.busy() })
         : null,
       checkout.order_id && app.bridge.calls()

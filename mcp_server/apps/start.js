@@ -11,6 +11,12 @@ const views = [
   [(content) => typeof content.checkout_id === "string", checkoutView],
 ];
 
+// A tool's data, and what its result holds for the view alone beside it: what opens the payment sheet.
+const contentOf = ({ structuredContent: content, _meta: beside }) => {
+  const session = beside?.["cordon/payment_sheet"];
+  return content && session ? { ...content, payment_sheet: session } : content;
+};
+
 const state = { view: null, before: null, busy: false, alert: "", alive: true, given: {}, context: {}, held: null };
 
 const app = {
@@ -111,7 +117,7 @@ const app = {
     app.draw();
     try {
       const result = await app.bridge[kind](tool, given);
-      const content = result.structuredContent;
+      const content = contentOf(result);
       if (result.isError || !content || content.error) {
         state.alert = plain(content?.error?.message ?? elsewhere);
         return null;
@@ -159,7 +165,7 @@ const app = {
     try {
       const result = await app.bridge.read(tool, given);
       app.last = plain(result.content?.find((part) => part.type === "text")?.text);
-      return result.isError ? null : result.structuredContent;
+      return result.isError ? null : contentOf(result);
     } catch {
       return null;
     }
@@ -181,7 +187,7 @@ const host = {
     state.given = given;
   },
   result(result) {
-    const content = result.structuredContent;
+    const content = contentOf(result);
     if (!content || content.error || result.isError) {
       state.view = null;
       app.alert(plain(content?.error?.message ?? unreadable));

@@ -61,6 +61,10 @@ AGENT_SECRET = b"an agent secret for tests"
 Outcome = ChargeState | Exception
 
 
+SHEET = {"provider": "cordon", "merchant_id": "harbour-pine"}
+LEGAL = {"terms_url": "https://harbour.example/terms", "privacy_url": "https://harbour.example/privacy"}
+
+
 @dataclass
 class TestClock:
     """The time, as the test sets it: milliseconds since the epoch."""
@@ -354,7 +358,7 @@ class World:
         """The brand's policy lets them, guests' too, from now on."""
         given = {"maximum_minor": 50_000, "limits_minor": (10_000, 25_000), "guests": True, **changes}
         payments = AssistantPayments.model_validate(given)
-        policy = load_policy(STORE / "policy.json").model_copy(update={"assistant_payments": payments})
+        policy = load_policy(STORE / "policy.json").model_copy(update={"assistant_payments": payments, **LEGAL})
         await self.commerce.database.change(
             lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy)
         )

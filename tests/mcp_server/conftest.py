@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mcp_server import waiting
-from tests.commerce_api.world import World, commerce_world
+from tests.commerce_api.world import SHEET, World, commerce_world
 from tests.mcp_server.oauth_site import OAuthSite, oauth_site
+from tests.mcp_server.paying import allowed
 from tests.mcp_server.serving import Site, mcp_site
 
 
@@ -47,3 +48,18 @@ async def flow(world: World) -> AsyncIterator[OAuthSite]:
     """Both programs of the commerce side, at the addresses that they name."""
     async with oauth_site(world) as served:
         yield served
+
+
+@pytest.fixture
+async def paying(flow: OAuthSite) -> OAuthSite:
+    """Both programs, of a brand that lets assistants pay."""
+    await flow.world.let_assistants_pay()
+    return flow
+
+
+@pytest.fixture
+async def sheet(paying: OAuthSite) -> tuple[str, str]:
+    """ChatGPT's endpoint of a brand that takes part in the payment sheet, and the token of a shopper who signed in there."""
+    await paying.world.let_assistants_pay(chatgpt_sheet=SHEET)
+    url = f"{paying.resource}/chatgpt"
+    return url, (await allowed(paying, "10000", resource=url))["access_token"]

@@ -12,48 +12,11 @@ from mcp_server.bearer import CHALLENGES
 from mcp_server.metadata import WELL_KNOWN
 from tests.commerce_api.purchases import ready
 from tests.commerce_api.world import World
-from tests.mcp_server.oauth_site import OAuthSite, Program, browser, program, tokens_for
+from tests.mcp_server.oauth_site import OAuthSite, browser, program, tokens_for
+from tests.mcp_server.paying import PAYS, allowed, bought, call
 from tests.mcp_server.serving import Host, Site, body, call_body, client, post, result_of, structured
 
 pytestmark = pytest.mark.anyio
-PAYS = "catalog:read checkout:write orders:read payments:execute"
-
-
-@pytest.fixture
-async def paying(flow: OAuthSite) -> OAuthSite:
-    """Both programs, of a brand that lets assistants pay."""
-    await flow.world.let_assistants_pay()
-    return flow
-
-
-async def call(url: str, tool: str, arguments: dict[str, Any], token: str | None = None) -> dict[str, Any]:
-    """The result of a call."""
-    more = {"authorization": f"Bearer {token}"} if token else {}
-    answer = await post(url, call_body(tool, arguments), **more)
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = result_of(answer)["result"]
-    return result
-
-
-async def bought(world: World, url: str, token: str | None = None, **changes: Any) -> dict[str, Any]:
-    """A checkout made and paid with a platform's token."""
-    made = (await call(url, "create_checkout", ready(**changes), token))["structuredContent"]
-    vault = world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
-    said = {"checkout_id": made["checkout_id"], "confirmation": made["confirmation"], "payment_token": vault}
-    return await call(url, "complete_checkout", said, token)
-
-
-async def allowed(flow: OAuthSite, limit: str | None, client: Program | None = None, **changes: str) -> dict[str, Any]:
-    """The tokens of a client that asked to pay, and what the shopper chose on the consent page."""
-    client = client or await program(flow)
-    async with browser(flow) as shopper:
-        await shopper.open(client.address(scope=PAYS, **changes))
-        await shopper.sign_in()
-        given = {} if limit is None else {"limit": limit}
-        answer = await shopper.send("decision", decision="allow", **given)
-        code = dict(pair.split("=") for pair in answer.headers["location"].split("?", 1)[1].split("&"))["code"]
-    told: dict[str, Any] = (await client.exchange(code)).json()
-    return told
 
 
 async def test_an_assistant_that_the_shopper_gave_a_limit_pays_within_it(paying: OAuthSite) -> None:
@@ -190,71 +153,6 @@ async def test_each_endpoint_says_which_resource_it_is(paying: OAuthSite, profil
 async def test_there_are_no_other_endpoints(site: Site, path: str) -> None:
     answer = await post(f"{site.url}/{site.world.brand}{path}", call_body("search_catalog"))
     assert answer.status_code == (200 if path == "/mcp/" else 404)
-
-
-@pytest.fixture
-async def sheet(paying: OAuthSite) -> tuple[str, str]:
-    """ChatGPT's endpoint of a brand that takes part in the payment sheet, and the token of a shopper who signed in there."""
-    await paying.world.let_assistants_pay(chatgpt_sheet=True)
-    url = f"{paying.resource}/chatgpt"
-    return url, (await allowed(paying, "10000", resource=url))["access_token"]
-
-
-async def test_the_payment_sheet_pays_once_and_gets_the_order(paying: OAuthSite, sheet: tuple[str, str]) -> None:
-    url, token = sheet
-    given = ready()
-    del given["buyer"]
-    made = (await call(url, "create_checkout", given, token))["structuredContent"]
-    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
-    said = {
-        "checkout_session_id": made["checkout_id"],
-        "buyer": {"name": "Robin Field", "email": "robin@shopper.example"},
-        "payment_data": {"token": vault, "provider": "cordon"},
-    }
-    told = [await call(url, "complete_checkout", said, token) for _ in range(2)]
-    assert [one["structuredContent"]["status"] for one in told] == ["completed"] * 2
-    assert told[0]["structuredContent"]["order"] == told[1]["structuredContent"]["order"]
-    assert len(paying.world.vault.charges) == 1
-
-
-async def test_the_payment_sheets_token_pays_no_total_above_the_one_that_it_showed(
-    paying: OAuthSite, sheet: tuple[str, str]
-) -> None:
-    url, token = sheet
-    made = (await call(url, "create_checkout", ready(), token))["structuredContent"]
-    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
-    more = {"checkout_id": made["checkout_id"], "lines": [{"variant_id": "hp-mug-sea-300ml", "quantity": 3}]}
-    await call(url, "update_checkout", more, token)
-    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": vault}}
-    told = (await call(url, "complete_checkout", said, token))["structuredContent"]
-    assert told["status"] == "ready_for_payment"
-    assert "payment_declined" in {message["code"] for message in told["messages"]}
-    assert paying.world.vault.charges == {}
-
-
-async def test_by_the_sheet_nobody_pays_for_a_checkout_that_a_stranger_may_have_changed(
-    paying: OAuthSite, sheet: tuple[str, str]
-) -> None:
-    url, _ = sheet
-    made = (await call(url, "create_checkout", ready()))["structuredContent"]
-    vault = paying.world.vault.delegate(made["checkout_id"], made["totals"]["total"]["amount_minor"])
-    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": vault}}
-    told = await call(url, "complete_checkout", said)
-    assert told["structuredContent"]["error"]["code"] == "unauthenticated"
-    assert 'scope="checkout:write payments:execute"' in told["_meta"][CHALLENGES][0]
-    assert paying.world.vault.charges == {}
-
-
-async def test_a_token_that_may_not_pay_is_asked_to_step_up_by_the_sheet_too(
-    paying: OAuthSite, sheet: tuple[str, str]
-) -> None:
-    url, _ = sheet
-    narrow = (await allowed(paying, "", resource=url))["access_token"]
-    made = (await call(url, "create_checkout", ready(), narrow))["structuredContent"]
-    said = {"checkout_session_id": made["checkout_id"], "payment_data": {"token": "vt_" + "b" * 32}}
-    told = await call(url, "complete_checkout", said, narrow)
-    assert told["structuredContent"]["error"]["code"] == "scope_insufficient"
-    assert "insufficient_scope" in told["_meta"][CHALLENGES][0]
 
 
 async def test_what_a_shopper_chose_last_counts_for_all_that_a_program_holds(paying: OAuthSite) -> None:

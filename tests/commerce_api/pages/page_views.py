@@ -43,6 +43,7 @@ def brand(name: str = "Fernhill Outfitters", **policy: Any) -> Brand:
         **default_policy("USD").model_dump(),
         "support_url": "https://fernhill.example/help",
         "terms_url": "https://fernhill.example/terms",
+        "privacy_url": "https://fernhill.example/privacy",
         "return_policy_text": RETURNS,
     }
     return Brand("fernhill-outfitters", name, "USD", Policy.model_validate({**usual, **policy}), 1)
@@ -50,7 +51,7 @@ def brand(name: str = "Fernhill Outfitters", **policy: Any) -> Brand:
 
 def bare_brand() -> Brand:
     """A brand that states no terms."""
-    return brand(support_url=None, terms_url=None, return_policy_text=None)
+    return brand(support_url=None, terms_url=None, privacy_url=None, return_policy_text=None)
 
 
 def lines() -> list[CheckoutLineView]:

@@ -148,7 +148,7 @@ def test_focus_is_always_visible_and_an_alert_has_it_first(shopper: Shopper) -> 
         opened.keyboard.press("Tab")
         assert opened.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth)") >= 2
         reached.append(opened.evaluate("document.activeElement.innerText"))
-    assert reached == ["Continue to secure payment", "Returns", "Help and contact", "Terms of sale"]
+    assert reached == ["Continue to secure payment", "Returns", "Help and contact", "Terms of sale", "Privacy"]
 
 
 def test_the_returns_open_by_keyboard_without_script(shopper: Shopper) -> None:

@@ -617,7 +617,7 @@ def test_days_of_delivery_read_naturally(first: int, last: int, shown: str) -> N
 
 def test_terms_are_shown_where_the_brand_states_them_and_nowhere_else() -> None:
     text = Document(RENDERED["review"]).text
-    for shown in ("Returns", "unworn.", "We pay the way back", "Help and contact", "Terms of sale"):
+    for shown in ("Returns", "unworn.", "We pay the way back", "Help and contact", "Terms of sale", "Privacy"):
         assert shown in text
     bare = Document(RENDERED["review without terms"])
     assert bare.all("a") == bare.all("details") == []

@@ -33,6 +33,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Host</titl
 <style>body { margin: 0 } iframe { display: block; border: 0; height: 2000px }</style><body><script src="/host.js"></script>"""
 _ROLLDOWN = TOOLS / "node_modules" / "rolldown" / "bin" / "cli.mjs"
 _APP_BRIDGE = TOOLS / "node_modules" / "@modelcontextprotocol" / "ext-apps" / "dist" / "src" / "app-bridge.js"
+_SHEET = "window.openai = { requestCheckout: (session) => window.cordonSheet(session) };"
 _GLUE = Path(__file__).with_name("host.js")
 
 needs_host = pytest.mark.skipif(
@@ -84,6 +85,8 @@ class Host:
     remembered: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    sheets: list[dict[str, Any]] = field(default_factory=list)
+    when_sheet: Callable[[dict[str, Any]], Awaitable[Any]] | None = None  # what the shopper does in the payment sheet
     _html: str = ""
     _policy: str = ""
 
@@ -156,6 +159,11 @@ class Host:
             await self.when_opened()
         return {} if self.opens else {"isError": True}
 
+    async def sheet(self, session: dict[str, Any]) -> Any:
+        """A view's wish to have ChatGPT's payment sheet opened."""
+        self.sheets.append(session)
+        return await self.when_sheet(session) if self.when_sheet is not None else {}
+
     def say(self, params: dict[str, Any]) -> dict[str, Any]:
         """A message of a view's in the shopper's name."""
         self.said.append(params["content"][0]["text"])
@@ -200,8 +208,9 @@ async def hosting(
     *,
     capabilities: dict[str, Any] | None = None,
     width: int = 800,
+    has_sheet: bool = False,
 ) -> AsyncIterator[Host]:
-    """A host in a browser context of its own."""
+    """A host in a browser context of its own. With ``has_sheet`` it puts ``window.openai`` into the view, as ChatGPT does."""
     context = await browser.new_context(viewport={"width": width, "height": 900}, service_workers="block")
     page = await context.new_page()
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -218,8 +227,11 @@ async def hosting(
         "cordonOpen": host.open,
         "cordonSaid": host.say,
         "cordonRemembered": host.remember,
+        "cordonSheet": host.sheet,
     }.items():
         await page.expose_function(name, answer)
+    if has_sheet:
+        await page.add_init_script(_SHEET)
     await page.goto(HOST)
     try:
         yield host

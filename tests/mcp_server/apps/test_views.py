@@ -10,10 +10,10 @@ from mcp.client.streamable_http import streamable_http_client
 from playwright.async_api import Browser, expect
 
 from commerce_api.brands import find_brand, save_brand
-from commerce_api.policy import AssistantPayments
+from commerce_api.policy import AssistantPayments, ChatGptSheet
 from commerce_api.theme import Theme
 from tests.commerce_api.purchases import KETTLE, MUG, lines, ready
-from tests.commerce_api.world import BRAND_NAME, CURRENCY, World
+from tests.commerce_api.world import BRAND_NAME, CURRENCY, SHEET, World
 from tests.mcp_server.apps.host import Host, as_json, hosting, needs_host
 from tests.mcp_server.serving import Site, client, structured
 
@@ -269,7 +269,9 @@ async def test_at_chatgpt_s_endpoint_the_view_leads_to_the_page_too(
     browser: Browser, host_script: str, own_site: Site, world: World
 ) -> None:
     """There complete_checkout has the arguments of the payment sheet, and its answer is for the sheet."""
-    payments = AssistantPayments(maximum_minor=50_000, limits_minor=(10_000,), chatgpt_sheet=True)
+    payments = AssistantPayments(
+        maximum_minor=50_000, limits_minor=(10_000,), chatgpt_sheet=ChatGptSheet.model_validate(SHEET)
+    )
     brand = await world.commerce.database.read(lambda connection: find_brand(connection, world.brand))
     policy = brand.policy.model_copy(update={"assistant_payments": payments})
     await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))

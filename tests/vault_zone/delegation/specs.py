@@ -15,9 +15,9 @@ UCP = SPECS / "ucp-2026-08-22" / "source"
 
 
 @cache
-def acp_validator(name: str) -> Draft202012Validator:
-    """A validator of one of delegate_payment's definitions."""
-    schema = _read(ACP / "spec" / "2026-04-17" / "json-schema" / "schema.delegate_payment.json")
+def acp_validator(name: str, document: str = "delegate_payment") -> Draft202012Validator:
+    """A validator of one of a document's definitions."""
+    schema = _read(ACP / "spec" / "2026-04-17" / "json-schema" / f"schema.{document}.json")
     return Draft202012Validator(
         {**schema, "$ref": f"#/$defs/{name}"}, format_checker=Draft202012Validator.FORMAT_CHECKER
     )

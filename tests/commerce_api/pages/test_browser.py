@@ -144,7 +144,7 @@ def test_focus_is_always_visible_and_an_alert_has_it_first(shopper: Shopper) -> 
     opened = shopper.open(PAGES["declined"], script=True)
     opened.wait_for_function("document.activeElement.id === 'alert'")
     reached = []
-    for _ in range(4):
+    for _ in range(5):
         opened.keyboard.press("Tab")
         assert opened.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth)") >= 2
         reached.append(opened.evaluate("document.activeElement.innerText"))

@@ -13,7 +13,7 @@ from commerce_api.brands import find_brand, save_brand
 from commerce_api.policy import AssistantPayments, ChatGptSheet
 from commerce_api.theme import Theme
 from tests.commerce_api.purchases import KETTLE, MUG, lines, ready
-from tests.commerce_api.world import BRAND_NAME, CURRENCY, SHEET, World
+from tests.commerce_api.world import BRAND_NAME, CURRENCY, LEGAL, SHEET, World
 from tests.mcp_server.apps.host import Host, as_json, hosting, needs_host
 from tests.mcp_server.serving import Site, client, structured
 
@@ -273,7 +273,7 @@ async def test_at_chatgpt_s_endpoint_the_view_leads_to_the_page_too(
         maximum_minor=50_000, limits_minor=(10_000,), chatgpt_sheet=ChatGptSheet.model_validate(SHEET)
     )
     brand = await world.commerce.database.read(lambda connection: find_brand(connection, world.brand))
-    policy = brand.policy.model_copy(update={"assistant_payments": payments})
+    policy = brand.policy.model_copy(update={"assistant_payments": payments, **LEGAL})
     await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
     async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
         transport = streamable_http_client(f"{own_site.endpoint()}/chatgpt", http_client=http)

@@ -6,9 +6,19 @@ Calls and verdicts agree one to one: reconcile() tells where they do not.
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a call is made for: its purpose, and where there is one the brand and the decision that is put into words."""
+
+    purpose: str
+    brand: str = ""
+    decision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,8 @@ class CallOpened:
     purpose: str
     sent: str
     scrubbed: bool
+    brand: str = ""
+    decision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +63,31 @@ _KINDS: Final = {CallOpened: "opened", CallEnded: "ended", CallJudged: "judged"}
 
 
 class Recorder(Protocol):
-    """Where records go. An ``opened`` that cannot be written MUST raise: then the call is not made."""
+    """Where records go."""
 
-    def write(self, record: Record) -> None:
-        """Keeps a record. Raises OSError."""
+    async def opened(self, record: CallOpened) -> None:
+        """Keeps it, and returns when that is durable. MUST raise OSError otherwise: then the call is not made."""
+
+    def write(self, record: CallEnded | CallJudged) -> None:
+        """Keeps how a call went on, now or soon. MUST neither wait nor raise: what it tells has happened already."""
 
 
 class JsonLinesRecorder:
-    """Appends records to a file, one JSON object a line."""
+    """Appends records to a file, one JSON object a line. For programs that serve nobody else meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, record: Record) -> None:
-        """Keeps a record. Raises OSError."""
+    async def opened(self, record: CallOpened) -> None:
+        """Keeps it. Raises OSError."""
+        self._append(record)
+
+    def write(self, record: CallEnded | CallJudged) -> None:
+        """Keeps it. One that cannot be kept is missing, which reconcile() tells."""
+        with suppress(OSError):
+            self._append(record)
+
+    def _append(self, record: Record) -> None:
         line = json.dumps({"record": _KINDS[type(record)], **asdict(record)}, separators=(",", ":"))
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,6 +96,7 @@ class Egress:
         self._clock = clock
         self._now = now_seconds
         self._stall_seconds = stall_seconds
+        self._ending: set[asyncio.Task[None]] = set()
         self._http = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
@@ -103,7 +105,8 @@ class Egress:
         )  # (4)
 
     async def close(self) -> None:
-        """Lets the connections go."""
+        """Waits for calls that were cancelled while they were put on record (3), and lets the connections go."""
+        await asyncio.gather(*self._ending)
         await self._http.aclose()
 
     async def open(self, spec: ModelSpec, prompt: Prompt, occasion: Occasion) -> ModelCall:
@@ -141,9 +144,9 @@ class Egress:
         except OSError:
             raise ModelFailed(FailureKind.NOT_RECORDED) from None
         except asyncio.CancelledError:
-            writing.add_done_callback(
-                lambda done: None if done.cancelled() or done.exception() is not None else made.judged("abandoned")
-            )
+            ending = asyncio.create_task(_end_unbegun(writing, made))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
             raise
 
     async def run(
@@ -227,6 +230,13 @@ class Egress:
             if ended:
                 return
         raise ModelFailed(FailureKind.TRUNCATED)
+
+
+async def _end_unbegun(writing: "asyncio.Future[None]", made: ModelCall) -> None:
+    """(3)"""
+    with suppress(OSError):
+        await writing
+        made.judged("abandoned")
 
 
 def _refused(answer: httpx.Response) -> ModelFailed:

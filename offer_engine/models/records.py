@@ -59,7 +59,7 @@ class CallJudged:
 
 
 Record = CallOpened | CallEnded | CallJudged
-_KINDS: Final = {CallOpened: "opened", CallEnded: "ended", CallJudged: "judged"}
+KINDS: Final = {CallOpened: "opened", CallEnded: "ended", CallJudged: "judged"}
 
 
 class Recorder(Protocol):
@@ -88,14 +88,14 @@ class JsonLinesRecorder:
             self._append(record)
 
     def _append(self, record: Record) -> None:
-        line = json.dumps({"record": _KINDS[type(record)], **asdict(record)}, separators=(",", ":"))
+        line = json.dumps({"record": KINDS[type(record)], **asdict(record)}, separators=(",", ":"))
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 
 def read_records(path: Path) -> list[Record]:
     """The records of a file. Raises ValueError where a line is none."""
-    types: dict[str, Any] = {name: kind for kind, name in _KINDS.items()}
+    types: dict[str, Any] = {name: kind for kind, name in KINDS.items()}
     records: list[Record] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         data = json.loads(line)
@@ -105,12 +105,12 @@ def read_records(path: Path) -> list[Record]:
 
 def reconcile(records: Iterable[Record]) -> list[str]:
     """Where calls and verdicts do not agree, one line each: every call that was opened ended once and was judged once."""
-    counts: dict[type[Record], Counter[str]] = {kind: Counter() for kind in _KINDS}
+    counts: dict[type[Record], Counter[str]] = {kind: Counter() for kind in KINDS}
     for record in records:
         counts[type(record)][record.call] += 1
     opened, problems = counts[CallOpened], []
     for call in sorted(opened | counts[CallEnded] | counts[CallJudged]):
-        for kind, name in _KINDS.items():
+        for kind, name in KINDS.items():
             if counts[kind][call] != 1:
                 problems.append(f"{call}: {name} {counts[kind][call]} times")
     return problems

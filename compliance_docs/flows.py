@@ -169,7 +169,7 @@ FLOWS: Final = (
     Flow(
         source="commerce",
         target="model",
-        what="what the shopper said last, card-like text redacted, and which slots offers have, and that a size, an occasion or a "
+        what="what the shopper said last, card-like text redacted; which slots offers have, and that a size, an occasion or a "
         "name is remembered: no figure, no title, no value",
         data=Data.PERSONAL,
         channel="HTTPS, server-sent events back",
@@ -663,8 +663,8 @@ STORES: Final = (
     Store(
         where="commerce's database: calls of language models",
         side=Side.COMMERCE,
-        holds="when which model was asked, for which decision, how that ended, tokens, cost and verdict; a keyed hash of what was "
-        "sent",
+        holds="when which model was asked, for which decision, how that ended, tokens, cost and verdict; a keyed hash of what "
+        "was sent",
         data=Data.REFERENCE,
         protection="only added to, by triggers; no word of what was sent or came back",
         retention="400 days, as decisions; not deleted before that, by the same triggers",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -12,9 +12,10 @@ from sqlalchemy.engine import Row
 from commerce_api.app import commerce_app
 from commerce_api.brands import save_brand
 from commerce_api.models import model_call
+from commerce_api.offering.call_report import records_of
 from commerce_api.offering.saying import SayingDesk, open_saying
 from commerce_api.policy import Policy, load_policy
-from offer_engine.models.records import KINDS, Record, reconcile
+from offer_engine.models.records import reconcile
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World
 from tests.offer_engine.fake_provider import FakeTransport, Script
@@ -105,14 +106,6 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
 async def calls(world: World) -> "list[Row[Any]]":
     """The rows of the record of model calls."""
     return await world.rows(model_call)
-
-
-def records_of(rows: "Sequence[Row[Any]]") -> list[Record]:
-    """Rows as the records that they were made of."""
-    kinds = {name: kind for kind, name in KINDS.items()}
-    return [
-        kinds[row.record](**{each.name: getattr(row, each.name) for each in fields(kinds[row.record])}) for row in rows
-    ]
 
 
 async def disagreements(world: World) -> list[str]:

@@ -15,7 +15,7 @@ from random import Random
 
 import httpx
 
-from offer_engine.models.records import CallOpened, Record, reconcile
+from offer_engine.models.records import CallOpened, Occasion, Record, reconcile
 from offer_engine.models.router import Router
 from tests.offer_engine.fake_provider import WORDS, FakeTransport, Script, stream_of
 from tests.offer_engine.models.world import PROMPT, Kept, egress_of, spec
@@ -48,7 +48,7 @@ def measured(calls: int, seed: int, *, hedges: bool) -> tuple[list[float], float
         router = Router([spec("openai", "first"), spec("openai", "second")], egress, loop_seconds, hedges=hedges)
         times = []
         for _ in range(calls):
-            answer = router.ask(PROMPT, "benchmark")
+            answer = router.ask(PROMPT, Occasion("benchmark"))
             began = loop_seconds()
             words = aiter(answer.words())
             await anext(words)

@@ -17,6 +17,7 @@ from commerce_api.brands import ORIGIN
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory import api as memory_api
 from commerce_api.memory.asker import StepUpNeeded
+from commerce_api.offering import saying_api
 from commerce_api.runtime import Commerce
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App, CardGuard, Contained, Scope, error_body, header
@@ -37,6 +38,7 @@ def commerce_app(commerce: Commerce) -> App:
     app.include_router(endpoints.router)
     app.include_router(connections.router)
     app.include_router(agents_api.router)
+    app.include_router(saying_api.router)
     app.include_router(memory_api.router)
     app.include_router(billing_api.router)
     app.include_router(checkout_pages.router)

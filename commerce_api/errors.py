@@ -31,6 +31,7 @@ class CommerceError(Enum):
     DISCOUNT_INVALID = _Kind(422, "This discount code is not valid for this checkout.")
     OFFER_INVALID = _Kind(422, "This offer is not valid here: ask for offers again and use the new token.")
     OFFER_UNKNOWN = _Kind(404, "There is no such offer here. Take offer ids from the answers that made them.")
+    OFFERS_APART = _Kind(422, "These offers were not made to one and the same shopper. Have each said by itself.")
     CHECKOUT_UNKNOWN = _Kind(404, "There is no such checkout here. Create one.")
     CHECKOUT_NOT_READY = _Kind(409, "The checkout lacks something; its messages say what. Update it, then try again.")
     CHECKOUT_IN_PAYMENT = _Kind(

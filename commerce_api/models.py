@@ -376,6 +376,32 @@ billing_line = Table(
     Index("ix_billing_line_posted", "brand", "posted_ms"),
 )
 
+# What is on record of calls of language models: rows are only added, by triggers of the revision.
+model_call = Table(
+    "model_call",
+    metadata,
+    Column("call", String(40), primary_key=True),
+    Column("record", String(10), primary_key=True),  # opened, ended, judged: each has columns of its own
+    Column("at_ms", BigInteger, nullable=False),
+    Column("brand", String(64), ForeignKey("brand.id"), nullable=True),
+    Column("decision", String(40), nullable=True),
+    Column("purpose", String(20), nullable=True),
+    Column("provider", String(40), nullable=True),
+    Column("model", String(100), nullable=True),
+    Column("sent", String(64), nullable=True),  # a keyed hash of the bytes that left
+    Column("scrubbed", Integer, nullable=True),
+    Column("outcome", String(20), nullable=True),
+    Column("first_token_ms", BigInteger, nullable=True),
+    Column("total_ms", BigInteger, nullable=True),
+    Column("input_tokens", BigInteger, nullable=True),
+    Column("output_tokens", BigInteger, nullable=True),
+    Column("cost_micros", BigInteger, nullable=True),
+    Column("currency", String(3), nullable=True),
+    Column("verdict", String(20), nullable=True),
+    Index("ix_model_call_brand", "brand", "at_ms"),
+    Index("ix_model_call_at", "at_ms"),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -278,7 +278,11 @@ class AssistantPayments(_Part):
 
 
 class Policy(_Part):
-    """How a brand sells. Amounts are minor units of ``currency``; None takes the feed's currency."""
+    """How a brand sells. Amounts are minor units of ``currency``; None takes the feed's currency.
+
+    ``offer_wording`` is whose words offers are said in: ``template``, a model's that are ``chosen`` from sentences, or its own
+    (``free``); what is not there in ``offer_wording_seconds`` is said by the template.
+    """
 
     currency: Currency | None = None
     ships_to: Annotated[tuple[Country, ...], Field(min_length=1, max_length=len(COUNTRIES))]
@@ -287,6 +291,8 @@ class Policy(_Part):
     discount_codes: Annotated[tuple[DiscountCode, ...], Field(max_length=10_000)] = ()
     offers: Annotated[tuple[Offer, ...], Field(max_length=1_000)] = ()
     offer_rules: OfferRules = OfferRules()
+    offer_wording: Literal["template", "chosen", "free"] = "template"
+    offer_wording_seconds: Annotated[int, Field(ge=1, le=20)] = 6
     checkout_lifetime_seconds: Annotated[int, Field(ge=60, le=_DAY_SECONDS)] = 1_800
     reservation_seconds: Annotated[int, Field(ge=30, le=_DAY_SECONDS)] = 900
     assistant_payments: AssistantPayments | None = None

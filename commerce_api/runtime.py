@@ -18,6 +18,7 @@ from commerce_api.brands import ORIGIN
 from commerce_api.embeddings.nearest import nearest_of
 from commerce_api.links import Links
 from commerce_api.migrations import upgrade
+from commerce_api.offering.saying import SayingDesk, open_saying
 from commerce_api.payment import Payments
 from commerce_api.settings import CommerceSettings
 from commerce_api.vault_client import VaultClient
@@ -42,6 +43,7 @@ class Commerce:
     links: Links
     agent_secret: bytes
     notices: NoticeDesk
+    saying: SayingDesk
 
 
 @asynccontextmanager
@@ -60,7 +62,8 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         desk = AgentDesk(database, payments, links, rankers, offer_key, clock, nearest_of(database))
         agent_secret = settings.agent_key_file.read_bytes().strip()
         notices = NoticeDesk(database, vault, payments, clock)
-        yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices)
+        saying = await stack.enter_async_context(open_saying(settings.models_file, database, offer_key, clock))
+        yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices, saying)
 
 
 @asynccontextmanager

@@ -76,6 +76,11 @@ class CommerceSettings:
         return self.environment == DEVELOPMENT or self.smtp_url is not None
 
     @property
+    def models_file(self) -> Path:
+        """Which language models there are (offer_engine/models/specs.py). Without it templates say everything."""
+        return self.data / "models.json"
+
+    @property
     def log_key_file(self) -> Path:
         """The private key that signs the audit log's checkpoints."""
         return self.data / "keys" / "log.key"
@@ -142,6 +147,7 @@ class CommerceSettings:
             smtp_url=smtp_url,
             trusted_proxies=trusted_proxies,
         )
+        problems += models_problems(settings.models_file)
         needed = (
             settings.offer_key_file,
             settings.agent_key_file,
@@ -157,6 +163,27 @@ class CommerceSettings:
         if problems:
             raise SettingsRefused(problems)
         return settings
+
+
+def models_problems(path: Path) -> list[str]:
+    """What is to mend in a file of models and the keys that it names; nothing where there is no file."""
+    if not path.exists():
+        return []
+    from offer_engine.models.specs import SpecsInvalid, load_specs, read_key
+
+    remedy = "mend it (docs/models.md), or take it away to have offers said by templates"
+    try:
+        specs = load_specs(path)
+    except SpecsInvalid as invalid:
+        return [f"{path} cannot be used: {invalid}; {remedy}"]
+    except OSError:
+        return [f"{path} cannot be read; {remedy}"]
+    keys = dict.fromkeys(spec.key_file for spec in specs if spec.key_file is not None)
+    return [
+        f"{key} must hold a model's key and be its owner's alone: write it and `chmod 600` it"
+        for key in keys
+        if read_key(key) is None
+    ]
 
 
 def sqlite_url(data: Path) -> str:

@@ -20,7 +20,7 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.idempotency import forget_old
 from commerce_api.memory import consents, facts
 from commerce_api.models import checkout as checkout_table
-from commerce_api.offering import budget, outcomes
+from commerce_api.offering import budget, model_calls, outcomes
 from commerce_api.payment import Payments, Turn
 from tokenization.logs import cause_of
 
@@ -57,6 +57,7 @@ async def sweep(database: Database, payments: Payments, after: Turn | None = Non
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(lambda tx: budget.release_lapsed(tx, LIMIT))
     await database.maintain(lambda tx: outcomes.forget_old(tx, LIMIT))
+    await database.maintain(lambda tx: model_calls.forget_old(tx, LIMIT))
     await database.maintain(lambda tx: facts.forget_old(tx, LIMIT))
     await database.maintain(lambda tx: consents.forget_old(tx, LIMIT))
     await database.maintain(forget_old)

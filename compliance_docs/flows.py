@@ -169,12 +169,13 @@ FLOWS: Final = (
     Flow(
         source="commerce",
         target="model",
-        what="what the shopper said last, card-like text redacted, and which slots an offer has: no figure, no title, no name",
+        what="what the shopper said last, card-like text redacted; which slots offers have, and that a size, an occasion or a "
+        "name is remembered: no figure, no title, no value",
         data=Data.PERSONAL,
         channel="HTTPS, server-sent events back",
         protection="the configured addresses alone, certificate verified, no redirect, no proxy; refused while it reads like a "
         "card; each call on record with a keyed hash of what left; bounded in size and time",
-        code=("offer_engine/models/egress.py",),
+        code=("offer_engine/models/egress.py", "commerce_api/offering/saying.py"),
     ),
     Flow(
         source="brand_agent",
@@ -183,7 +184,10 @@ FLOWS: Final = (
         data=Data.PERSONAL,
         channel="HTTP",
         protection="operator's TLS; the brand's key; card guard",
-        code=("commerce_api/agents_api.py", "commerce_api/serve.py", "tokenization/edge.py"),
+        code=(
+            *("commerce_api/agents_api.py", "commerce_api/offering/saying_api.py"),
+            *("commerce_api/serve.py", "tokenization/edge.py"),
+        ),
     ),
     Flow(
         source="shopper",
@@ -655,6 +659,18 @@ STORES: Final = (
             *("commerce.billing_reversal", "commerce.billing_line"),
         ),
         code=("commerce_api/billing/outcomes.py", "commerce_api/billing/contract.py"),
+    ),
+    Store(
+        where="commerce's database: calls of language models",
+        side=Side.COMMERCE,
+        holds="when which model was asked, for which decision, how that ended, tokens, cost and verdict; a keyed hash of what "
+        "was sent",
+        data=Data.REFERENCE,
+        protection="only added to, by triggers; no word of what was sent or came back",
+        retention="400 days, as decisions; not deleted before that, by the same triggers",
+        seconds=34_560_000,
+        tables=("commerce.model_call",),
+        code=("commerce_api/offering/model_calls.py",),
     ),
     Store(
         where="commerce's database: repeated requests",

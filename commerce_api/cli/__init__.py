@@ -9,6 +9,7 @@ from commerce_api.cli import (
     deps,
     doctor,
     init,
+    models,
     oauth,
     offers,
     order,
@@ -20,7 +21,7 @@ from commerce_api.cli import (
 )
 from commerce_api.cli.refused import CommandRefused
 
-COMMANDS = (up, brand, order, request, offers, contract, statement, oauth, doctor, scan, deps, init, serve)
+COMMANDS = (up, brand, order, request, offers, models, contract, statement, oauth, doctor, scan, deps, init, serve)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -50,10 +50,15 @@ def facts_for_offers(
     connection: Connection, brand: Brand, subject: str, verification: Verification, now_ms: int
 ) -> dict[str, str]:
     """Facts by key that an offer may use: with consent to personal offers, none that is sensitive or near payment."""
-    if verification not in _LEVELS or not has_consent(connection, brand.id, subject, "personal_offers"):
+    level = _LEVELS.get(verification)
+    return {} if level is None else facts_at(connection, brand, subject, level, now_ms)
+
+
+def facts_at(connection: Connection, brand: Brand, subject: str, level: Level, now_ms: int) -> dict[str, str]:
+    """As facts_for_offers(), for a shopper who is known this well."""
+    if not has_consent(connection, brand.id, subject, "personal_offers"):
         return {}
-    terms = brand.policy.memory
-    asker = Asker(brand.id, brand.currency, subject, "", _LEVELS[verification], terms, "service:commerce")
+    asker = Asker(brand.id, brand.currency, subject, "", level, brand.policy.memory, "service:commerce")
     usable = (Sensitivity.PUBLIC, Sensitivity.PERSONAL)
     rows: list[Any] = recall(connection, asker, now_ms)
     return {row.key: row.value for row in rows if row.sensitivity in usable}

@@ -4,7 +4,7 @@ What holds for a call:
  1. No card-like text leaves: what people said is redacted; if what is left of the request still looks like a card, alone or
     put together over its turns, nothing is sent.
  2. That it is made is on record before it is, with a keyed hash of the very bytes; a record that fails stops the call.
- 3. It ends on record exactly once, however it ends; cancelled, too.
+ 3. It ends on record exactly once, however it ends; cancelled, too, and also where that is while it is put on record.
  4. It goes to the configured address alone: no redirect, no proxy of the environment, certificate verified. The key is read
     from its file for the call, stands in one header, and in no record, log or error.
  5. What comes back is bounded in size, and in time between two pieces of it.
@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +24,7 @@ import httpx
 from offer_engine.models.dialects import DIALECTS, Dialect
 from offer_engine.models.events import Ended, FailureKind, ModelEvent, ModelFailed, Text, Usage
 from offer_engine.models.prompt import Prompt
-from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Recorder
+from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, Recorder
 from offer_engine.models.specs import ModelSpec, read_key
 from offer_engine.models.sse import SseParser
 from tokenization.clock import Clock
@@ -95,6 +96,7 @@ class Egress:
         self._clock = clock
         self._now = now_seconds
         self._stall_seconds = stall_seconds
+        self._ending: set[asyncio.Task[None]] = set()
         self._http = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
@@ -103,11 +105,12 @@ class Egress:
         )  # (4)
 
     async def close(self) -> None:
-        """Lets the connections go."""
+        """Waits for calls that were cancelled while they were put on record (3), and lets the connections go."""
+        await asyncio.gather(*self._ending)
         await self._http.aclose()
 
-    def open(self, spec: ModelSpec, prompt: Prompt, purpose: str) -> ModelCall:
-        """Puts a call on record. Raises ModelFailed(CARD_TEXT) or (NO_KEY) where it may not be made, OSError (2)."""
+    async def open(self, spec: ModelSpec, prompt: Prompt, occasion: Occasion) -> ModelCall:
+        """Puts a call on record. Raises ModelFailed where it may not be made: CARD_TEXT, NO_KEY, NOT_RECORDED (2)."""
         scrubbed = _scrubbed(prompt)
         request = DIALECTS[spec.dialect].request(spec, scrubbed)
         body = json.dumps(request.body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -118,9 +121,33 @@ class Egress:
             raise ModelFailed(FailureKind.NO_KEY)
         call = new_id("call")
         sent = letters_of(hmac.new(self._hash_key, body, hashlib.sha256).digest())
-        opened = CallOpened(call, self._clock(), spec.name, spec.model, purpose, sent, scrubbed != prompt)
-        self.recorder.write(opened)  # (2)
-        return ModelCall(self, spec, call, request.url, body, key)
+        opened = CallOpened(
+            call=call,
+            at_ms=self._clock(),
+            provider=spec.name,
+            model=spec.model,
+            purpose=occasion.purpose,
+            sent=sent,
+            scrubbed=scrubbed != prompt,
+            brand=occasion.brand,
+            decision=occasion.decision,
+        )
+        made = ModelCall(self, spec, call, request.url, body, key)
+        await self._put_on_record(opened, made)
+        return made
+
+    async def _put_on_record(self, opened: CallOpened, made: ModelCall) -> None:
+        """(2) Who is cancelled meanwhile leaves a record that may come to be written: then it ends, unbegun (3)."""
+        writing = asyncio.ensure_future(self.recorder.opened(opened))
+        try:
+            await asyncio.shield(writing)
+        except OSError:
+            raise ModelFailed(FailureKind.NOT_RECORDED) from None
+        except asyncio.CancelledError:
+            ending = asyncio.create_task(_end_unbegun(writing, made))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            raise
 
     async def run(
         self, spec: ModelSpec, call: str, url: str, body: bytes, key: str
@@ -203,6 +230,13 @@ class Egress:
             if ended:
                 return
         raise ModelFailed(FailureKind.TRUNCATED)
+
+
+async def _end_unbegun(writing: "asyncio.Future[None]", made: ModelCall) -> None:
+    """(3)"""
+    with suppress(OSError):
+        await writing
+        made.judged("abandoned")
 
 
 def _refused(answer: httpx.Response) -> ModelFailed:

@@ -17,6 +17,7 @@ class FailureKind(StrEnum):
     TOO_LARGE = "too_large"
     CARD_TEXT = "card_text"  # not sent
     NO_KEY = "no_key"  # not sent
+    NOT_RECORDED = "not_recorded"  # not sent
     NONE_LEFT = "none_left"  # no provider may be called now
 
 

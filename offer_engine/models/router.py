@@ -20,9 +20,11 @@ from offer_engine.models.egress import Egress, ModelCall
 from offer_engine.models.events import FailureKind, ModelEvent, ModelFailed, Text
 from offer_engine.models.hedging import Hedging
 from offer_engine.models.prompt import Prompt
+from offer_engine.models.records import Occasion
 from offer_engine.models.specs import ModelSpec
 
 _LOST: Final = "lost_race"
+_SAME_WITH_ANY: Final = frozenset({FailureKind.CARD_TEXT, FailureKind.NOT_RECORDED})
 
 
 @dataclass(slots=True)
@@ -48,16 +50,16 @@ class Router:
         self._breakers = {spec.name: Breaker() for spec in specs}
         self._hedging = {spec.name: Hedging() for spec in specs}
 
-    def ask(self, prompt: Prompt, purpose: str) -> "Answer":
+    def ask(self, prompt: Prompt, occasion: Occasion) -> "Answer":
         """A question; nothing is sent before its words are asked for."""
-        return Answer(self, prompt, purpose)
+        return Answer(self, prompt, occasion)
 
-    async def speak(self, prompt: Prompt, purpose: str, answer: "Answer") -> AsyncGenerator[str, None]:
+    async def speak(self, prompt: Prompt, occasion: Occasion, answer: "Answer") -> AsyncGenerator[str, None]:
         """The words of whoever speaks first. Raises ModelFailed."""
         waiting = list(self._specs)
         running: list[_Attempt] = []
         try:
-            winner, text = await self._first_to_speak(prompt, purpose, waiting, running)
+            winner, text = await self._first_to_speak(prompt, occasion, waiting, running)
             answer.call = winner.call
             running.remove(winner)
             await self._give_up(running)  # (2)
@@ -75,7 +77,7 @@ class Router:
             await self._give_up(running)
 
     async def _first_to_speak(
-        self, prompt: Prompt, purpose: str, waiting: list[ModelSpec], running: list[_Attempt]
+        self, prompt: Prompt, occasion: Occasion, waiting: list[ModelSpec], running: list[_Attempt]
     ) -> tuple[_Attempt, str]:
         last = ModelFailed(FailureKind.NONE_LEFT)
         may_hedge = self._hedges
@@ -83,7 +85,7 @@ class Router:
             if not running:
                 may_hedge = self._hedges
                 try:
-                    running.append(self._begin(prompt, purpose, waiting))
+                    running.append(await self._begin(prompt, occasion, waiting))
                 except ModelFailed as failure:
                     raise (last if failure.kind is FailureKind.NONE_LEFT else failure) from None
             done, _ = await asyncio.wait(
@@ -109,9 +111,9 @@ class Router:
                 may_hedge = False
                 if self._hedging[running[0].call.spec.name].spend():
                     with suppress(ModelFailed):
-                        running.append(self._begin(prompt, purpose, waiting))
+                        running.append(await self._begin(prompt, occasion, waiting))
 
-    def _begin(self, prompt: Prompt, purpose: str, waiting: list[ModelSpec]) -> _Attempt:
+    async def _begin(self, prompt: Prompt, occasion: Occasion, waiting: list[ModelSpec]) -> _Attempt:
         """Begins a call of the next that may be asked. Raises ModelFailed."""
         last = FailureKind.NONE_LEFT
         while waiting:
@@ -119,14 +121,18 @@ class Router:
             breaker = self._breakers[spec.name]
             if not breaker.may_call(self._now()):
                 continue
+            breaker.begin()
+            call = None
             try:
-                call = self._egress.open(spec, prompt, purpose)
+                call = await self._egress.open(spec, prompt, occasion)
             except ModelFailed as failure:
-                if failure.kind is FailureKind.CARD_TEXT:
-                    raise  # it would be the same with any
+                if failure.kind in _SAME_WITH_ANY:
+                    raise
                 last = failure.kind
                 continue
-            breaker.begin()
+            finally:
+                if call is None:
+                    breaker.abandoned()
             self._hedging[spec.name].earn()
             events = call.events()
             return _Attempt(call, events, asyncio.create_task(_first_words(events)), self._now())
@@ -154,15 +160,15 @@ class Router:
 class Answer:
     """One question's answer: its words, once, and what became of them."""
 
-    def __init__(self, router: Router, prompt: Prompt, purpose: str) -> None:
+    def __init__(self, router: Router, prompt: Prompt, occasion: Occasion) -> None:
         self._router = router
         self._prompt = prompt
-        self._purpose = purpose
+        self._occasion = occasion
         self.call: ModelCall | None = None
 
     def words(self) -> AsyncIterator[str]:
         """The text as it comes. Raises ModelFailed."""
-        return self._router.speak(self._prompt, self._purpose, self)
+        return self._router.speak(self._prompt, self._occasion, self)
 
     def judged(self, verdict: str) -> None:
         """Records the verdict on the words, if any came (4)."""

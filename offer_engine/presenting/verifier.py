@@ -4,7 +4,8 @@ What holds for a text whose verdict is OK:
  1. Every slot is one of an offer that is on the table and has such a value.
  2. A value stands by the name of its own offer: it follows that offer's title with no other title between, in the same
     sentence once two offers were named; where one sentence names several, each is followed by a value of its own. No word
-    turns a value into another (``less than``, ``per``, ``not``, ``the other``), and nothing is glued to it.
+    turns a value into another (``less than``, ``per``, ``not``, ``the other``), and nothing is glued to it. What is remembered
+    of the shopper stands in sentences without a value and without a claim.
  3. Outside slots there is no figure in any script, no number word, no currency, no percentage, no time and no date.
  4. There is no letter and no sign but those the language is written with: nothing invisible, nothing that looks like another
     letter, no bidirectional marks.
@@ -27,7 +28,7 @@ from typing import Final
 
 from offer_engine.presenting.lexicon import Word, is_spelled_out, lexicon, tail_of
 from offer_engine.presenting.sentences import sentences
-from offer_engine.presenting.slots import FIELDS, TITLE, VALUES, Slot, pieces_of
+from offer_engine.presenting.slots import FIELDS, SHOPPER, TITLE, VALUES, Slot, pieces_of
 from offer_engine.snapshot import Sayable
 
 MAXIMUM_SENTENCE: Final = 600
@@ -71,12 +72,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a text may rest on: the offers on the table, in order; names of its own the shop may be called by; known titles."""
+    """What a text may rest on: the offers on the table, in order; names of its own the shop may be called by; known titles; and
+    what is remembered of the shopper, by the names of its slots (remembered.py).
+    """
 
     locale: str
     offers: tuple[Sayable, ...]
     brand: str = ""
     known_titles: tuple[str, ...] = ()
+    remembered: tuple[tuple[str, str], ...] = ()
+
+    def value(self, slot: Slot) -> str | None:
+        """What a slot stands for, or None if there is no such slot."""
+        if slot.offer == SHOPPER:
+            return dict(self.remembered).get(slot.field)
+        is_there = slot.offer <= len(self.offers) and slot.field in FIELDS
+        return self.offers[slot.offer - 1].value(slot.field) if is_there else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +176,7 @@ class Verifier:
         if any("{" in piece or "}" in piece for piece in sentence.pieces if isinstance(piece, str)):
             return Verdict.MALFORMED_SLOT
         for place, slot in sentence.slots:
-            known = slot.offer <= len(self.grounds.offers) and slot.field in FIELDS
-            if not known or self.grounds.offers[slot.offer - 1].value(slot.field) is None:
+            if self.grounds.value(slot) is None:
                 return Verdict.UNKNOWN_SLOT
             before, after = sentence.flat[place - 1 : place], sentence.flat[place + 1 : place + 2]
             if (before and before not in _MAY_TOUCH_BEFORE) or (after and after not in _MAY_TOUCH_AFTER):
@@ -187,6 +197,9 @@ class Verifier:
     def _values_stand_by_their_offers(self, sentence: _Sentence, state: State) -> tuple[Verdict, int | None]:
         """(2)"""
         subject = state.subject
+        of_shopper = any(slot.offer == SHOPPER for _, slot in sentence.slots)
+        if of_shopper and any(slot.offer != SHOPPER and slot.field != TITLE for _, slot in sentence.slots):
+            return Verdict.MISPLACED_VALUE, subject
         titles = {slot.offer for _, slot in sentence.slots if slot.field == TITLE}
         has_values = any(slot.field in VALUES for _, slot in sentence.slots)
         if len(state.named) > 1:
@@ -276,6 +289,8 @@ class Verifier:
         Money is spoken of with a value, and the end of an offer with its date, or not at all.
         """
         about = {slot.offer for _, slot in sentence.slots}
+        if SHOPPER in about:
+            return frozenset()
         if not about and state.subject is not None:
             about = {state.subject}
         chosen = [self._licences[offer - 1] for offer in about] if about else self._licences
@@ -322,10 +337,7 @@ class Verifier:
 
 def filled(text: str, grounds: Grounds) -> str:
     """A verified text with its slots filled, once: what a value holds is never read for slots."""
-    return "".join(
-        piece if isinstance(piece, str) else grounds.offers[piece.offer - 1].value(piece.field) or ""
-        for piece in pieces_of(text)
-    )
+    return "".join(piece if isinstance(piece, str) else grounds.value(piece) or "" for piece in pieces_of(text))
 
 
 def _taken_apart(text: str) -> _Sentence:

@@ -23,6 +23,7 @@ from commerce_api.catalogue.importing import import_feed
 from commerce_api.links import Links
 from commerce_api.migrations import upgrade
 from commerce_api.models import metadata
+from commerce_api.offering.saying import SayingDesk
 from commerce_api.payment import Payments
 from commerce_api.policy import AssistantPayments, load_policy
 from commerce_api.runtime import OFFER_MODELS, Commerce
@@ -403,7 +404,8 @@ async def commerce_world(directory: Path, database_url: str | None = None) -> As
             database, payments, links, Rankers(directory / OFFER_MODELS, lambda: clock.now_ms / 1000), OFFER_KEY, clock
         )
         notices = NoticeDesk(database, cast(VaultClient, vault), payments, clock)
-        commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET, notices)
+        saying = SayingDesk(database, OFFER_KEY, clock)
+        commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET, notices, saying)
         yield World(commerce, vault, clock, directory)
     finally:
         await database.close()

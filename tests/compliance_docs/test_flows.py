@@ -11,6 +11,7 @@ import commerce_api.models
 import vault_zone.models
 from commerce_api.idempotency import KEEP_SECONDS
 from commerce_api.memory.consents import WITHDRAWN_KEPT_SECONDS
+from commerce_api.offering.model_calls import KEPT_SECONDS as MODEL_CALLS_KEPT_SECONDS
 from compliance_docs.flows import (
     ACCOUNT_DATA,
     FLOWS,
@@ -69,6 +70,7 @@ SECONDS = {
     "zone's database: saved cards' consents": CONSENT_KEPT_MS // 1000,
     "zone's database: processors' reports": SETTLEMENT_LINE_KEPT_MS // 1000,
     "commerce's database: what shoppers let be remembered": WITHDRAWN_KEPT_SECONDS,
+    "commerce's database: calls of language models": MODEL_CALLS_KEPT_SECONDS,
     "commerce's database: repeated requests": KEEP_SECONDS,
 }
 

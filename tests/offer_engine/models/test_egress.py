@@ -1,5 +1,6 @@
 """What leaves for models is scrubbed, on record, and goes nowhere else."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 from offer_engine.models.egress import Egress, retry_after
 from offer_engine.models.events import FailureKind, ModelFailed
 from offer_engine.models.prompt import Prompt, Turn
-from offer_engine.models.records import CallOpened, JsonLinesRecorder, Record, read_records, reconcile
+from offer_engine.models.records import (
+    CallEnded,
+    CallJudged,
+    CallOpened,
+    JsonLinesRecorder,
+    Occasion,
+    read_records,
+    reconcile,
+)
 from offer_engine.models.router import Router
 from offer_engine.models.specs import ModelSpec, SpecsInvalid, load_specs, read_key
 from offer_engine.models.sse import SseEvent, SseParser
@@ -31,7 +40,7 @@ def sent(prompt: Prompt, kept: Kept, key_file: Path | None = None, dialect: int 
     transport = by_host({name: stream_of(name, [WORDS])})
 
     async def talk() -> None:
-        call = egress_of(transport, kept).open(spec(name, key_file=key_file), prompt, "test")
+        call = await egress_of(transport, kept).open(spec(name, key_file=key_file), prompt, Occasion("test"))
         async for _ in call.events():
             pass
         call.judged("ok")
@@ -87,19 +96,49 @@ def test_the_hash_on_record_is_of_the_very_bytes_that_left_and_needs_the_key() -
 
 
 def test_a_call_that_cannot_be_recorded_is_not_made() -> None:
-    class Full:
-        def write(self, record: Record) -> None:
+    class Full(Kept):
+        async def opened(self, record: CallOpened) -> None:
             raise OSError("disk full")
 
     transport = by_host({"openai": stream_of("openai", [WORDS])})
 
     async def talk() -> None:
         egress = Egress(Full(), HASH_KEY, lambda: 0, loop_seconds, transport)
-        egress.open(spec("openai"), Prompt("Hi", (Turn("user", "Hi"),)), "test")
+        await words_of(Router([spec("openai"), spec("gemini")], egress, loop_seconds))
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelFailed) as failed:
         run_virtually(talk())
+    assert failed.value.kind is FailureKind.NOT_RECORDED
     assert transport.requests == []
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_who_is_cancelled_while_a_call_is_put_on_record_leaves_one_that_ended_and_was_judged_or_none(
+    is_full: bool,
+) -> None:
+    class Slow(Kept):
+        async def opened(self, record: CallOpened) -> None:
+            await asyncio.sleep(5)
+            if is_full:
+                raise OSError("disk full")
+            self.records.append(record)
+
+    kept, transport = Slow(), by_host({"openai": stream_of("openai", [WORDS])})
+
+    async def talk() -> None:
+        router = Router([spec("openai")], egress_of(transport, kept), loop_seconds)
+        task = asyncio.create_task(words_of(router))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert kept.records == []
+        await asyncio.sleep(9)
+
+    run_virtually(talk())
+    assert transport.requests == []
+    assert reconcile(kept.records) == []
+    assert [type(record) for record in kept.records] == ([] if is_full else [CallOpened, CallEnded, CallJudged])
 
 
 def test_the_key_stands_in_one_header_and_nowhere_else(tmp_path: Path) -> None:

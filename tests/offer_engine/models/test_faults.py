@@ -9,7 +9,7 @@ import uvicorn
 
 from offer_engine.models.egress import Egress
 from offer_engine.models.events import FailureKind, ModelFailed
-from offer_engine.models.records import CallEnded, CallJudged, CallOpened, reconcile
+from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, reconcile
 from offer_engine.models.router import Router
 from offer_engine.models.specs import DialectName, ModelSpec
 from tests.offer_engine.fake_provider import FAULTS, LIE, WORDS, Script, app_of, fault, pieces, stream_of
@@ -300,7 +300,7 @@ def test_a_planted_verdict_that_is_forgotten_is_seen() -> None:
 
     async def talk() -> None:
         router = Router([spec("openai")], egress_of(by_host({"openai": fault("none", "openai")}), kept), loop_seconds)
-        async for _ in router.ask(PROMPT, "test").words():
+        async for _ in router.ask(PROMPT, Occasion("test")).words():
             pass
 
     run_virtually(talk())

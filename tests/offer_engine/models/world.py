@@ -7,7 +7,7 @@ import httpx
 
 from offer_engine.models.egress import Egress
 from offer_engine.models.prompt import Prompt, Turn
-from offer_engine.models.records import Record
+from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, Record
 from offer_engine.models.router import Router
 from offer_engine.models.specs import DialectName, ModelSpec
 from offer_engine.presenting.present import Presentation, Presented, present
@@ -27,7 +27,10 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def write(self, record: Record) -> None:
+    async def opened(self, record: CallOpened) -> None:
+        self.records.append(record)
+
+    def write(self, record: CallEnded | CallJudged) -> None:
         self.records.append(record)
 
 
@@ -56,7 +59,7 @@ def egress_of(transport: httpx.AsyncBaseTransport, kept: Kept, stall_seconds: fl
 
 async def words_of(router: Router, judge: Callable[[str], str] = lambda _: "ok") -> str:
     """One answer's words, judged."""
-    answer = router.ask(PROMPT, "test")
+    answer = router.ask(PROMPT, Occasion("test"))
     text = ""
     async for piece in answer.words():
         text += piece

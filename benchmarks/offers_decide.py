@@ -88,7 +88,9 @@ def trees(candidates: int) -> BoostedModel:
     rows[:, -1] = generator.integers(candidates, size=len(rows))
     data = lightgbm.Dataset(rows, label=generator.random(len(rows)), categorical_feature=[DEFAULT_SCHEMA.width])
     booster = lightgbm.train({"num_leaves": 31, "verbose": -1, "num_threads": 1}, data, num_boost_round=100)
-    return BoostedModel.of(DEFAULT_SCHEMA, [f"offer-{number}" for number in range(candidates)], booster.model_to_string())
+    return BoostedModel.of(
+        DEFAULT_SCHEMA, [f"offer-{number}" for number in range(candidates)], booster.model_to_string()
+    )
 
 
 def boosted(candidates: int) -> dict[str, Callable[[int], object]]:

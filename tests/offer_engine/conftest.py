@@ -1,6 +1,5 @@
 """A small market's log, and boosted trees of it."""
 
-
 import pytest
 
 from offer_engine.features import DEFAULT_SCHEMA

@@ -59,6 +59,7 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         offer_key = settings.offer_key_file.read_bytes().strip()
         payments = Payments(database, vault, links, offer_key, clock)
         rankers = Rankers(settings.data / OFFER_MODELS, monotonic_seconds)
+        rankers.warm()
         desk = AgentDesk(database, payments, links, rankers, offer_key, clock, nearest_of(database))
         agent_secret = settings.agent_key_file.read_bytes().strip()
         notices = NoticeDesk(database, vault, payments, clock)

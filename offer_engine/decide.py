@@ -9,17 +9,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from offer_engine.eligibility import first_broken, rules_for
+from offer_engine.eligibility import Asked, first_broken, open_in, rules_for
 from offer_engine.features import context_features, offer_features
 from offer_engine.offers import Context, ContextLine, Offer, Rules, margin_minor
 
 NO_OFFER = "no_offer"
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """A candidate with the ranker's score and the probability with which it is chosen. ``offer`` is None for no offer."""
 
     offer: Offer | None
@@ -157,13 +156,17 @@ class Catalogue:
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         self.offers = tuple(offers)
-        self.rules = tuple((offer, rules_for(offer)) for offer in self.offers)
+        alike: dict[Asked, Asked] = {}
+        each = ((offer, rules_for(offer)) for offer in self.offers)
+        self.rules = tuple((offer, alike.setdefault(rules, rules)) for offer, rules in each)
+        self.asked = tuple(alike)
         self.hash = policy_hash(self.offers)
 
 
 def decide(context: Context, offers: Catalogue, ranker: Ranker, draw: float) -> Decision:
     """Chooses at most one offer for the context. ``draw`` is uniform from [0, 1); the same inputs give the same decision."""
-    reasons = [(offer, first_broken(offer, context, rules)) for offer, rules in offers.rules]
+    rules_of = {id(rules): open_in(context, rules) for rules in offers.asked}
+    reasons = [(offer, first_broken(offer, context, rules_of[id(rules)])) for offer, rules in offers.rules]
     ranked = ranker.rank(context, [offer for offer, reason in reasons if reason is None])
     return Decision(
         context=context,

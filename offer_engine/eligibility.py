@@ -49,12 +49,18 @@ def no_longer_applies(offer: Offer, context: Context) -> Exclusion | None:
     return first_broken(offer, context, _TERMS)
 
 
-def rules_for(offer: Offer) -> "tuple[_Rule, ...]":
+def rules_for(offer: Offer) -> "Asked":
     """Those of all rules that this offer could break: who asks a thousand offers asks no rule that has no condition."""
     return tuple(rule for rule in _ALL if rule[0] not in _IDLE or not _IDLE[rule[0]](offer))
 
 
-def first_broken(offer: Offer, context: Context, rules: "tuple[_Rule, ...]") -> Exclusion | None:
+def open_in(context: Context, rules: "Asked") -> "Asked":
+    """Those of these rules that could be broken in this context: worked out once for all offers that are asked the same."""
+    quiet = {reason for reason, is_quiet in _QUIET.items() if is_quiet(context)}
+    return tuple(rule for rule in rules if rule[0] not in quiet)
+
+
+def first_broken(offer: Offer, context: Context, rules: "Asked") -> Exclusion | None:
     """The first of these rules that is broken, or None."""
     for reason, broken in rules:
         if broken(offer, context):
@@ -119,14 +125,15 @@ def _is_spent(offer: Offer, context: Context) -> bool:
 
 
 _Rule = tuple[Exclusion, Callable[[Offer, Context], bool]]
-_TERMS: Final[tuple[_Rule, ...]] = (
+Asked = tuple[_Rule, ...]
+_TERMS: Final[Asked] = (
     (Exclusion.NOT_YET_VALID, lambda offer, context: context.now_ms < offer.valid_from_ms),
     (Exclusion.NO_LONGER_VALID, _is_over),
     (Exclusion.OTHER_CURRENCY, lambda offer, context: offer.currency != context.currency),
     (Exclusion.REGION_NOT_SERVED, _is_elsewhere),
     (
         Exclusion.NO_PRODUCT_IN_SCOPE,
-        lambda offer, context: not any(applies_to(offer, line) for line in context.lines),
+        lambda offer, context: context.in_scope_minor(offer) is None,
     ),
     (Exclusion.EXCLUDED_BY_LAW, _is_unlawful),
     (Exclusion.SUBTOTAL_TOO_LOW, lambda offer, context: context.subtotal_minor < offer.minimum_subtotal_minor),
@@ -138,7 +145,7 @@ _TERMS: Final[tuple[_Rule, ...]] = (
     (Exclusion.MARGIN_TOO_LOW, _is_below_margin),
     (Exclusion.DOES_NOT_STACK, lambda offer, context: context.has_codes and not offer.limits.stacks_with_codes),
 )
-_MAKING: Final[tuple[_Rule, ...]] = (
+_MAKING: Final[Asked] = (
     (Exclusion.OUT_OF_STOCK, _is_out_of_stock),
     (Exclusion.CONSENT_MISSING, lambda offer, context: offer.audience.needs_consent and not context.known.consents),
     (
@@ -170,4 +177,16 @@ _IDLE: Final[dict[Exclusion, Callable[[Offer], bool]]] = {
     Exclusion.SHOWN_TOO_OFTEN: lambda offer: offer.limits.per_subject is None,
     Exclusion.REFUSED_RECENTLY: lambda offer: not offer.limits.cooldown_days,
     Exclusion.BUDGET_SPENT: lambda offer: offer.limits.budget_minor is None and offer.limits.budget_uses is None,
+}
+# When no offer can break a rule in this context.
+_QUIET: Final[dict[Exclusion, Callable[[Context], bool]]] = {
+    Exclusion.PAUSED: lambda context: not context.rules.paused,
+    Exclusion.EXCLUDED_BY_LAW: lambda context: not context.rules.never_discounted,
+    Exclusion.DISCOUNT_TOO_HIGH: lambda context: context.rules.maximum_discount_basis_points >= 10_000,
+    Exclusion.MARGIN_TOO_LOW: lambda context: context.rules.minimum_margin_basis_points is None,
+    Exclusion.DOES_NOT_STACK: lambda context: not context.has_codes,
+    Exclusion.OUT_OF_STOCK: lambda context: all(line.in_stock for line in context.lines),
+    Exclusion.OWNED_ALREADY: lambda context: not context.known.owned,
+    Exclusion.SHOWN_TOO_OFTEN: lambda context: not context.known.history,
+    Exclusion.REFUSED_RECENTLY: lambda context: not context.known.history,
 }

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from offer_engine.offers import Context, Offer, OfferKind, applies_to
+from offer_engine.offers import Context, Offer, OfferKind, Scope
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -205,9 +205,9 @@ def offer_features(context: Context, offers: Sequence[Offer]) -> dict[str, Vecto
         *map(_TERMS, offers), strict=True
     )
     in_scope, main = _scopes(context, offers, list(zip(products, categories, strict=True)))
-    percent_off = np.array([kind is OfferKind.PERCENT_OFF for kind in kinds])
-    amount_off = np.array([kind is OfferKind.AMOUNT_OFF for kind in kinds])
-    taken = np.where(percent_off, (in_scope * np.array(percent) + 5_000) // 10_000, np.where(amount_off, amount, 0))
+    kind = np.array([_KINDS[each] for each in kinds])
+    flat = np.where(kind == _KINDS[OfferKind.AMOUNT_OFF], amount, 0)
+    taken = np.where(kind == _KINDS[OfferKind.PERCENT_OFF], (in_scope * np.array(percent) + 5_000) // 10_000, flat)
     unlimited = np.iinfo(np.int64).max
     taken = np.minimum(taken, np.array([unlimited if limit is None else limit for limit in most]))
     discount = np.minimum(taken, in_scope)
@@ -219,7 +219,7 @@ def offer_features(context: Context, offers: Sequence[Offer]) -> dict[str, Vecto
         "margin_minor": left,
         "margin_share": left / max(subtotal, 1),
         "priority": np.array(priority, dtype=np.float64),
-        "kind": np.array([_KINDS[kind] for kind in kinds]),
+        "kind": kind,
         "category": main,
         "minimum_subtotal_minor": np.array(least, dtype=np.float64),
         "hours_left": np.array([0.0 if end is None else (end - context.now_ms) / 3_600_000 for end in until]),
@@ -228,15 +228,13 @@ def offer_features(context: Context, offers: Sequence[Offer]) -> dict[str, Vecto
 
 _KINDS: Final = {kind: float(category_number(kind.value)) for kind in OfferKind}
 
-Scope = tuple[frozenset[str], frozenset[str]]
-
 
 def _scopes(context: Context, offers: Sequence[Offer], scopes: list[Scope]) -> tuple[npt.NDArray[np.int64], Vector]:
     """What the lines that each offer is about come to, and the offer's category: worked out once for each scope."""
     known: dict[Scope, tuple[int, float]] = {}
     for offer, scope in zip(offers, scopes, strict=True):
         if scope not in known:
-            sums = (line.unit_price_minor * line.quantity for line in context.lines if applies_to(offer, line))
-            known[scope] = (sum(sums), category_number(min(scope[1])) if scope[1] else 0.0)
-    in_scope, main = zip(*(known[scope] for scope in scopes), strict=True)
+            category = category_number(min(scope[1])) if scope[1] else 0.0
+            known[scope] = (context.in_scope_minor(offer) or 0, category)
+    in_scope, main = zip(*map(known.__getitem__, scopes), strict=True)
     return np.array(in_scope, dtype=np.int64), np.array(main, dtype=np.float64)

@@ -146,20 +146,45 @@ class Context:
         return sum(line.unit_price_minor * line.quantity for line in self.lines)
 
     @cached_property
+    def _scopes(self) -> "dict[Scope, int | None]":
+        return {}
+
+    @cached_property
     def _taken(self) -> "dict[int, tuple[Offer, int]]":
         return {}
+
+    def in_scope_minor(self, offer: Offer) -> int | None:
+        """What the lines that the offer is about come to, or None where it is about none; worked out once for each scope."""
+        scope = (offer.product_ids, offer.categories)
+        try:
+            return self._scopes[scope]
+        except KeyError:
+            known = self._scopes[scope] = in_scope_minor(offer, self.lines)
+            return known
 
     def taken_minor(self, offer: Offer) -> int:
         """discount_minor() of these lines, worked out once: rules, ranker and record all ask for it."""
         known = self._taken.get(id(offer))
         if known is None:
-            known = self._taken[id(offer)] = (offer, discount_minor(offer, self.lines))
+            known = self._taken[id(offer)] = (offer, _taken_of(offer, self.in_scope_minor(offer) or 0))
         return known[1]
+
+
+Scope = tuple[frozenset[str], frozenset[str]]
+
+
+def in_scope_minor(offer: Offer, lines: tuple[ContextLine, ...]) -> int | None:
+    """What the lines that the offer is about come to, or None where it is about none of them."""
+    within = [line.unit_price_minor * line.quantity for line in lines if applies_to(offer, line)]
+    return sum(within) if within else None
 
 
 def discount_minor(offer: Offer, lines: tuple[ContextLine, ...]) -> int:
     """What the offer takes off these lines: never more than they come to, rounded half up on the minor unit."""
-    eligible_minor = sum(line.unit_price_minor * line.quantity for line in lines if applies_to(offer, line))
+    return _taken_of(offer, in_scope_minor(offer, lines) or 0)
+
+
+def _taken_of(offer: Offer, eligible_minor: int) -> int:
     if offer.kind is OfferKind.PERCENT_OFF:
         taken = (eligible_minor * offer.percent_basis_points + 5_000) // 10_000
     elif offer.kind is OfferKind.AMOUNT_OFF:

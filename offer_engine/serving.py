@@ -4,23 +4,28 @@ What holds:
  1. Chance decides for the share of subjects that a brand holds out, the same ones each time; where it holds out none, for none.
  2. A model decides for the share of its stage (judging/promotion.py), where the newest line of the brand's history names one
     that is not rolled back; the priorities decide for all others.
- 3. A model that is missing, damaged, or of a kind that cannot serve decides nothing: the priorities do, and the log says so.
+ 3. A model that is missing or damaged, or whose library is not installed, decides nothing: the priorities do, and the log
+    says so.
  4. The history is read again after LOOK_SECONDS: a rollback holds from then on in every process, without a restart.
+ 5. No decision waits for a model. One that came up since is loaded beside, and decides once it is there; until then the
+    priorities do. ``warm`` loads what serves before a process takes its first request.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Final
 
 import structlog
 
 from offer_engine.decide import Ranker
 from offer_engine.exploration import Exploration
+from offer_engine.features import SchemaRefused
 from offer_engine.judging.promotion import SHARE_PERCENT, Side, Stage, side
 from offer_engine.learning.linear import ModelInvalid
-from offer_engine.learning.rankers import LinearRanker
-from offer_engine.learning.registry import ModelKind, ModelMissing, Registry
+from offer_engine.learning.rankers import ModelRanker, load_ranker
+from offer_engine.learning.registry import Change, ModelKind, ModelMissing, Registry
 from offer_engine.rank import ChanceRanker, PriorityRanker
 
 LOOK_SECONDS: Final = 10.0
@@ -29,23 +34,35 @@ CHANCE: Final = ChanceRanker()
 log = structlog.get_logger("offer_engine")
 
 
+def in_thread(work: Callable[[], None]) -> None:
+    """Does it beside whoever asks."""
+    Thread(target=work, name="offer-model", daemon=True).start()
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A brand's model and its stage, as the history had it."""
 
     until_seconds: float
-    ranker: LinearRanker | None
+    ranker: ModelRanker | None
     stage: Stage
 
 
 @dataclass(slots=True)
 class Rankers:
-    """The rankers of every brand. ``directory`` holds a registry for each, ``directory/BRAND``; without it no model serves."""
+    """The rankers of every brand. ``directory`` holds a registry for each, ``directory/BRAND``; without it no model serves.
+
+    It may be asked by many threads. ``beside`` starts the loading of a model.
+    """
 
     directory: Path | None
     now_seconds: Callable[[], float]
     exploration: Exploration = field(default_factory=Exploration)
+    beside: Callable[[Callable[[], None]], None] = in_thread
     _seen: dict[str, _Seen] = field(default_factory=dict)
+    _loaded: dict[str, ModelRanker] = field(default_factory=dict)
+    _loading: set[str] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
 
     def of(self, brand: str, subject: str, hold_out_percent: float) -> Ranker:
         """Who decides for this subject (1) (2)."""
@@ -62,12 +79,22 @@ class Rankers:
             if policy == f"{ranker.name}:{ranker.version}":
                 return ranker
         registry = self._registry(brand)
-        if registry is None or not policy.startswith("linear:"):
+        kind, _, beginning = policy.partition(":")
+        if registry is None or kind not in _KINDS:
             return None
         try:
-            return self._load(registry, registry.find(policy.removeprefix("linear:")))
+            name = registry.find(beginning)
         except ModelMissing:
             return None
+        serving = self._loaded.get(brand)
+        return serving if serving is not None and serving.model_hash == name else self._load(registry, name)
+
+    def warm(self) -> None:
+        """Loads what serves, for every brand (5)."""
+        for folder in sorted(self.directory.iterdir()) if self.directory and self.directory.is_dir() else ():
+            registry = Registry(folder)
+            if (newest := _newest(registry)) and (ranker := self._load(registry, newest.model)):
+                self._loaded[folder.name] = ranker
 
     def _registry(self, brand: str) -> Registry | None:
         return None if self.directory is None else Registry(self.directory / brand)
@@ -76,30 +103,54 @@ class Rankers:
         now_seconds = self.now_seconds()
         seen = self._seen.get(brand)
         if seen is None or seen.until_seconds <= now_seconds:
-            ranker, stage = self._newest(brand)
-            seen = self._seen[brand] = _Seen(now_seconds + LOOK_SECONDS, ranker, stage)  # (4)
+            seen = self._seen[brand] = self._looked(brand, now_seconds + LOOK_SECONDS)  # (4)
+            if seen.ranker is None and seen.stage is not Stage.ROLLED_BACK:
+                self._fetch(brand)
+                seen = self._seen.get(brand, seen)
         return seen
 
-    def _newest(self, brand: str) -> tuple[LinearRanker | None, Stage]:
+    def _looked(self, brand: str, until_seconds: float) -> _Seen:
         registry = self._registry(brand)
-        history = registry.history() if registry is not None else []
-        if registry is None or not history or not SHARE_PERCENT[Stage(history[-1].stage)]:
-            return None, Stage.ROLLED_BACK
-        ranker = self._load(registry, history[-1].model)
-        return ranker, Stage(history[-1].stage) if ranker is not None else Stage.ROLLED_BACK
-
-    def _load(self, registry: Registry, name: str) -> LinearRanker | None:
-        """(3)"""
-        known = next(
-            (seen.ranker for seen in self._seen.values() if seen.ranker and seen.ranker.model_hash == name), None
+        newest = _newest(registry) if registry is not None else None
+        if newest is None:
+            return _Seen(until_seconds, None, Stage.ROLLED_BACK)
+        ranker = self._loaded.get(brand)
+        return _Seen(
+            until_seconds, ranker if ranker and ranker.model_hash == newest.model else None, Stage(newest.stage)
         )
-        if known is not None:
-            return known
+
+    def _fetch(self, brand: str) -> None:
+        """Has the brand's newest model loaded, once at a time (5)."""
+        with self._lock:
+            if brand in self._loading:
+                return
+            self._loading.add(brand)
+        self.beside(lambda: self._fetched(brand))
+
+    def _fetched(self, brand: str) -> None:
         try:
-            if registry.card(name).kind is not ModelKind.LINEAR:
-                log.error("model_cannot_serve", model=name[:16])
-                return None
-            return LinearRanker.load(registry, name, self.exploration)
-        except (ModelMissing, ModelInvalid) as failure:
+            registry = self._registry(brand)
+            newest = _newest(registry) if registry is not None else None
+            ranker = self._load(registry, newest.model) if registry is not None and newest is not None else None
+            if ranker is not None:
+                self._loaded[brand] = ranker
+                self._seen[brand] = self._looked(brand, self.now_seconds() + LOOK_SECONDS)
+        finally:
+            self._loading.discard(brand)
+
+    def _load(self, registry: Registry, name: str) -> ModelRanker | None:
+        """(3)"""
+        try:
+            return load_ranker(registry, name, self.exploration)
+        except (ModelMissing, ModelInvalid, SchemaRefused, OSError) as failure:
             log.error("model_not_loaded", model=name[:16], cause=type(failure).__name__)
             return None
+
+
+_KINDS: Final = frozenset(kind.name.lower() for kind in ModelKind)
+
+
+def _newest(registry: Registry) -> Change | None:
+    """The newest line of the history where it gives a model a share, or None."""
+    history = registry.history()
+    return history[-1] if history and SHARE_PERCENT[Stage(history[-1].stage)] else None

@@ -67,6 +67,7 @@ class BoostedModel:
     offers: tuple[str, ...]
     text: str
     predict: Callable[[Matrix], Vector]
+    _known: Mapping[str, int]
 
     @classmethod
     def of(cls, schema: Schema, offers: Sequence[str], text: str) -> "BoostedModel":
@@ -78,7 +79,9 @@ class BoostedModel:
             raise ModelInvalid("this file is no boosted model") from fault
         if booster.num_feature() != schema.width + 1:
             raise ModelInvalid("this model has other columns than its schema")
-        return cls(schema, tuple(offers), text, lambda rows: np.asarray(booster.predict(rows, num_threads=1)))
+        known = {name: place for place, name in enumerate(offers)}
+        # One thread for each call: a decision is small, and those who ask have threads of their own.
+        return cls(schema, tuple(offers), text, lambda rows: np.asarray(booster.predict(rows, num_threads=1)), known)
 
     def scores(self, batch: Batch, arms: Arms) -> Vector:
         """The expected reward of each candidate of a batch."""
@@ -86,8 +89,7 @@ class BoostedModel:
 
     def places(self, names: Sequence[str]) -> list[int]:
         """Where each offer is among those the model knows; -1 for a new one."""
-        known = {name: place for place, name in enumerate(self.offers)}
-        return [known.get(name, -1) for name in names]
+        return [self._known.get(name, -1) for name in names]
 
     def to_bytes(self) -> bytes:
         """One line of JSON, then LightGBM's text."""

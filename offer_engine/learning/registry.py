@@ -85,15 +85,17 @@ class Registry:
         return self.card(name)
 
     def card(self, name: str) -> Card:
-        """A model's card. Raises ModelMissing."""
+        """A model's card. Raises ModelMissing; ModelInvalid where it is no card."""
         try:
             fields = json.loads(self._path(name, "json").read_text(encoding="utf-8"))
+            return Card(**{**fields, "kind": ModelKind(fields["kind"])})
         except FileNotFoundError:
             raise ModelMissing("no model of this name is in the registry") from None
-        return Card(**{**fields, "kind": ModelKind(fields["kind"])})
+        except (ValueError, KeyError, TypeError):
+            raise ModelInvalid("the model's card is damaged, or of a later version") from None
 
     def load(self, name: str) -> bytes:
-        """A model's bytes. Raises ModelMissing; ModelInvalid where they are not those of its name (1)."""
+        """A model's bytes. Raises ModelMissing; ModelInvalid where they are not those of its name (1), or its card is none."""
         card = self.card(name)
         try:
             data = self._path(name, card.kind.value).read_bytes()
@@ -104,13 +106,12 @@ class Registry:
         return data
 
     def cards(self) -> list[Card]:
-        """Every model's card, the newest first."""
-        names = [path.stem for path in (self.directory / "models").glob("*.json")]
-        return sorted(map(self.card, names), key=lambda card: (-card.trained_ms, card.model))
+        """Every model's card, the newest first. Raises ModelInvalid."""
+        return sorted(map(self.card, self._names()), key=lambda card: (-card.trained_ms, card.model))
 
     def find(self, beginning: str) -> str:
         """The one model whose name begins so. Raises ModelMissing."""
-        names = [card.model for card in self.cards() if beginning and card.model.startswith(beginning)]
+        names = [name for name in self._names() if beginning and name.startswith(beginning)]
         if len(names) != 1:
             raise ModelMissing(f"{len(names)} models have a name that begins so")
         return names[0]
@@ -134,6 +135,9 @@ class Registry:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             with contextlib.suppress(json.JSONDecodeError):
                 yield Change(**json.loads(line))
+
+    def _names(self) -> list[str]:
+        return [path.stem for path in (self.directory / "models").glob("*.json")]
 
     def _path(self, name: str, suffix: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -400,9 +400,8 @@ async def commerce_world(directory: Path, database_url: str | None = None) -> As
         await database.migrate(upgrade)
         await _import_store(database, BRAND_NAME)
         payments = Payments(database, cast(VaultClient, vault), links, OFFER_KEY, clock)
-        desk = AgentDesk(
-            database, payments, links, Rankers(directory / OFFER_MODELS, lambda: clock.now_ms / 1000), OFFER_KEY, clock
-        )
+        rankers = Rankers(directory / OFFER_MODELS, lambda: clock.now_ms / 1000, beside=lambda work: work())
+        desk = AgentDesk(database, payments, links, rankers, OFFER_KEY, clock)
         notices = NoticeDesk(database, cast(VaultClient, vault), payments, clock)
         saying = SayingDesk(database, OFFER_KEY, clock)
         commerce = Commerce(settings, clock, database, desk, payments, links, AGENT_SECRET, notices, saying)

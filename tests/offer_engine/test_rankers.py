@@ -15,7 +15,7 @@ from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, assemble, category_number, context_features, offer_features
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Statistics, fit
 from offer_engine.learning.log import Arms, Reading
-from offer_engine.learning.rankers import LinearRanker
+from offer_engine.learning.rankers import LinearRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, RewardRule
 from offer_engine.offers import ContextLine, Offer, OfferKind
@@ -106,7 +106,7 @@ ABOUT: dict[str, Any] = {
 def test_a_ranker_is_the_model_that_its_name_says(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     card = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, ABOUT)
-    ranker = LinearRanker.load(registry, registry.find(card.model[:8]), RANKER.rule)
+    ranker = load_ranker(registry, registry.find(card.model[:8]), RANKER.rule)
     assert ranker.version == card.model[:16]
     assert ranker.rank(context((TEA,)), TWO) == RANKER.rank(context((TEA,)), TWO)
     assert registry.add(MODEL.to_bytes(), ModelKind.LINEAR, {**ABOUT, "trained_by": "somebody else"}) == card

@@ -1,20 +1,30 @@
 """Who decides for whom: priorities, a model on its way, or chance; and what becomes of a model that cannot be had."""
 
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from offer_engine import serving
 from offer_engine.decide import Catalogue, decide
+from offer_engine.exploration import Exploration
 from offer_engine.judging.promotion import SHARE_PERCENT, Stage
+from offer_engine.learning.gbdt import Trained
+from offer_engine.learning.rankers import load_ranker
 from offer_engine.learning.registry import Change, ModelKind, Registry
 from offer_engine.offers import ContextLine, Offer
 from offer_engine.rank import ChanceRanker
+from offer_engine.replay import replay
 from offer_engine.serving import CHANCE, LOOK_SECONDS, PRIORITIES, Rankers
 from tests.offer_engine.test_decide import catalogues, context, lines
-from tests.offer_engine.test_rankers import ABOUT, MODEL
+from tests.offer_engine.test_rankers import ABOUT, MODEL, TEA, TWO
 
 BRAND = "shop"
 SUBJECTS = [f"psn_{number}" for number in range(4_000)]
@@ -33,12 +43,19 @@ def now() -> list[float]:
 
 @pytest.fixture
 def rankers(tmp_path: Path, now: list[float]) -> Rankers:
-    return Rankers(tmp_path, lambda: now[0])
+    return Rankers(tmp_path, lambda: now[0], beside=at_once)
 
 
-def promoted(registry: Registry, stage: Stage) -> str:
+def at_once(work: Callable[[], None]) -> None:
+    """Loads while the first who asks waits."""
+    work()
+
+
+def promoted(
+    registry: Registry, stage: Stage, model: bytes = MODEL.to_bytes(), kind: ModelKind = ModelKind.LINEAR
+) -> str:
     """A model of the registry that stands so; its name."""
-    card = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, dict(ABOUT))
+    card = registry.add(model, kind, dict(ABOUT))
     registry.record(Change(1, card.model, stage.value, "a test", "passed"))
     return card.model
 
@@ -63,7 +80,7 @@ def test_the_held_out_are_the_same_subjects_with_or_without_a_model(registry: Re
     before = {subject for subject in SUBJECTS if rankers.of(BRAND, subject, 10) is CHANCE}
     assert len(before) == pytest.approx(400, abs=80)
     promoted(registry, Stage.FULL)
-    after = Rankers(registry.directory.parent, lambda: 0.0)
+    after = Rankers(registry.directory.parent, lambda: 0.0, beside=at_once)
     assert {subject for subject in SUBJECTS if after.of(BRAND, subject, 10) is CHANCE} == before
 
 
@@ -78,7 +95,7 @@ def test_a_rollback_holds_within_seconds_and_other_brands_have_no_part(
     assert shares(rankers) == {"priority": 100.0}
 
 
-@pytest.mark.parametrize("damage", ["missing", "changed", "boosted"])
+@pytest.mark.parametrize("damage", ["missing", "changed", "boosted", "card"])
 def test_a_model_that_cannot_be_had_decides_nothing(registry: Registry, rankers: Rankers, damage: str) -> None:
     name = promoted(registry, Stage.FULL)
     file = registry.directory / "models" / f"{name}.npz"
@@ -86,10 +103,71 @@ def test_a_model_that_cannot_be_had_decides_nothing(registry: Registry, rankers:
         file.unlink()
     elif damage == "changed":
         file.write_bytes(b"x" + file.read_bytes())
+    elif damage == "card":
+        file.with_suffix(".json").write_text("{}", encoding="utf-8")
     else:
-        card = registry.add(b"trees", ModelKind.BOOSTED, dict(ABOUT))
-        registry.record(Change(3, card.model, Stage.FULL.value, "a test", "passed"))
+        promoted(registry, Stage.FULL, b"trees", ModelKind.BOOSTED)
     assert shares(rankers) == {"priority": 100.0}
+
+
+def test_boosted_trees_serve_for_the_share_of_their_stage(
+    registry: Registry, rankers: Rankers, trained: Trained
+) -> None:
+    name = promoted(registry, Stage.RAMP_50, trained.model.to_bytes(), ModelKind.BOOSTED)
+    assert shares(rankers) == pytest.approx({"boosted": 50.0, "priority": 50.0}, abs=3)
+    found = rankers.named(BRAND, f"boosted:{name[:16]}")
+    assert found is not None
+    assert found.model_hash == name
+
+
+def test_without_the_library_the_priorities_decide_and_the_log_says_so(
+    registry: Registry, rankers: Rankers, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = promoted(registry, Stage.FULL, trained.model.to_bytes(), ModelKind.BOOSTED)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with capture_logs() as logs:
+        assert shares(rankers) == {"priority": 100.0}
+    assert logs == [{"event": "model_not_loaded", "log_level": "error", "model": name[:16], "cause": "ExtraMissing"}]
+
+
+def test_a_decision_of_boosted_trees_plays_again_from_its_record(
+    registry: Registry, rankers: Rankers, trained: Trained
+) -> None:
+    promoted(registry, Stage.FULL, trained.model.to_bytes(), ModelKind.BOOSTED)
+    decision = decide(context((TEA,)), Catalogue(TWO), rankers.of(BRAND, "psn_1", 0), 0.7)
+    record = json.loads(json.dumps(decision.record()))
+    again = Rankers(registry.directory.parent, lambda: 0.0).named(BRAND, record["policy"])
+    assert again is not None
+    assert json.loads(json.dumps(replay(record, Catalogue(TWO), again).record())) == record
+
+
+def test_threads_get_from_boosted_trees_what_one_alone_gets(registry: Registry, trained: Trained) -> None:
+    name = promoted(registry, Stage.FULL, trained.model.to_bytes(), ModelKind.BOOSTED)
+    ranker = load_ranker(registry, name, Exploration())
+    over = [context((dataclasses.replace(TEA, unit_price_minor=1_000 + number),)) for number in range(200)]
+    alone = [ranker.rank(each, TWO) for each in over]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda each: ranker.rank(each, TWO), over)) == alone
+
+
+def test_no_decision_waits_for_a_model_that_is_being_loaded(registry: Registry) -> None:
+    waiting: list[Callable[[], None]] = []
+    rankers = Rankers(registry.directory.parent, lambda: 0.0, beside=waiting.append)
+    promoted(registry, Stage.FULL)
+    assert shares(rankers) == {"priority": 100.0}
+    [load] = waiting
+    load()
+    assert shares(rankers) == {"linear": 100.0}
+
+
+def test_what_serves_is_there_before_the_first_request(registry: Registry) -> None:
+    promoted(registry, Stage.FULL)
+    waiting: list[Callable[[], None]] = []
+    rankers = Rankers(registry.directory.parent, lambda: 0.0, beside=waiting.append)
+    rankers.warm()
+    assert shares(rankers) == {"linear": 100.0}
+    assert waiting == []
+    Rankers(registry.directory / "nowhere", lambda: 0.0).warm()
 
 
 def test_a_record_s_ranker_is_found_by_its_name(registry: Registry, rankers: Rankers) -> None:

@@ -52,6 +52,12 @@ VACUUM_LOCK_SECONDS = (
     0.5  # a table that is to be written anew holds up who comes after it for as long while it waits its turn
 )
 READ = "BEGIN"
+WRITER_PRAGMAS = (
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "recursive_triggers=ON",  # else REPLACE takes a row away past the triggers that keep it
+)
 _RETRYABLE = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
 
 
@@ -190,9 +196,7 @@ class _Sqlite:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
         self._path = path
-        self._writer_engine = _sqlite_engine(
-            path, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
-        )
+        self._writer_engine = _sqlite_engine(path, begin="BEGIN IMMEDIATE", pragmas=WRITER_PRAGMAS)
         self._reader_engine = _sqlite_engine(path, begin=READ, pragmas=("query_only=ON",))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)

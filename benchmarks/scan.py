@@ -1,6 +1,7 @@
 """Measures the card-like-text scanner: what it finds, what it calls wrongly, and what it costs.
 
     python -m benchmarks.scan [--cards 120] [--noise 2000] [--seed 1]
+    python -m benchmarks.scan --keys 1000000    # idempotency keys that are random UUIDs, refused as text and as keys
 
 Beside every figure stands the same figure of a baseline in the same run: 13 to 19 digits with single spaces or dashes between,
 and the Luhn check, which is what many gateways ship. The rows are those of the tests (tests/tokenization/scanner/corpus.py).
@@ -31,6 +32,7 @@ from tests.tokenization.scanner.corpus import (
     telephone,
     told,
 )
+from tokenization.opaque_keys import is_opaque_key
 from tokenization.scanner import ConversationScanner, contains_card, contains_card_in_json
 from tokenization.scanner.issuers import passes_luhn
 
@@ -97,6 +99,18 @@ def false_alarms(count: int, seed: int) -> Iterator[Row]:
         rng = Random(f"{seed} {name}")
         talks = [talk(rng) for _ in range(count)]
         yield Row(f"conversation: {name}", share(talk_is_stopped, talks), share(naive_talk, talks))
+
+
+def keys_refused(count: int, seed: int) -> tuple[int, int]:
+    """How many random UUIDs are refused where they are read as text, and where they are taken as keys."""
+    rng = Random(seed)
+    as_text = as_keys = 0
+    for _ in range(count):
+        key = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        if contains_card(key):
+            as_text += 1
+            as_keys += not is_opaque_key(key)
+    return as_text, as_keys
 
 
 def share(verdict: Callable[[Any], bool], items: Iterable[Any]) -> float:
@@ -215,8 +229,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description=__doc__.splitlines()[0])
     parser.add_argument("--cards", type=int, default=120, help="cards per evasion; 0 measures the cost alone")
     parser.add_argument("--noise", type=int, default=2_000, help="numbers per kind of noise")
+    parser.add_argument("--keys", type=int, default=0, help="UUIDs as idempotency keys, and nothing else")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
+    if given.keys:
+        as_text, as_keys = keys_refused(given.keys, given.seed)
+        sys.stdout.write(f"{given.keys:,} random UUIDs: {as_text:,} refused as text, {as_keys:,} as keys\n")
+        return 0
     if given.cards == 0:
         write_costs(list(costs(given.seed)))
         return 0

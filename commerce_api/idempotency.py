@@ -5,6 +5,7 @@ What holds:
  2. The same key with another request is refused.
  3. A refused or failed request leaves no record: it may be sent again under its key.
  4. Keys belong to who asks and what is asked for; another caller's key of the same text is another key.
+ 5. What is stored of a key is a digest: a UUID is taken unread (tokenization/opaque_keys.py).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from sqlalchemy import delete, select
 from audit.transaction import Transaction
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import idempotency
+from tokenization.ids import digest
 
 KEEP_SECONDS = 48 * 3600  # UCP recommends 48 h, ACP asks for at least 24 h
 MAXIMUM_KEY_LENGTH = 255
@@ -39,10 +41,11 @@ def once(
     if not 1 <= len(key) <= MAXIMUM_KEY_LENGTH:
         raise CommerceRefusal(CommerceError.INVALID_REQUEST)
     fingerprint = fingerprint_of(request)
+    stored = digest(f"{scope}\n{key}")  # (5)
     known = tx.execute(
         select(idempotency.c.fingerprint, idempotency.c.answer).where(
             idempotency.c.scope == scope,
-            idempotency.c.key == key,  # (4)
+            idempotency.c.key == stored,  # (4)
         )
     ).first()
     if known is not None:
@@ -53,7 +56,7 @@ def once(
     fresh = work()  # (3) a refusal undoes the transaction, and with it this record
     tx.execute(
         idempotency.insert().values(
-            scope=scope, key=key, fingerprint=fingerprint, answer=json.dumps(fresh), created_ms=tx.now_ms
+            scope=scope, key=stored, fingerprint=fingerprint, answer=json.dumps(fresh), created_ms=tx.now_ms
         )
     )
     return fresh

@@ -1,15 +1,31 @@
 """Serves the commerce process."""
 
 import asyncio
+import socket
 
 import uvicorn
 
 from commerce_api.app import commerce_app
 from commerce_api.runtime import running_commerce
 from commerce_api.settings import CommerceSettings
+from tokenization import listening
 
 SHUTDOWN_SECONDS = 30  # longer than the zone may take over a charge
 KEEP_ALIVE_SECONDS = 30
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the program that started it whether the address could be had."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens. Raises SystemExit where the address cannot be had, as uvicorn does."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            listening.tell(listening.REFUSED, self.config.port)
+            raise
+        if not sockets:  # those that workers share are told of by nobody: their supervisor listens
+            listening.tell(listening.LISTENING, self.config.port)
 
 
 async def serve(settings: CommerceSettings) -> None:
@@ -33,7 +49,7 @@ def server(app: object, host: str, port: int) -> uvicorn.Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def run(settings: CommerceSettings) -> None:

@@ -29,14 +29,16 @@ class PostgresServer:
     def fresh_database(self) -> str:
         """Makes an empty database and returns its URL."""
         name = f"t_{secrets.token_hex(8)}"
-        self._run(f'CREATE DATABASE "{name}"')
+        self.run(f'CREATE DATABASE "{name}"')
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Deletes a database, whoever is still connected to it."""
-        self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+        self.run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
-    def _run(self, statement: str) -> None:
+    def run(self, statement: str) -> None:
+        """Has a statement executed, as the server's first role."""
+
         async def run() -> None:
             connection = await asyncpg.connect(self.url, timeout=30)
             try:

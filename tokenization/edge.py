@@ -3,7 +3,7 @@
 Plain ASGI, so the same code stands before FastAPI, Starlette and the MCP SDK. What holds for a request that passes CardGuard:
  1. Its body is at most ``maximum_bytes`` long and arrived within ``body_timeout_seconds``.
  2. Neither path, query, headers that people fill, nor body hold card-like text (I2), alone or with what the same
-    conversation sent just before.
+    conversation sent just before. An idempotency key that is a UUID is not read (opaque_keys.py).
  3. Nothing of a refused request was logged, stored or passed on.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_plus
 
+from tokenization import opaque_keys
 from tokenization.logs import cause_of
 from tokenization.scanner import ConversationScanner, contains_card, contains_card_in_bytes
 from tokenization.scanner.fold import fold
@@ -225,15 +226,15 @@ class CardGuard:
 
     def _holds_card(self, scope: Scope, body: bytes) -> bool:
         query = scope.get("query_string", b"").decode("latin-1")
-        if self._in_text(f"{scope.get('path', '')} {unquote_plus(query)}"):
+        if self._in_text(f"{opaque_keys.path_without_key(scope.get('path', ''))} {unquote_plus(query)}"):
             return True
-        if any(
-            self._in_text(value.decode("latin-1")) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS
-        ):
+        if any(self._in_text(text) for text in _headers_to_read(scope)):
             return True
-        if body and contains_card_in_bytes(body, header(scope, b"content-type")):
+        content_type = header(scope, b"content-type")
+        read = opaque_keys.without_key(body, content_type)
+        if read and contains_card_in_bytes(read, content_type):
             return True
-        return self._in_conversation(scope, query, body)
+        return self._in_conversation(scope, query, read)
 
     def _in_text(self, text: str) -> bool:
         """As contains_card(); a client's headers are the same each time, and read once."""
@@ -257,6 +258,14 @@ class CardGuard:
             for text in texts[:MAXIMUM_TEXTS]
             if may_be_part_of_card(text)
         )
+
+
+def _headers_to_read(scope: Scope) -> Iterator[str]:
+    for name, value in scope["headers"]:
+        if name not in _UNSCANNED_HEADERS:
+            text = value.decode("latin-1")
+            if name != opaque_keys.HEADER or not opaque_keys.is_opaque_key(text):
+                yield text
 
 
 def plain_refusal(_: Scope, __: bytes) -> Answer:

@@ -24,6 +24,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tokenization import listening
 from tokenization.addresses import UNKNOWN, Network
 from vault_zone.connections import Gate, Limits
 
@@ -215,8 +216,10 @@ class Listener(uvicorn.Server):
             server = await loop.create_server(protocol, config.host, config.port, backlog=config.backlog, **tls)
         except OSError as failure:
             log.error("cannot_listen", host=config.host, port=config.port, reason=os.strerror(failure.errno or 0))
+            listening.tell(listening.REFUSED, config.port)
             raise SystemExit(STARTUP_FAILURE) from None
         self.servers = [server]
+        listening.tell(listening.LISTENING, config.port)
         log.info("listening", host=config.host, port=server.sockets[0].getsockname()[1], tls=bool(tls))
 
 

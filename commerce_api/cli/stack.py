@@ -24,6 +24,7 @@ from typing import IO
 from commerce_api.cli.init import make_commerce_keys
 from commerce_api.cli.ports import HOST
 from commerce_api.cli.refused import CommandRefused
+from tokenization import listening
 
 START_TIMEOUT_SECONDS = 60  # a first start migrates two databases on a slow disk
 STOP_TIMEOUT_SECONDS = 40  # longer than a charge in flight may take
@@ -31,6 +32,7 @@ POLL_SECONDS = 0.05
 RESTARTS_MAXIMUM = 5  # in RESTART_WINDOW_SECONDS; more means that starting again does not help
 RESTART_WINDOW_SECONDS = 60
 LOG_TAIL_LINES = 5
+PIPE_BYTES = 1024  # a program says a line of some 15 bytes for each of two ports
 RENEW_AFTER_SECONDS = 8 * 3600  # of the 24 hours that a certificate holds
 RENEWAL_LOOK_SECONDS = 600
 # A developer tries a few published test cards from one machine all day: what counts as card testing elsewhere.
@@ -46,13 +48,16 @@ DEVELOPMENT_LIMITS = {
 
 @dataclass
 class Program:
-    """One process of the stack: how it is started, and where its health can be asked."""
+    """One process of the stack: how it is started, where it listens, and where its health can be asked."""
 
     name: str
     arguments: list[str]
+    ports: frozenset[int]
     health_url: str
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    told: int | None = None  # the reading end of the pipe in which it says whether it listens
+    said: bytes = b""
     restarts: "deque[float]" = field(default_factory=lambda: deque(maxlen=RESTARTS_MAXIMUM))
 
 
@@ -149,6 +154,7 @@ class Stack:
             if program.process is None:
                 continue
             program.process.terminate()
+            self._close_pipe(program)
             try:
                 program.process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -182,6 +188,7 @@ class Stack:
                     *("--webhook-url", f"{self.url('capture')}/webhooks/sandbox"),
                     *("--webhook-secret-file", str(keys / "processor-webhook.key")),
                 ],
+                frozenset({self.ports["processor"]}),
                 f"{self.url('processor')}/health",
             ),
             Program(
@@ -191,18 +198,21 @@ class Stack:
                     *("--capture-port", str(self.ports["capture"]), "--internal-port", str(self.ports["internal"])),
                     *("--notices-url", f"{public}/zone/notices"),
                 ],
+                frozenset({self.ports["capture"], self.ports["internal"]}),
                 f"{self.url('capture')}/health",
                 self._database_environment("zone"),
             ),
             Program(
                 "commerce",
                 ["commerce_api", "serve", "--data", str(commerce), "--port", str(self.ports["commerce"]), *shared],
+                frozenset({self.ports["commerce"]}),
                 f"{public}/health",
                 self._database_environment("commerce"),
             ),
             Program(
                 "mcp",
                 ["mcp_server", "--data", str(commerce), "--port", str(self.ports["mcp"]), *shared],
+                frozenset({self.ports["mcp"]}),
                 f"{mcp}/health",
                 self._database_environment("commerce"),
             ),
@@ -217,24 +227,61 @@ class Stack:
         log = (self.data / "logs" / f"{program.name}.log").open("ab")
         self._log_files.append(log)
         clean = {name: value for name, value in os.environ.items() if name != "CORDON_DATABASE_URL"}
-        program.process = subprocess.Popen(  # nosec B603  # our own module, no shell, nothing from outside
-            [sys.executable, "-m", *program.arguments],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env={**clean, **program.environment},
-            start_new_session=True,  # Ctrl-C in the terminal is for this process, which then stops them in order
-        )
+        self._close_pipe(program)
+        program.told, telling = os.pipe()
+        os.set_blocking(program.told, False)
+        try:
+            program.process = subprocess.Popen(  # nosec B603  # our own module, no shell, nothing from outside
+                [sys.executable, "-m", *program.arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**clean, **program.environment, listening.PIPE: str(telling)},
+                pass_fds=(telling,),
+                start_new_session=True,  # Ctrl-C in the terminal is for this process, which then stops them in order
+            )
+        finally:
+            os.close(telling)
 
     def _await_health(self, program: Program) -> None:
+        """Waits until the program listens where it has to, and is well.
+
+        Only what it says itself counts for the first: whoever took its port in the meantime may answer as if well.
+        """
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            if program.process is not None and program.process.poll() is not None:
+            ended = program.process is not None and program.process.poll() is not None
+            ports = self._heard(program)
+            if refused := ports[listening.REFUSED]:
+                raise CommandRefused(*(self._not_to_be_had(port) for port in sorted(refused)))
+            if ended:
                 break
-            if is_healthy(program.health_url):
+            if program.ports <= ports[listening.LISTENING] and is_healthy(program.health_url):
                 return
             time.sleep(POLL_SECONDS)
         raise CommandRefused(f"{program.name} did not start; the end of its log:", *self._log_tail(program))
+
+    def _heard(self, program: Program) -> dict[str, set[int]]:
+        """The ports of which the program has said that it listens, and those that it was refused."""
+        if program.told is not None:
+            with contextlib.suppress(BlockingIOError):
+                program.said += os.read(program.told, PIPE_BYTES)
+        lines = program.said.decode("ascii", "replace").splitlines()
+        return {
+            word: {port for port in program.ports if f"{word} {port}" in lines}
+            for word in (listening.LISTENING, listening.REFUSED)
+        }
+
+    def _not_to_be_had(self, port: int) -> str:
+        listener = next(name for name, number in self.ports.items() if number == port)
+        return (
+            f"port {port}, where {listener} has to listen, is in use: stop what uses it, or start again for a free one"
+        )
+
+    def _close_pipe(self, program: Program) -> None:
+        if program.told is not None:
+            os.close(program.told)
+        program.told, program.said = None, b""
 
     def _restart(self, program: Program, on_restart: Callable[[str], None]) -> None:
         now = time.monotonic()

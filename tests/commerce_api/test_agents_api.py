@@ -17,6 +17,7 @@ from commerce_api.models import checkout as checkout_table
 from commerce_api.models import payment as payment_table
 from tests.commerce_api.purchases import KETTLE, lines, ready
 from tests.commerce_api.world import World
+from tests.tokenization.test_opaque_keys import UNLUCKY
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +240,25 @@ async def test_the_idempotency_header_gives_the_same_checkout_and_refuses_anothe
     assert made[0].json() == made[1].json()
     assert len(await world.rows(checkout_table)) == 1
     assert (other.status_code, code(other)) == (422, CommerceError.IDEMPOTENCY_CONFLICT.code)
+
+
+@pytest.mark.parametrize("key", UNLUCKY)
+async def test_a_uuid_that_reads_like_a_card_is_a_key_and_is_stored_nowhere(
+    world: World, agent: httpx.AsyncClient, key: str
+) -> None:
+    for _ in range(2):
+        answer = await agent.post(f"{PREFIX}/checkouts", json=ready(), headers={"idempotency-key": key})
+        assert answer.status_code == 201
+    assert len(await world.rows(checkout_table)) == 1
+    stored = "".join([str(await world.rows(table)) for table in checkout_table.metadata.sorted_tables])
+    assert answer.json()["checkout_id"] in stored, "the search would find what is stored"
+    assert key not in stored
+
+
+async def test_a_card_is_no_key(world: World, agent: httpx.AsyncClient) -> None:
+    answer = await agent.post(f"{PREFIX}/checkouts", json=ready(), headers={"idempotency-key": CARD})
+    assert (answer.status_code, code(answer)) == (422, "card_text_refused")
+    assert await world.rows(checkout_table) == []
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])

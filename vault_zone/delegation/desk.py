@@ -13,6 +13,7 @@ from audit.event import Event, EventType
 from audit.transaction import Database, DatabaseBusy, Transaction
 from tokenization.clock import Clock
 from tokenization.logs import cause_of
+from tokenization.opaque_keys import is_opaque_key
 from tokenization.scanner import contains_card
 from tokenization.tally import Tally
 from vault_zone.delegation.handover import Handovers
@@ -126,7 +127,9 @@ def _count_and_record(tx: Transaction, attempt: Tried | None, event: Event) -> N
 
 def is_opaque(text: str) -> bool:
     """Whether a header's value may be an idempotency key, and may be said back."""
-    return 0 < len(text) <= KEY_MAXIMUM and text.isascii() and text.isprintable() and not contains_card(text)
+    if not (0 < len(text) <= KEY_MAXIMUM and text.isascii() and text.isprintable()):
+        return False
+    return is_opaque_key(text) or not contains_card(text)
 
 
 def desk_of(request: Request) -> Desk:

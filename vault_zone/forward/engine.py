@@ -42,6 +42,7 @@ from vault_zone.forward.records import (
     pending_since,
     record_intent,
     refusal_event,
+    stored_key,
 )
 from vault_zone.forward.request import Prepared, prepare
 from vault_zone.forward.scrubbing import Scrubbed, Scrubber
@@ -116,7 +117,7 @@ class ForwardEngine:
                 if known.state == ForwardState.PENDING:
                     raise ZoneRefusal(ZoneError.FORWARD_IN_FLIGHT)
                 if known.state != ForwardState.UNKNOWN:
-                    return forward_of(known)
+                    return forward_of(known, asked.idempotency_key)
             if not self._log_is_writable():  # (1)
                 raise ZoneRefusal(ZoneError.AUDIT_UNAVAILABLE)
             merchant = ""
@@ -124,7 +125,7 @@ class ForwardEngine:
                 checked = self._check(asked)
                 merchant = asked.merchant  # it is on the list, so it may be named in the record
                 if known is not None and not self._may_send_again(known, checked):  # (5)
-                    return forward_of(known)
+                    return forward_of(known, asked.idempotency_key)
                 intent = await self._begin(asked, checked, known, actor)
             except AllowListRefused as refused:
                 await self._record_refusal(refused.code, actor, merchant)
@@ -144,12 +145,12 @@ class ForwardEngine:
             self._in_flight.discard(intent.forward)  # what is still `pending` after this is for recover()
         if (found := await self._known(asked)) is None:
             raise ZoneRefusal(ZoneError.INTERNAL)
-        return forward_of(found)
+        return forward_of(found, asked.idempotency_key)
 
     async def find(self, merchant: str, idempotency_key: str) -> Forward | None:
         """The request under a key, or None."""
         row = await self._database.read(lambda connection: find_row(connection, merchant, idempotency_key))
-        return None if row is None else forward_of(row)
+        return None if row is None else forward_of(row, idempotency_key)
 
     async def recover(self, *, idle_seconds: float = 0) -> int:
         """What is ``pending`` and no longer being sent is ``unknown``; returns how many. ``idle_seconds``: see ChargeEngine."""
@@ -289,7 +290,7 @@ def _row(
     return {
         "id": forward_id,
         "merchant": asked.merchant,
-        "idempotency_key": asked.idempotency_key,
+        "idempotency_key": stored_key(asked.merchant, asked.idempotency_key),
         "request_mac": _mac(mac_key[1], asked),
         "mac_key_id": mac_key[0],
         "grant_id": asked.grant,

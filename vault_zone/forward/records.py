@@ -8,6 +8,8 @@ from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
+from tokenization.ids import digest
+from tokenization.scanner import contains_card
 from tokenization.wire_forward import Forward, ForwardState
 from vault_zone.forward.allowlist import Destination
 from vault_zone.forward.scrubbing import Scrubbed
@@ -26,8 +28,15 @@ _EVENT_OF = {
 def find_row(connection: Connection, merchant: str, idempotency_key: str) -> "Row[Any] | None":
     """The row under a merchant's key, or None."""
     return connection.execute(
-        select(forward).where(forward.c.merchant == merchant, forward.c.idempotency_key == idempotency_key)
+        select(forward).where(
+            forward.c.merchant == merchant, forward.c.idempotency_key == stored_key(merchant, idempotency_key)
+        )
     ).first()
+
+
+def stored_key(merchant: str, idempotency_key: str) -> str:
+    """What is stored of a key: the key, or a digest of one that reads like a card, as one in thousands of UUIDs does."""
+    return digest(f"{merchant}\n{idempotency_key}") if contains_card(idempotency_key) else idempotency_key
 
 
 def pending_since(connection: Connection, before_ms: int) -> list[str]:
@@ -36,13 +45,13 @@ def pending_since(connection: Connection, before_ms: int) -> list[str]:
     return list(connection.execute(found.order_by(forward.c.changed_ms)).scalars())
 
 
-def forward_of(row: "Row[Any]") -> Forward:
-    """The row as the caller sees it."""
+def forward_of(row: "Row[Any]", idempotency_key: str) -> Forward:
+    """The row as the caller sees it, whose key it is."""
     answer = json.loads(row.answer) if row.answer else {}
     return Forward(
         forward=row.id,
         merchant=row.merchant,
-        idempotency_key=row.idempotency_key,
+        idempotency_key=idempotency_key,
         destination=row.destination,
         state=ForwardState(row.state),
         attempts=row.attempts,

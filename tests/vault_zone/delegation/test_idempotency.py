@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.tokenization.test_opaque_keys import UNLUCKY
 from tests.vault_zone.delegation.platform_world import Agent, a_request, an_agent, client_of, moment
 from tests.vault_zone.world import MERCHANT, START_MS, VISA, Crash, World, a_card, zone_world
 from tokenization.money import Money
@@ -58,6 +59,18 @@ async def test_the_same_request_again_is_answered_alike_and_does_nothing(world: 
     assert "idempotent-replayed" not in first.headers
     assert len(await rows_of(world, card_grant)) == 1
     assert len(await rows_of(world, audit_event)) == events
+
+
+@pytest.mark.parametrize("key", UNLUCKY)
+async def test_a_uuid_that_reads_like_a_card_is_a_key_and_is_stored_nowhere(
+    world: World, agent: Agent, key: str
+) -> None:
+    first = await agent.delegate(a_request(), key=key)
+    again = await agent.delegate(a_request(), key=key)
+    assert (first.status_code, again.json(), again.headers["idempotency-key"]) == (201, first.json(), key)
+    stored = "".join([str(await rows_of(world, table)) for table in idempotency.metadata.sorted_tables])
+    assert key not in stored
+    assert first.json()["id"] in stored, "the search would find what is stored"
 
 
 async def test_equal_json_is_the_same_request_whatever_its_bytes(world: World, agent: Agent) -> None:

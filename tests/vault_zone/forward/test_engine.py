@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 
 from audit.store import audit_event
 from tests.requirement import requirement
+from tests.tokenization.test_opaque_keys import UNLUCKY
 from tests.vault_zone.forward.destination import Seen, http
 from tests.vault_zone.forward.world import API_KEY, ForwardWorld, entry, forward_world, usual_body
-from tests.vault_zone.world import VISA, Crash
+from tests.vault_zone.world import MERCHANT, VISA, Crash
 from tokenization.wire_forward import Forward, ForwardState
 from vault_zone.card import Cryptogram
 from vault_zone.errors import ZoneError, ZoneRefusal
@@ -81,6 +82,21 @@ async def test_asked_again_it_is_answered_from_the_record_and_sent_once(world: F
     world.restart()
     assert await world.forwarded(grant) == first
     assert len(world.there.seen) == 1
+
+
+async def test_a_uuid_that_reads_like_a_card_is_a_key_and_is_stored_nowhere(
+    world: ForwardWorld, tmp_path: Path
+) -> None:
+    grant = await world.zone.captured_grant()
+    for key in (UNLUCKY[0], UNLUCKY[0]):
+        answer = await world.forwarded(grant, idempotency_key=key)
+        assert answer.idempotency_key == key
+    assert len(world.there.seen) == 1
+    assert await world.engine.find(MERCHANT, UNLUCKY[0]) == answer
+    assert await world.engine.find(MERCHANT, UNLUCKY[1]) is None
+    stored = await everything_stored(world, tmp_path)
+    assert UNLUCKY[0].encode() not in stored
+    assert answer.forward.encode() in stored, "the search would find what is stored"
 
 
 async def test_another_request_under_the_same_key_is_refused(world: ForwardWorld) -> None:

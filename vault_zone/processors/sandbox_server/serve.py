@@ -22,6 +22,7 @@ from typing import Final, TextIO
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
+from tokenization import listening
 from vault_zone.processors.sandbox_server.app import Ports, build
 from vault_zone.processors.sandbox_server.connection import ClosingProtocol
 from vault_zone.processors.sandbox_server.logs import LibraryLines, Log
@@ -200,6 +201,7 @@ def _listener(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError:
         listener.close()
+        listening.tell(listening.REFUSED, settings.port)
         raise
     return listener
 
@@ -217,6 +219,7 @@ class _Server(uvicorn.Server):
         """Begins to listen, and says so."""
         await super().startup(sockets)
         self._log("listening", port=self._port)
+        listening.tell(listening.LISTENING, self._port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends the held connections, then everything else."""

@@ -2,8 +2,9 @@
 
 What holds:
  1. A call is opened on record, durably, before anything is sent; where that cannot be written, the call is not made.
- 2. How it ended and its verdict are written as soon as that goes. What cannot be written waits and is tried again; while
-    WAITING_MAXIMUM of them wait, no call is opened.
+ 2. How it ended and its verdict are written as soon as that goes. What cannot be written for now waits and is tried again;
+    while WAITING_MAXIMUM of them wait, no call is opened. A record that the database does not take is found by writing each
+    alone, and left out, so that it keeps no other from being written.
  3. Of a call each of the three is on record once at most, and is never changed: by triggers of the revision.
  4. A row is deleted KEPT_SECONDS after it was written, and not before: by the same triggers.
 """
@@ -15,8 +16,9 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from audit.transaction import Database, Transaction
+from audit.transaction import Database, DatabaseBusy, Transaction
 from commerce_api.models import model_call
 from offer_engine.models.records import KINDS, CallEnded, CallJudged, CallOpened, Record
 from tokenization.logs import cause_of
@@ -25,6 +27,12 @@ KEPT_SECONDS: Final = 400 * 86_400  # as decisions
 RETRY_SECONDS: Final = 1.0
 BATCH: Final = 200
 WAITING_MAXIMUM: Final = 2_000
+_FOR_NOW: Final = (
+    DatabaseBusy,
+    OperationalError,
+    InterfaceError,
+    OSError,
+)  # disk, lock, connection: the next try may succeed
 _COLUMNS: Final = frozenset(column.name for column in model_call.columns)
 log = structlog.get_logger("commerce_api")
 
@@ -42,6 +50,7 @@ class ModelCallRecorder:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: "asyncio.Task[None] | None" = None
     _is_ending: bool = False
+    _size: int = BATCH
 
     async def opened(self, record: CallOpened) -> None:
         """Puts it on record (1). Raises NotRecorded."""
@@ -82,21 +91,33 @@ class ModelCallRecorder:
 
     async def _flush(self) -> bool:
         """Writes a batch; False where it could not be written."""
-        batch = self._waiting[:BATCH]
+        batch = self._waiting[: self._size]
         try:
             await self.database.maintain(lambda tx: _write(tx, [record for record, _ in batch]))
-        except Exception as failure:  # noqa: BLE001  # whatever it is, the next try may succeed, and callers wait for it
-            log.error("model_calls_not_recorded", cause=cause_of(failure))
-            self._waiting[: len(batch)] = [(record, done) for record, done in batch if done is None]
-            for _, done in batch:
-                if done is not None and not done.done():
-                    done.set_exception(NotRecorded())  # (1)
+        except _FOR_NOW as failure:
+            self._keep_back(batch, failure)
             return False
+        except Exception as failure:  # noqa: BLE001  # one of them is not taken, now or later (2)
+            self._size = 1
+            if len(batch) > 1:
+                return True
+            self._keep_back(batch, failure)
+            del self._waiting[: 1 if batch[0][1] is None else 0]
+            return True
+        self._size = BATCH
         del self._waiting[: len(batch)]
         for _, done in batch:
             if done is not None and not done.done():
                 done.set_result(None)
         return True
+
+    def _keep_back(self, batch: "list[tuple[Record, asyncio.Future[None] | None]]", failure: Exception) -> None:
+        """What waits goes on waiting; who would open a call is told that it is not on record (1)."""
+        log.error("model_calls_not_recorded", cause=cause_of(failure), count=len(batch))
+        self._waiting[: len(batch)] = [(record, done) for record, done in batch if done is None]
+        for _, done in batch:
+            if done is not None and not done.done():
+                done.set_exception(NotRecorded())
 
 
 def forget_old(tx: Transaction, limit: int) -> None:

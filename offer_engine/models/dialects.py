@@ -14,6 +14,7 @@ from offer_engine.models.specs import DialectName, ModelSpec
 from offer_engine.models.sse import SseEvent
 
 _ANTHROPIC_VERSION: Final = "2023-06-01"
+_MOST_TOKENS: Final = 10**9  # with the dearest price the cost is still a number that a database takes
 
 
 class Request(NamedTuple):
@@ -160,4 +161,5 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    """Tokens as a provider counts them; None for what no text could come to."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None

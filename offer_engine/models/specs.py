@@ -19,6 +19,7 @@ DialectName = Literal["openai", "anthropic", "gemini"]
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_TO_OTHERS: Final = 0o077
 _MILLION: Final = 1_000_000
+_DEAREST: Final = 10**10  # millionths of the currency for a million tokens
 
 
 class SpecsInvalid(ValueError):
@@ -53,8 +54,8 @@ class _Spec(BaseModel):
     base_url: Annotated[str, Field(max_length=300)]
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$")]
     key_file: Annotated[str, Field(max_length=300)] | None = None
-    input_micros_per_million: Annotated[int, Field(ge=0)] = 0
-    output_micros_per_million: Annotated[int, Field(ge=0)] = 0
+    input_micros_per_million: Annotated[int, Field(ge=0, le=_DEAREST)] = 0
+    output_micros_per_million: Annotated[int, Field(ge=0, le=_DEAREST)] = 0
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     extra: dict[str, Any] = {}
 

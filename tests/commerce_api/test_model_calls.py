@@ -122,6 +122,22 @@ async def test_while_too_much_waits_no_call_is_opened(world: World, monkeypatch:
         await recorder.opened(opened())
 
 
+async def test_a_record_that_the_database_does_not_take_keeps_no_other_from_being_written(world_on_each: World) -> None:
+    recorder = ModelCallRecorder(world_on_each.commerce.database)
+    await recorder.opened(opened())
+    recorder.write(ended(input_tokens=10**30))
+    recorder.write(CallJudged("call_a", "ok"))
+    await recorder.opened(opened("call_b"))
+    recorder.write(ended("call_b"))
+    recorder.write(CallJudged("call_b", "ok"))
+    await recorder.close()
+    rows = await world_on_each.rows(model_call)
+    assert {(row.call, row.record) for row in rows} == {
+        *(("call_a", record) for record in ("opened", "judged")),
+        *(("call_b", record) for record in ("opened", "ended", "judged")),
+    }
+
+
 async def test_many_at_once_are_each_on_record_once(world_on_each: World) -> None:
     world = world_on_each
     recorder = ModelCallRecorder(world.commerce.database)

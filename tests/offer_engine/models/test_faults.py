@@ -1,17 +1,20 @@
 """Whatever providers do, an offer is presented within its deadline, grounded, and every call has one end and one verdict."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 
 import pytest
 import uvicorn
 
+from offer_engine.models.dialects import DIALECTS
 from offer_engine.models.egress import Egress
-from offer_engine.models.events import FailureKind, ModelFailed
+from offer_engine.models.events import FailureKind, ModelFailed, Usage
 from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, reconcile
 from offer_engine.models.router import Router
 from offer_engine.models.specs import DialectName, ModelSpec
+from offer_engine.models.sse import SseEvent
 from tests.offer_engine.fake_provider import FAULTS, LIE, WORDS, Script, app_of, fault, pieces, stream_of
 from tests.offer_engine.models.world import (
     DIALECT_NAMES,
@@ -59,6 +62,12 @@ def test_each_provider_s_stream_is_read_with_its_tokens_and_cost(dialect: Dialec
     assert (ended.outcome, ended.input_tokens, ended.output_tokens) == ("ok", 300, 40)
     assert ended.cost_micros == 69  # 300 × 0.15 + 40 × 0.60 millionths
     assert reconcile(kept.records) == []
+
+
+@pytest.mark.parametrize("told", [10**30, 10**9 + 1, -1, True, 3.0, "300", None])
+def test_a_count_of_tokens_that_no_text_comes_to_is_not_believed(told: object) -> None:
+    stream = {"choices": [], "usage": {"prompt_tokens": told, "completion_tokens": 10**9}}
+    assert list(DIALECTS["openai"].read(SseEvent("", json.dumps(stream)))) == [Usage(None, 10**9)]
 
 
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)

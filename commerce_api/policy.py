@@ -175,11 +175,13 @@ class OfferAudience(_Part):
 
 class OfferLimits(_Part):
     """How much of an offer there is. ``budget_minor`` bounds what all its uses take off together, ``budget_uses`` their number;
+    guests, of whom nothing is known, hold at most ``guest_percent`` of either at one moment, and one of them always may;
     ``per_shopper`` how often one shopper is shown it in ``per_shopper_days``; after a refusal it rests ``cooldown_days``.
     """
 
     budget_minor: PositiveAmountMinor | None = None
     budget_uses: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    guest_percent: Annotated[int, Field(ge=1, le=100)] = 50
     per_shopper: Annotated[int, Field(gt=0, le=1_000)] | None = None
     per_shopper_days: Annotated[int, Field(gt=0, le=365)] = 30
     cooldown_days: Days = 0

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audit.store import assign_indexes, entries_from, oldest_waiting_ms, placed_count
+from audit.threads import in_thread
 from audit.tiles import TileLog
 from audit.transaction import Database
 
@@ -66,7 +67,7 @@ class Sequencer:
         if known < self._log.size:
             raise LogAhead
         if fresh:
-            await asyncio.to_thread(self._log.append, [row.entry for row in fresh])  # (2) (3)
+            await in_thread(self._log.append, [row.entry for row in fresh])  # (2) (3)
         if placed < GROUP_LIMIT and len(fresh) < GROUP_LIMIT:
             self._caught_up_ms = started_ms
         return len(fresh)

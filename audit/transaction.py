@@ -33,6 +33,7 @@ from sqlalchemy.sql import Executable
 
 from audit.event import Event
 from audit.store import EventRow, insert_events, row_of
+from audit.threads import for_thread, in_thread
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -203,7 +204,7 @@ class _Sqlite:
         self._thread.start()
 
     async def write(self, work: Work[T]) -> T:
-        job = _Job(_for_thread(work), Future())
+        job = _Job(for_thread(work), Future())
         self._jobs.put(job)
         return await asyncio.shield(asyncio.wrap_future(job.done))
 
@@ -212,14 +213,14 @@ class _Sqlite:
             with self._reader_engine.connect() as connection, connection.begin():
                 return work(connection)
 
-        return await asyncio.to_thread(_for_thread(run))
+        return await in_thread(run)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
         def run() -> None:
             with self._writer_engine.begin() as connection:
                 upgrade(connection)
 
-        await asyncio.to_thread(_for_thread(run))
+        await in_thread(run)
 
     async def cut_log(self) -> bool:
         def run() -> bool:
@@ -227,14 +228,14 @@ class _Sqlite:
                 busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 return busy == 0
 
-        return await asyncio.to_thread(run)
+        return await in_thread(run)
 
     async def vacuum(self, table: Table, *, rewrite: bool, only_if_dead: bool) -> Vacuumed:
         return Vacuumed.CLEARED  # secure_delete
 
     async def close(self) -> None:
         self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await in_thread(self._thread.join)
         self._writer_engine.dispose()
         self._reader_engine.dispose()
 
@@ -282,18 +283,6 @@ class _Sqlite:
             undo.rollback()  # (3)
             job.done.set_exception(failure)
             raise _Refused from None
-
-
-def _for_thread(work: Callable[P, T]) -> Callable[P, T]:
-    """The same work with RuntimeError for StopIteration, which no future of asyncio takes: its caller would wait for ever."""
-
-    def run(*arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return work(*arguments, **named)
-        except StopIteration as failure:
-            raise RuntimeError("a unit of work raised StopIteration") from failure
-
-    return run
 
 
 class _Refused(Exception):  # a signal inside the writer, never seen by callers

@@ -251,7 +251,13 @@ offer_budget = Table(
     Column("reserved_uses", BigInteger, nullable=False),
     Column("spent_minor", BigInteger, nullable=False),
     Column("spent_uses", BigInteger, nullable=False),
+    Column("guest_minor", BigInteger, nullable=False, server_default="0"),  # of what is reserved
+    Column("guest_uses", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("reserved_minor >= 0 AND reserved_uses >= 0", name="ck_offer_budget_reserved"),
+    CheckConstraint(
+        "guest_minor BETWEEN 0 AND reserved_minor AND guest_uses BETWEEN 0 AND reserved_uses",
+        name="ck_offer_budget_guests",
+    ),
 )
 
 _RESERVED = text("state = 'reserved'")
@@ -264,6 +270,7 @@ offer_reservation = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("state", String(20), nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
+    Column("verification", String(10), nullable=True),  # of whom it was made to; null: of before this was counted
     Index("ix_offer_reservation_due", "expires_ms", sqlite_where=_RESERVED, postgresql_where=_RESERVED),
 )
 

@@ -122,7 +122,10 @@ class ShippingOption(_Part):
 
 
 class Tax(_Part):
-    """Flat tax by place of delivery: ``by_region`` (``US-CA``, ``DE``) before ``rate_basis_points``; 725 is 7.25 %."""
+    """Flat tax by place of delivery: ``by_region`` (``US-CA``, ``DE``) before ``rate_basis_points``; 725 is 7.25 %.
+
+    An address whose region is no code of ISO 3166-2 is somewhere in its country: the country's rate holds, or the general one.
+    """
 
     kind: Literal["none", "flat"] = "none"
     rate_basis_points: Annotated[int, Field(ge=0, le=FULL_BASIS_POINTS)] = 0
@@ -136,6 +139,14 @@ class Tax(_Part):
         if self.kind == "none" and (self.rate_basis_points or self.by_region or self.included):
             raise ValueError("kind none has no rate_basis_points, no by_region and is not included; or write kind flat")
         return self
+
+    def tells_regions_apart(self, country: str) -> bool:
+        """Whether the tax in this country depends on the region."""
+        return any(code.startswith(f"{country}-") for code in self.by_region)
+
+    def countries_without_rate(self) -> tuple[str, ...]:
+        """Countries of which only regions have a rate: elsewhere in them the general one holds."""
+        return tuple(sorted({code[:2] for code in self.by_region} - self.by_region.keys()))
 
 
 class DiscountCode(_Part):
@@ -175,11 +186,13 @@ class OfferAudience(_Part):
 
 class OfferLimits(_Part):
     """How much of an offer there is. ``budget_minor`` bounds what all its uses take off together, ``budget_uses`` their number;
+    guests, of whom nothing is known, hold at most ``guest_percent`` of either at one moment, and one of them always may;
     ``per_shopper`` how often one shopper is shown it in ``per_shopper_days``; after a refusal it rests ``cooldown_days``.
     """
 
     budget_minor: PositiveAmountMinor | None = None
     budget_uses: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    guest_percent: Annotated[int, Field(ge=1, le=100)] = 50
     per_shopper: Annotated[int, Field(gt=0, le=1_000)] | None = None
     per_shopper_days: Annotated[int, Field(gt=0, le=365)] = 30
     cooldown_days: Days = 0

@@ -8,7 +8,7 @@ policy can be judged on it. "No offer" is a candidate like any other.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, NamedTuple, Protocol
 
 from offer_engine.eligibility import Asked, first_broken, open_in, rules_for
@@ -106,7 +106,7 @@ class Decision:
                     "memory": dict(context.known.memory),
                 },
                 "rules": _rules(context.rules),
-                "left": {offer: [left.minor, left.uses] for offer, left in context.left.items()},
+                "left": {offer: list(astuple(left)) for offer, left in context.left.items()},
                 "has_codes": context.has_codes,
                 "features": context_features(context),
             },

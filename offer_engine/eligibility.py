@@ -9,7 +9,17 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from offer_engine.offers import Context, Left, Offer, OfferKind, applies_to, is_within, margin_minor, may_be_within
+from offer_engine.offers import (
+    Context,
+    Left,
+    Offer,
+    OfferKind,
+    Verification,
+    applies_to,
+    is_within,
+    margin_minor,
+    may_be_within,
+)
 
 DAY_MS: Final = 86_400_000
 
@@ -37,6 +47,7 @@ class Exclusion(StrEnum):
     SHOWN_TOO_OFTEN = "shown_too_often"
     REFUSED_RECENTLY = "refused_recently"
     BUDGET_SPENT = "budget_spent"
+    BUDGET_HELD = "budget_held"
 
 
 def exclusion(offer: Offer, context: Context) -> Exclusion | None:
@@ -124,6 +135,15 @@ def _is_spent(offer: Offer, context: Context) -> bool:
     return not (minor_left and uses_left)
 
 
+def _is_held(offer: Offer, context: Context) -> bool:
+    """There is enough of it, but guests hold as much as they may until some of them buy or let it go."""
+    left = context.left.get(offer.id, Left())
+    if context.known.verification is not Verification.ANONYMOUS:
+        return False
+    short_of_minor = left.guest_minor is not None and left.guest_minor < max(1, context.taken_minor(offer))
+    return short_of_minor or (left.guest_uses is not None and left.guest_uses < 1)
+
+
 _Rule = tuple[Exclusion, Callable[[Offer, Context], bool]]
 Asked = tuple[_Rule, ...]
 _TERMS: Final[Asked] = (
@@ -160,9 +180,16 @@ _MAKING: Final[Asked] = (
     (Exclusion.SHOWN_TOO_OFTEN, _was_shown_too_often),
     (Exclusion.REFUSED_RECENTLY, _was_refused_recently),
     (Exclusion.BUDGET_SPENT, _is_spent),
+    (Exclusion.BUDGET_HELD, _is_held),
 )
 _PAUSED: Final[_Rule] = (Exclusion.PAUSED, lambda _, context: context.rules.paused)
 _ALL: Final = (_PAUSED, *_TERMS, *_MAKING)
+
+
+def _has_budget(offer: Offer) -> bool:
+    return offer.limits.budget_minor is not None or offer.limits.budget_uses is not None
+
+
 # When a rule cannot be broken, whatever the context.
 _IDLE: Final[dict[Exclusion, Callable[[Offer], bool]]] = {
     Exclusion.NOT_YET_VALID: lambda offer: offer.valid_from_ms <= 0,
@@ -176,7 +203,8 @@ _IDLE: Final[dict[Exclusion, Callable[[Offer], bool]]] = {
     Exclusion.OWNED_ALREADY: lambda offer: not offer.audience.owns_none_of,
     Exclusion.SHOWN_TOO_OFTEN: lambda offer: offer.limits.per_subject is None,
     Exclusion.REFUSED_RECENTLY: lambda offer: not offer.limits.cooldown_days,
-    Exclusion.BUDGET_SPENT: lambda offer: offer.limits.budget_minor is None and offer.limits.budget_uses is None,
+    Exclusion.BUDGET_SPENT: lambda offer: not _has_budget(offer),
+    Exclusion.BUDGET_HELD: lambda offer: not _has_budget(offer),
 }
 # When no offer can break a rule in this context.
 _QUIET: Final[dict[Exclusion, Callable[[Context], bool]]] = {
@@ -189,4 +217,5 @@ _QUIET: Final[dict[Exclusion, Callable[[Context], bool]]] = {
     Exclusion.OWNED_ALREADY: lambda context: not context.known.owned,
     Exclusion.SHOWN_TOO_OFTEN: lambda context: not context.known.history,
     Exclusion.REFUSED_RECENTLY: lambda context: not context.known.history,
+    Exclusion.BUDGET_HELD: lambda context: context.known.verification is not Verification.ANONYMOUS,
 }

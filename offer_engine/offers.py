@@ -108,10 +108,12 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of an offer's budget. None means: no bound."""
+    """What is left of an offer's budget, and how much more of it guests may hold just now. None means: no bound."""
 
     minor: int | None = None
     uses: int | None = None
+    guest_minor: int | None = None
+    guest_uses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

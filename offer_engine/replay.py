@@ -71,7 +71,7 @@ def context_of(record: Mapping[str, Any]) -> Context:
                 ),
             }
         ),
-        left={offer: Left(minor, uses) for offer, (minor, uses) in said["left"].items()},
+        left={offer: Left(*parts) for offer, parts in said["left"].items()},
         has_codes=said["has_codes"],
     )
 

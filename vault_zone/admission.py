@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import structlog
 
+from audit.threads import in_thread
 from audit.transaction import Database
 from tokenization.clock import Clock, as_datetime
 from tokenization.logs import cause_of
@@ -132,7 +133,7 @@ class Admission:
         if self._directory is None or seen == self._seen:
             return False
         try:
-            state = await asyncio.to_thread(read_admitted, self._directory, now_ms)
+            state = await in_thread(read_admitted, self._directory, now_ms)
         except AdmissionRefused as refused:  # (1)
             log.error("access_not_reloaded", reason=str(refused))
             await database.change(lambda tx: record_reload(tx, None, "files_refused"))

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
+from audit.threads import in_thread
 from audit.transaction import Database, Transaction
 from tokenization.clock import Clock, monotonic_seconds
 from tokenization.ids import new_id
@@ -238,4 +239,4 @@ class KeyRing:
 
     async def ask(self, call: Callable[[], T]) -> T:
         """A call of the provider, in a thread if it leaves the process."""
-        return await asyncio.to_thread(call) if self.provider.is_remote else call()
+        return await in_thread(call) if self.provider.is_remote else call()

@@ -34,6 +34,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 import structlog
 
+from audit.threads import for_thread
 from commerce_api.authorization.clients import HOST, MAXIMUM_URL, Client, described
 from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from tokenization.clock import Clock
@@ -248,5 +249,5 @@ def is_public(address: Address, *, loopback: bool = False) -> bool:
 async def _resolve(host: str, port: int) -> list[str]:
     """Every address of a host's name."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, for_thread(look_up))
     return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))

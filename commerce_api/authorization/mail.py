@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from audit.threads import in_thread
 from commerce_api.settings import CommerceSettings
 from tokenization.logs import cause_of
 
@@ -112,7 +113,7 @@ class Courier:
 
     async def _send(self, letter: Letter) -> None:
         try:
-            await asyncio.to_thread(self.delivery.send, letter)
+            await in_thread(self.delivery.send, letter)
         except (OSError, smtplib.SMTPException, ValueError) as failure:
             log.error("letter_not_sent", cause=cause_of(failure))
 

@@ -215,9 +215,24 @@ def _destination(brand: Brand, address: dict[str, Any] | None, problems: list[Pr
                 "error", "country_not_served", "The brand does not ship to this country.", "$.shipping_address.country"
             )
         )
-    region = (address.get("region") or "").strip().upper()
-    # What is no code of ISO 3166-2 names no place that a rule could speak of: then only the country is known.
-    return Destination(address["country"], f"{address['country']}-{region}" if _SUBDIVISION.fullmatch(region) else None)
+    country = address["country"]
+    region = _region_of(country, address.get("region") or "")
+    if region is None and brand.policy.tax.tells_regions_apart(country):
+        problems.append(
+            Problem(
+                "warning",
+                "region_not_known",
+                "Give the region as its code of ISO 3166-2, such as CA; the tax is the country's until then.",
+                "$.shipping_address.region",
+            )
+        )
+    return Destination(country, region)
+
+
+def _region_of(country: str, said: str) -> str | None:
+    """``US-CA`` of ``ca`` or ``US-CA``. What is no code names no place that a rule speaks of: only the country is known."""
+    code = said.strip().upper().removeprefix(f"{country}-")
+    return f"{country}-{code}" if _SUBDIVISION.fullmatch(code) else None
 
 
 def _shipping(

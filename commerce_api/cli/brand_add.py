@@ -67,10 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, SQLAlchemyError, ValueError) as failure:
         raise CommandRefused(f"the database cannot be used ({type(failure).__name__}): check --database-url") from None
     _print_report(report)
+    _note_tax(policy)
     secret = (commerce_data / "keys" / "agent.key").read_bytes().strip()
     sys.stdout.write(f"{brand.name} is in the catalogue as `{brand.id}`: {report.taken} variants, {currency}\n")
     sys.stdout.write(f"agent key: {agent_key(brand, secret)}\n")
     return 0 if report.taken else 1
+
+
+def _note_tax(policy: Policy) -> None:
+    """Says what holds where an address does not name its region by code, if nobody has written it down."""
+    rate = policy.tax.rate_basis_points
+    for country in policy.tax.countries_without_rate():
+        sys.stderr.write(
+            f"note: tax.by_region has regions of {country} and no rate for {country} itself; an address there whose "
+            f"region is not one of them, or not written as its code, is taxed {rate // 100}.{rate % 100:02d} %\n"
+        )
 
 
 @contextlib.contextmanager

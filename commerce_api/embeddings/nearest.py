@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
+from audit.threads import in_thread
 from audit.transaction import Database
 from commerce_api.embeddings.model import DIMENSIONS, Embedder, MiniLm, is_installed
 from commerce_api.embeddings.store import SCALE
@@ -49,8 +50,8 @@ class Nearest:
             if not vectors.ids:
                 return []
             if self._embedder is None:
-                self._embedder = await asyncio.to_thread(MiniLm)
-        return await asyncio.to_thread(_found, vectors, self._embedder, text)
+                self._embedder = await in_thread(MiniLm)
+        return await in_thread(_found, vectors, self._embedder, text)
 
     async def _current(self, brand: str) -> _Vectors:
         """The brand's vectors, with the rows that came since the last time."""
@@ -71,7 +72,7 @@ class Nearest:
         # Rows of the last millisecond may have come after it was read: they are read again.
         query = select(table.c.product_id, table.c.vector).where(table.c.brand == brand, table.c.made_ms >= since_ms)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        self._brands[brand] = await asyncio.to_thread(
+        self._brands[brand] = await in_thread(
             _with_rows, known, [(row.product_id, row.vector) for row in rows], newest_ms
         )
         return self._brands[brand]

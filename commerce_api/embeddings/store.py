@@ -6,7 +6,6 @@ What holds:
  3. A stopped pass is finished by the next one: each batch is committed, and what is up to date is passed over.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
+from audit.threads import in_thread
 from audit.transaction import Database, Transaction
 from commerce_api.catalogue.store import variants_of
 from commerce_api.embeddings.model import Embedder
@@ -53,7 +53,7 @@ async def refresh(
         digests = {product: _digest(embedder.name, text) for product, text, _ in found}
         stale = [(product, text) for product, text, known in found if known != digests[product]]
         if stale:
-            vectors = await asyncio.to_thread(_packed, embedder, [text for _, text in stale])
+            vectors = await in_thread(_packed, embedder, [text for _, text in stale])
             rows = [
                 {"brand": brand, "product_id": product, "digest": digests[product], "vector": vector}
                 for (product, _), vector in zip(stale, vectors, strict=True)

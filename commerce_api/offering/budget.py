@@ -7,26 +7,30 @@ What holds:
     was handed over with it; else RELEASE_SECONDS later. What a shopper pays on such a checkout after that is spent all the
     same: an offer that was taken holds.
  3. A use takes off at most what was set aside for it: the signed offer is cut to that.
+ 4. Of what is set aside, guests' part is never more than ``guest_percent`` of the budget, but for one of them: a small budget
+    would else be for none.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import ColumnElement, and_, insert, or_, select, update
+from sqlalchemy.engine import Connection, Row
 
 from audit.transaction import Transaction
 from commerce_api.models import offer_budget, offer_reservation
-from commerce_api.policy import Policy
-from offer_engine.offers import Left, Offer
+from commerce_api.policy import Offer, OfferLimits, Policy
+from offer_engine.offers import Left, Verification
 
 RELEASE_SECONDS: Final = 2 * 3_600  # a payment may take its time, with a bank in between
+_ALL_PERCENT: Final = 100
+_GUEST: Final = Verification.ANONYMOUS.name.lower()
 _ZERO: Final = {"reserved_minor": 0, "reserved_uses": 0, "spent_minor": 0, "spent_uses": 0}
 
 
 def open_for(tx: Transaction, brand: str, policy: Policy) -> None:
     """Begins the count of each offer that has a budget and none yet."""
-    limited = [offer.id for offer in policy.offers if offer.limits.budget_minor or offer.limits.budget_uses]
+    limited = [offer.id for offer in policy.offers if is_limited(offer.limits)]
     known = set(tx.execute(select(offer_budget.c.offer).where(offer_budget.c.brand == brand)).scalars())
     for offer in limited:
         if offer not in known:
@@ -35,45 +39,49 @@ def open_for(tx: Transaction, brand: str, policy: Policy) -> None:
 
 def left_of(connection: Connection, brand: str, offers: Iterable[Offer]) -> Mapping[str, Left]:
     """What is left of the offers that have a budget."""
-    limited = {offer.id: offer.limits for offer in offers if is_limited(offer)}
+    limited = {offer.id: offer.limits for offer in offers if is_limited(offer.limits)}
     if not limited:
         return {}
-    found = {}
-    for row in connection.execute(select(offer_budget).where(offer_budget.c.brand == brand)):
-        limits = limited.get(row.offer)
-        if limits is not None:
-            minor, uses = row.reserved_minor + row.spent_minor, row.reserved_uses + row.spent_uses
-            found[row.offer] = Left(
-                None if limits.budget_minor is None else max(0, limits.budget_minor - minor),
-                None if limits.budget_uses is None else max(0, limits.budget_uses - uses),
-            )
-    return found
+    rows = connection.execute(select(offer_budget).where(offer_budget.c.brand == brand))
+    return {row.offer: _left(limited[row.offer], row) for row in rows if row.offer in limited}
 
 
-def is_limited(offer: Offer) -> bool:
-    """Whether there is only so much of it."""
-    return offer.limits.budget_minor is not None or offer.limits.budget_uses is not None
+def is_limited(limits: OfferLimits) -> bool:
+    """Whether there is only so much of an offer."""
+    return limits.budget_minor is not None or limits.budget_uses is not None
 
 
-def reserve(tx: Transaction, brand: str, offer: Offer, decision: str, amount_minor: int, expires_ms: int) -> bool:
-    """Sets aside what a use takes off (1). False where there is not enough left by now."""
-    of = (offer_budget.c.brand == brand, offer_budget.c.offer == offer.id)
-    fits = list(of)
-    if offer.limits.budget_minor is not None:
-        taken_minor = offer_budget.c.reserved_minor + offer_budget.c.spent_minor
-        fits.append(taken_minor + amount_minor <= offer.limits.budget_minor)
-    if offer.limits.budget_uses is not None:
-        fits.append(offer_budget.c.reserved_uses + offer_budget.c.spent_uses + 1 <= offer.limits.budget_uses)
+def reserve(
+    tx: Transaction,
+    brand: str,
+    offer: Offer,
+    decision: str,
+    amount_minor: int,
+    expires_ms: int,
+    verification: Verification,
+) -> Left | None:
+    """Sets aside what a use takes off (1) (4). Where by now there is not enough for that: what is left, which is none of it."""
+    guests = int(verification is Verification.ANONYMOUS)
+    is_enough = (
+        offer_budget.c.brand == brand,
+        offer_budget.c.offer == offer.id,
+        *_within_budget(offer.limits, amount_minor),
+    )
+    share = (_within_share(offer.limits, amount_minor),) if guests else ()
     held = tx.execute(
         update(offer_budget)
-        .where(*fits)
+        .where(*is_enough, *share)
         .values(
             reserved_minor=offer_budget.c.reserved_minor + amount_minor,
             reserved_uses=offer_budget.c.reserved_uses + 1,
+            guest_minor=offer_budget.c.guest_minor + amount_minor * guests,
+            guest_uses=offer_budget.c.guest_uses + guests,
         )
     )
     if held.rowcount != 1:
-        return False
+        if guests and tx.execute(select(offer_budget.c.offer).where(*is_enough)).first() is not None:
+            return Left(offer.limits.budget_minor, offer.limits.budget_uses, 0, 0)
+        return Left(0, 0)
     tx.execute(
         insert(offer_reservation).values(
             decision=decision,
@@ -82,9 +90,50 @@ def reserve(tx: Transaction, brand: str, offer: Offer, decision: str, amount_min
             amount_minor=amount_minor,
             state="reserved",
             expires_ms=expires_ms,
+            verification=verification.name.lower(),
         )
     )
-    return True
+    return None
+
+
+def _left(limits: OfferLimits, row: "Row[Any]") -> Left:
+    minor, uses = row.reserved_minor + row.spent_minor, row.reserved_uses + row.spent_uses
+    is_shared = limits.guest_percent < _ALL_PERCENT and row.guest_uses > 0
+    return Left(
+        _rest(limits.budget_minor, minor),
+        _rest(limits.budget_uses, uses),
+        _rest(_share(limits.budget_minor, limits), row.guest_minor) if is_shared else None,
+        _rest(_share(limits.budget_uses, limits), row.guest_uses) if is_shared else None,
+    )
+
+
+def _rest(whole: int | None, taken: int) -> int | None:
+    return None if whole is None else max(0, whole - taken)
+
+
+def _share(whole: int | None, limits: OfferLimits) -> int | None:
+    """What guests may hold of a budget (4), rounded down."""
+    return None if whole is None else whole * limits.guest_percent // _ALL_PERCENT
+
+
+def _within_budget(limits: OfferLimits, amount_minor: int) -> "list[ColumnElement[bool]]":
+    row = offer_budget.c
+    fits = []
+    if limits.budget_minor is not None:
+        fits.append(row.reserved_minor + row.spent_minor + amount_minor <= limits.budget_minor)
+    if limits.budget_uses is not None:
+        fits.append(row.reserved_uses + row.spent_uses + 1 <= limits.budget_uses)
+    return fits
+
+
+def _within_share(limits: OfferLimits, amount_minor: int) -> "ColumnElement[bool]":
+    row, minor, uses = offer_budget.c, _share(limits.budget_minor, limits), _share(limits.budget_uses, limits)
+    fits = []
+    if minor is not None:
+        fits.append(row.guest_minor + amount_minor <= minor)
+    if uses is not None:
+        fits.append(row.guest_uses + 1 <= uses)
+    return or_(row.guest_uses == 0, and_(*fits))
 
 
 def hold(tx: Transaction, brand: str, decision: str) -> bool:
@@ -110,12 +159,15 @@ def spend(tx: Transaction, brand: str, decision: str, amount_minor: int) -> None
     if row is None or not _end(tx, decision, row.state, "spent"):
         return
     held = 1 if row.state == "reserved" else 0  # else its time was over, and it had been given back
+    guests = held if row.verification == _GUEST else 0
     tx.execute(
         update(offer_budget)
         .where(offer_budget.c.brand == brand, offer_budget.c.offer == row.offer)
         .values(
             reserved_minor=offer_budget.c.reserved_minor - row.amount_minor * held,
             reserved_uses=offer_budget.c.reserved_uses - held,
+            guest_minor=offer_budget.c.guest_minor - row.amount_minor * guests,
+            guest_uses=offer_budget.c.guest_uses - guests,
             spent_minor=offer_budget.c.spent_minor + amount_minor,
             spent_uses=offer_budget.c.spent_uses + 1,
         )
@@ -133,12 +185,15 @@ def release_lapsed(tx: Transaction, limit: int) -> int:
     rows = tx.execute(lapsed).all()
     for row in rows:
         if _end(tx, row.decision, "reserved", "released"):
+            guests = 1 if row.verification == _GUEST else 0
             tx.execute(
                 update(offer_budget)
                 .where(offer_budget.c.brand == row.brand, offer_budget.c.offer == row.offer)
                 .values(
                     reserved_minor=offer_budget.c.reserved_minor - row.amount_minor,
                     reserved_uses=offer_budget.c.reserved_uses - 1,
+                    guest_minor=offer_budget.c.guest_minor - row.amount_minor * guests,
+                    guest_uses=offer_budget.c.guest_uses - guests,
                 )
             )
     return len(rows)

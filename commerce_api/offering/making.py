@@ -26,7 +26,7 @@ from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
 from offer_engine.decide import Catalogue, Decision, Ranker, decide
-from offer_engine.offers import Context, Left, Offer, OfferKind, discount_minor
+from offer_engine.offers import Context, Offer, OfferKind, discount_minor
 from offer_engine.presenting import templates
 from offer_engine.presenting.locales import locale_for
 from offer_engine.presenting.sayables import sayable
@@ -64,7 +64,7 @@ def make_offer(
     as shown once outcomes.present() is called. ``locale`` is a language tag: the offer is then said in words too.
     """
     offers = catalogue_of(brand.policy, brand.currency)
-    context = _context(tx, brand, caller, lines, offers.offers, offer_key, region, shopper)
+    context = _context(tx, brand, caller, lines, offer_key, region, shopper)
     identifier = new_id("off")
     expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
     ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
@@ -110,7 +110,6 @@ def _context(
     brand: Brand,
     caller: Caller,
     lines: Sequence[LineGiven],
-    offers: Sequence[Offer],
     key: bytes,
     region: str | None,
     shopper: str | None,
@@ -125,7 +124,7 @@ def _context(
         region=region,
         known=known_of(tx.connection, brand, subject, caller, verification, tx.now_ms),
         rules=rules_of(brand.policy.offer_rules, paused=brand.offers_paused),
-        left=budget.left_of(tx.connection, brand.id, offers),
+        left=budget.left_of(tx.connection, brand.id, brand.policy.offers),
     )
 
 
@@ -140,15 +139,18 @@ def _decided(
 ) -> Decision:
     """(1) (2)"""
     draw = secrets.randbelow(2**53) / 2**53
+    by_id = {offer.id: offer for offer in brand.policy.offers}
     while True:
         decision = decide(context, offers, ranker, draw)
         chosen = decision.chosen.offer
-        if chosen is None or not budget.is_limited(chosen):
+        limited = None if chosen is None else by_id[chosen.id]
+        if chosen is None or limited is None or not budget.is_limited(limited.limits):
             return decision
-        amount_minor = decision.context.taken_minor(chosen)
-        if budget.reserve(tx, brand.id, chosen, identifier, amount_minor, expires_ms):
+        amount_minor, known = decision.context.taken_minor(chosen), context.known
+        left = budget.reserve(tx, brand.id, limited, identifier, amount_minor, expires_ms, known.verification)
+        if left is None:
             return decision
-        context = replace(context, left={**context.left, chosen.id: Left(0, 0)})
+        context = replace(context, left={**context.left, chosen.id: left})
 
 
 def _keep(tx: Transaction, brand: str, offers: Catalogue) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from audit.threads import in_thread
 from audit.transaction import Database
 from commerce_api.brands import Brand, find_brand
 from commerce_api.checkout.service import Caller
@@ -144,7 +145,7 @@ class SayingDesk:
         voice = None
         if self.router is not None and wording != "template":
             voice = ModelVoice(self.router, brand.id, signed[0].decision)
-        presentation = await asyncio.to_thread(  # a language's words are read once, which takes a moment
+        presentation = await in_thread(  # a language's words are read once, which takes a moment
             Presentation,
             grounds,
             voice,

@@ -107,11 +107,12 @@ NEEDED: Final[Mapping[tuple[str, str | None], str]] = {
     ("nothing_to_pay", None): "Choose something that costs money: this order comes to nothing.",
 }
 NOT_ENOUGH: Final = "There is not enough left. Choose fewer, or something else."
-# What was left out of the total, by a message's code.
+# What was left out of the total, or had to be supposed in it, by a message's code.
 REMARKS: Final[Mapping[str, str]] = {
     "offer_invalid": "An offer has ended. It is not in this total.",
     "offer_not_applicable": "An offer does not apply to these products. It is not in this total.",
     "discount_code_invalid": "A discount code is not valid here. It is not in this total.",
+    "region_not_known": "The region of the address is not known. The tax in this total is the country's.",
 }
 
 CANCELED: Final = NoticeText(

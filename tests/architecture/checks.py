@@ -66,6 +66,20 @@ def asserts(source: Source) -> list[str]:
     return _report(source, ((n, "assert") for n in _nodes(source) if isinstance(n, ast.Assert)), lambda _: True)
 
 
+def unguarded_threads(source: Source) -> list[str]:
+    """Work given to threads past audit/threads.py: a StopIteration in it would never come back."""
+    aliases = _aliases(source)
+    named = [(node, _dotted(node, aliases)) for node in _nodes(source) if isinstance(node, ast.Name | ast.Attribute)]
+    given = [
+        (node, "run_in_executor")
+        for node in _nodes(source)
+        if isinstance(node, ast.Call)
+        and _called(node) == "run_in_executor"
+        and not (len(node.args) > 1 and isinstance(node.args[1], ast.Call) and _called(node.args[1]) == "for_thread")
+    ]
+    return _report(source, named, lambda name: name == "asyncio.to_thread") + _report(source, given, lambda _: True)
+
+
 def float_money(source: Source) -> list[str]:
     """Amounts in minor units that are declared, made or turned into floats."""
     return _report(source, _float_money(source), lambda _: True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.architecture.checks import Check, asserts, clock_reads, float_money, prints
+from tests.architecture.checks import Check, asserts, clock_reads, float_money, prints, unguarded_threads
 from tests.architecture.repository import PACKAGES, Source, sources
 
 # Everything else is told the time, so that a test can tell it another. Each exception carries its reason.
@@ -28,6 +28,10 @@ def test_every_exception_for_the_clock_is_needed() -> None:
     assert set(MAY_READ_THE_CLOCK) <= set(found(clock_reads))
 
 
+def test_work_in_threads_always_comes_back() -> None:
+    assert set(found(unguarded_threads)) == {"audit/threads.py"}, "it is the guard"
+
+
 @pytest.mark.parametrize("check", [prints, asserts, float_money])
 def test_shipped_code_holds_no_such_thing(check: Check) -> None:
     assert found(check) == {}
@@ -48,6 +52,11 @@ def test_shipped_code_holds_no_such_thing(check: Check) -> None:
         (clock_reads, "from sqlalchemy import func\nfunc.now()"),
         (prints, "def f(card):\n    print(card)"),
         (asserts, "def f(x):\n    assert x"),
+        (unguarded_threads, "import asyncio\nasyncio.to_thread(work)"),
+        (unguarded_threads, "from asyncio import to_thread as away\naway(work)"),
+        (unguarded_threads, "loop.run_in_executor(pool, work)"),
+        (unguarded_threads, "loop.run_in_executor(pool, guarded(work), 1)"),
+        (unguarded_threads, "loop.run_in_executor(None)"),
         (float_money, "amount_minor: float = 0"),
         (float_money, "class A:\n    total_minor: float | None"),
         (float_money, "def f(amount_minor: float): ..."),
@@ -71,6 +80,7 @@ def test_a_planted_fault_is_seen(check: Check, planted: str) -> None:
         (clock_reads, 'import time\ntime.strftime("%Y", moment)'),
         (clock_reads, "from datetime import datetime, UTC\ndatetime.fromtimestamp(0, UTC)"),
         (clock_reads, "def f(time):\n    return time.time()"),
+        (unguarded_threads, "in_thread(work)\nloop.run_in_executor(pool, for_thread(work), 1)"),
         (prints, "sys.stdout.write('x')\nconsole.print('x')"),
         (float_money, "amount_minor: int = 0\namount_minor // 2\nfloat(seconds)\ntimeout_seconds: float"),
     ],

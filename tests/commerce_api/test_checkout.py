@@ -1,22 +1,24 @@
 """One checkout with a table of allowed moves, and sums that add up whatever is in it."""
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commerce_api.brands import save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.checkout.states import CHANGEABLE, FINISHED, IN_PAYMENT, MOVES, CheckoutState, may_move
 from commerce_api.checkout.totals import Destination, FlatTax, shipping_price_minor, totals
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.policy import DiscountCode, ShippingOption, Tax
+from commerce_api.policy import DiscountCode, Policy, ShippingOption, Tax
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, LineGiven
 from commerce_api.views import STATUS_OF
 from offer_engine.offers import ContextLine, Offer, OfferKind
 from tests.commerce_api.test_payment import ADDRESS, CALLER, MUG, basket
-from tests.commerce_api.world import BRAND, World, commerce_world
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, STORE, World, commerce_world
 
 KETTLE = "hp-kettle-oat"
 
@@ -114,6 +116,37 @@ def test_tax_follows_the_region_then_the_country_then_the_general_rate() -> None
     assert tax.tax(10_000, 0, Destination("US", "US-OR")) == (500, False)
     assert tax.tax(10_000, 0, Destination("GB")) == (1_000, False)
     assert FlatTax(Tax(kind="flat", rate_basis_points=2_000, included=True)).tax(12_000, 0, None) == (2_000, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "tax_minor", "is_told"),
+    [
+        ("CA", 725, False),
+        (" ca", 725, False),
+        ("US-CA", 725, False),
+        ("OR", 500, False),
+        ("California", 500, True),
+        ("GB-CA", 500, True),
+        ("", 500, True),
+        (None, 500, True),
+    ],
+)
+@pytest.mark.anyio
+async def test_where_a_region_is_no_code_the_countrys_tax_holds_and_the_agent_is_told(
+    world: World, said: str | None, tax_minor: int, *, is_told: bool
+) -> None:
+    document = json.loads((STORE / "policy.json").read_text(encoding="utf-8"))
+    document["tax"] = {"kind": "flat", "by_region": {"US": 500, "US-CA": 725}}
+    for option in document["shipping_options"]:
+        option["price_minor"] = 2_100  # with a kettle's 7,900: 10,000
+    policy = Policy.model_validate_json(json.dumps(document))
+    await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
+    address = AddressGiven(line1="12 Quay Street", city="Somewhere", region=said, postal_code="97209", country="US")
+    lines = [LineGiven(variant_id=KETTLE, quantity=1)]
+    view = await created(world, CheckoutGiven(lines=lines, shipping_address=address))
+    assert view.totals.tax.amount_minor == tax_minor
+    told = [(message.type, message.path) for message in view.messages if message.code == "region_not_known"]
+    assert told == ([("warning", "$.shipping_address.region")] if is_told else [])
 
 
 def test_shipping_is_free_from_its_bound_on() -> None:

@@ -2,29 +2,36 @@
 
 import asyncio
 import json
+import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text, true
+from sqlalchemy.exc import DBAPIError
 
+from audit.transaction import Database, Transaction
 from commerce_api.brands import pause_offers, save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
 from commerce_api.offering import budget
 from commerce_api.offering.export import decisions_of
-from commerce_api.policy import Policy, load_policy
+from commerce_api.policy import Offer, Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
 from commerce_api.sweeps import sweep
 from offer_engine.features import DEFAULT_SCHEMA
 from offer_engine.learning.log import Reading
 from offer_engine.learning.rewards import RewardRule
+from offer_engine.offers import Verification
 from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
 from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
+from tokenization.ids import new_id
 
 pytestmark = pytest.mark.anyio
 GUEST = Caller(ANONYMOUS, "test")
@@ -195,7 +202,7 @@ async def test_who_refused_an_offer_is_left_in_peace_for_a_while(world: World) -
 
 async def test_offers_at_once_never_come_to_more_than_the_budget(tmp_path: Path, database_url: str) -> None:
     async with commerce_world(tmp_path, database_url) as world:
-        await with_offers(world, offer(limits={"budget_minor": 3 * TAKEN_MINOR + 1}))
+        await with_offers(world, offer(limits={"budget_minor": 3 * TAKEN_MINOR + 1, "guest_percent": 100}))
         made = await asyncio.gather(*(asked(world) for _ in range(8)))
         assert sum(bool(view.offers) for view in made) == 3
         [counted] = await world.rows(offer_budget)
@@ -203,11 +210,108 @@ async def test_offers_at_once_never_come_to_more_than_the_budget(tmp_path: Path,
         assert {view.not_offered[0] for view in made if not view.offers} == {"fifteen: budget_spent"}
 
 
+async def test_guests_hold_their_share_of_a_budget_and_no_more_and_those_who_are_known_hold_the_rest(
+    world_on_each: World,
+) -> None:
+    world = world_on_each
+    await with_offers(world, offer(limits={"budget_uses": 6, "guest_percent": 50}))
+    made = await asyncio.gather(*(asked(world) for _ in range(6)))
+    assert sum(bool(view.offers) for view in made) == 3
+    assert {view.not_offered[0] for view in made if not view.offers} == {"fifteen: budget_held"}
+    known = await asyncio.gather(*(asked(world, AGENT, shopper=f"shp_{who}") for who in "abcdef"))
+    assert sum(bool(view.offers) for view in known) == 3
+    assert {view.not_offered[0] for view in known if not view.offers} == {"fifteen: budget_spent"}
+    world.clock.advance(1_800 + 1)
+    await sweep(world.commerce.database, world.commerce.payments)
+    [counted] = await world.rows(offer_budget)
+    assert (counted.guest_minor, counted.guest_uses, counted.reserved_uses) == (0, 0, 0)
+    assert await reason(world) is None
+
+
+async def test_one_guest_may_always_hold_a_small_budget_and_what_is_bought_is_held_no_more(world: World) -> None:
+    await with_offers(world, offer(limits={"budget_minor": 2 * TAKEN_MINOR, "guest_percent": 1}))
+    await bought(world)
+    [counted] = await world.rows(offer_budget)
+    assert (counted.guest_minor, counted.guest_uses, counted.spent_uses) == (0, 0, 1)
+    assert await reason(world) is None
+    await with_offers(world, offer(limits={"budget_minor": 9 * TAKEN_MINOR, "guest_percent": 1}))
+    assert await reason(world) == "budget_held"
+
+
+async def share_is_kept(world: World, seed: int) -> bool:
+    """Whether guests stay within their share while they and others reserve, buy and let go at once, from two processes."""
+    draws, bound = random.Random(seed), 20 * TAKEN_MINOR
+    document = offer(limits={"budget_minor": bound, "budget_uses": 30, "guest_percent": 20})
+    await with_offers(world, document)
+    limited = Offer.model_validate_json(json.dumps(document))
+    beside = Database.open(world.commerce.database.url, world.clock)
+    made: list[str] = []
+
+    def reserving(amount_minor: int, who: Verification, until_ms: int) -> Callable[[Transaction], None]:
+        def work(tx: Transaction) -> None:
+            decision = new_id("off")
+            if budget.reserve(tx, BRAND, limited, decision, amount_minor, until_ms, who) is None:
+                made.append(decision)
+
+        return work
+
+    try:
+        for _ in range(4):
+            units: list[Callable[[Transaction], object]] = [
+                reserving(draws.randint(1, 2 * TAKEN_MINOR), draws.choice(list(Verification)), world.clock() + until)
+                for until in draws.choices((500, 10**6), k=24)
+            ]
+            units += [
+                partial(budget.spend, brand=BRAND, decision=decision, amount_minor=1)
+                for decision in draws.sample(made, min(3, len(made)))
+            ]
+            units.append(partial(budget.release_lapsed, limit=100))
+            draws.shuffle(units)
+            await asyncio.gather(*(draws.choice((world.commerce.database, beside)).maintain(unit) for unit in units))
+            world.clock.advance(1)
+            [row] = await world.rows(offer_budget)
+            held = [one for one in await world.rows(offer_reservation) if one.state == "reserved"]
+            guests = [one.amount_minor for one in held if one.verification == "anonymous"]
+            if (row.guest_minor, row.guest_uses) != (sum(guests), len(guests)) or row.reserved_uses != len(held):
+                return False
+            if len(guests) > 1 and (sum(guests) > bound // 5 or len(guests) > 30 // 5):
+                return False
+    finally:
+        await beside.close()
+    return bool(made)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_at_once_guests_hold_no_more_than_their_share(world_on_each: World, seed: int) -> None:
+    assert await share_is_kept(world_on_each, seed)
+
+
+async def test_planted_without_the_share_in_the_statement_guests_hold_more(
+    world_on_each: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_within_share", lambda *_: true())
+    assert not await share_is_kept(world_on_each, 0)
+
+
+async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_on_each: World) -> None:
+    world = world_on_each
+    await with_offers(world, offer())
+    await asked(world)
+    before = await world.rows(offer_outcome)
+    statements = ["UPDATE offer_outcome SET value_minor = value_minor + 1"]
+    if world.commerce.database.url.startswith("postgresql"):
+        statements.append("TRUNCATE offer_outcome")
+    for statement in statements:
+        with pytest.raises(DBAPIError, match="outcomes are never changed"):
+            await world.commerce.database.maintain(partial(Transaction.execute, statement=text(statement)))
+    assert await world.rows(offer_outcome) == before
+
+
 async def test_planted_fault_without_setting_aside_the_budget_is_overrun(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_offers(world, offer(limits={"budget_minor": TAKEN_MINOR}))
-    monkeypatch.setattr(budget, "reserve", lambda *_: True)
+    monkeypatch.setattr(budget, "reserve", lambda *_: None)
     assert [bool((await asked(world)).offers) for _ in range(3)] == [True, True, True]
 
 

@@ -73,6 +73,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"tax": {"kind": "vat"}}, "tax.kind: "),
         ({"tax": {"kind": "none", "rate_basis_points": 5}}, "tax: kind none has no rate"),
         ({"tax": {"kind": "flat", "by_region": {"California": 725}}}, "tax.by_region.*: write a country code"),
+        *(
+            ({"tax": {"kind": "flat", "by_region": {code: 725}}}, "tax.by_region.*: write a country code")
+            for code in ("us-ca", "US_CA", "USCA", "US-", "-CA", "US-CALI", "US-CA ", "UK-ENG", "XX", "US-Ca", "")
+        ),
         ({"tax": {"kind": "flat", "by_region": {"US-CA": "7%"}}}, "tax.by_region.*: "),
         ({"tax": {"kind": "flat", "rate_basis_points": 10_001}}, "tax.rate_basis_points: "),
         ({"discount_codes": [{**CODE, "amount_minor": 5}]}, "discount_codes[0]: write either"),

@@ -189,6 +189,11 @@ CASES: dict[Exclusion, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = 
         {"left": {"o": Left(100, 1)}},
         {"left": {"o": Left(99, 1)}},
     ),
+    Exclusion.BUDGET_HELD: (
+        {"limits": Limits(budget_minor=500, budget_uses=5)},
+        {"left": {"o": Left(500, 5, 100, 1)}},
+        {"left": {"o": Left(500, 5, 99, 1)}},
+    ),
 }
 
 
@@ -221,6 +226,17 @@ def test_there_is_a_case_for_each_reason() -> None:
 def test_a_budget_whose_rest_is_not_told_counts_as_spent(left: dict[str, Left]) -> None:
     limited = replace(BASE, limits=Limits(budget_minor=500, budget_uses=5))
     assert exclusion(limited, replace(context((LINE,)), left=left)) is Exclusion.BUDGET_SPENT
+
+
+@pytest.mark.parametrize("held", [Left(500, 5, 0, None), Left(500, 5, None, 0), Left(500, 5, 0, 0)])
+def test_what_guests_may_hold_bounds_guests_alone(held: Left) -> None:
+    limited, asked = (
+        replace(BASE, limits=Limits(budget_minor=500, budget_uses=5)),
+        replace(context((LINE,)), left={"o": held}),
+    )
+    assert exclusion(limited, asked) is Exclusion.BUDGET_HELD
+    for verification in (Verification.CLAIMED, Verification.VERIFIED):
+        assert exclusion(limited, replace(asked, known=Known(verification))) is None
 
 
 def test_what_was_made_holds_though_it_could_not_be_made_again() -> None:

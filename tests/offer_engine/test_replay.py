@@ -22,7 +22,7 @@ from offer_engine.offers import (
 )
 from offer_engine.rank import PriorityRanker
 from offer_engine.replay import ReplayRefused, context_of, offers_as_data, offers_from, replay
-from tests.offer_engine.test_decide import NOW_MS, catalogues, context, lines
+from tests.offer_engine.test_decide import BASE, NOW_MS, catalogues, context, lines
 from tests.offer_engine.test_rankers import RANKER
 
 regions = st.sampled_from([None, "US", "US-OR", "DE"])
@@ -74,7 +74,8 @@ def test_whatever_was_decided_comes_out_again(
     draw: float,
 ) -> None:
     offers = Catalogue([replace(offer, audience=data.draw(audiences), limits=data.draw(limits)) for offer in catalogue])
-    left = {offer.id: Left(data.draw(st.none() | st.integers(0, 10**6)), 3) for offer in offers.offers}
+    parts = st.none() | st.integers(0, 10**6)
+    left = {offer.id: Left(data.draw(parts), 3, data.draw(parts), data.draw(parts)) for offer in offers.offers}
     asked = replace(
         context(over), known=known, rules=ruled, region=region, left=left, has_codes=data.draw(st.booleans())
     )
@@ -84,6 +85,15 @@ def test_whatever_was_decided_comes_out_again(
         assert context_of(record) == asked
         again = replay(record, offers_from(json.loads(json.dumps(offers_as_data(offers)))), ranker)
         assert json.loads(json.dumps(again.record())) == record
+
+
+@given(lines, st.integers(0, 10**6))
+def test_a_record_of_before_guests_had_a_share_comes_out_again(over: tuple[ContextLine, ...], minor: int) -> None:
+    catalogue = Catalogue([replace(BASE, limits=Limits(budget_minor=10**6))])
+    record = decide(replace(context(over), left={"o": Left(minor)}), catalogue, PriorityRanker(), 0.5).record()
+    record["context"]["left"] = {offer: parts[:2] for offer, parts in record["context"]["left"].items()}
+    assert context_of(record).left == {"o": Left(minor)}
+    assert replay(record, catalogue, PriorityRanker()).chosen.name == record["chosen"]
 
 
 @given(lines, catalogues)

@@ -25,6 +25,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from audit.threads import in_thread
 from audit.transaction import Database, Transaction
 from tokenization.clock import Clock
 from tokenization.ids import letters_of, new_id
@@ -138,7 +139,7 @@ class ForwardEngine:
         # Dying here leaves `pending`: recover() makes it `unknown`, which is what it is.
         try:
             reply = await self._sender.send(checked.destination, checked.prepared.filled(intent.body, intent.forward))
-            scrubbed = await asyncio.to_thread(_scrub, reply, intent.parts, checked.prepared)
+            scrubbed = await in_thread(_scrub, reply, intent.parts, checked.prepared)
             # Dying here leaves `pending` too: the answer is lost, and `unknown` says so.
             await self._settle(intent.forward, reply, scrubbed)
         finally:

@@ -19,6 +19,7 @@ from Adyen.exceptions import AdyenError
 from Adyen.services.checkout.modifications_api import ModificationsApi
 from Adyen.services.checkout.payments_api import PaymentsApi
 
+from audit.threads import for_thread
 from tokenization.ids import digest
 from tokenization.wire import Initiator, ModificationKind
 from vault_zone.card import Exposure
@@ -198,7 +199,7 @@ class AdyenProcessor:
         """What came of a call, without the client's errors (3)."""
         try:
             async with asyncio.timeout(self._timeout_seconds):  # (1)
-                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, for_thread(call))
         except NotSent:
             return never_sent
         except (NotAnswered, TimeoutError):

@@ -101,6 +101,18 @@ def test_a_brand_is_added_and_adding_it_again_updates_it(tmp_path: Path, capsys:
     assert rows["hp-kettle-oat"] == 8_100
 
 
+def test_a_country_of_which_only_regions_have_a_tax_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = json.loads((STORE / "policy.json").read_text(encoding="utf-8"))
+    for by_region, noted in (({"US-CA": 725, "CA": 500}, True), ({"US-CA": 725, "US": 0}, False), ({}, False)):
+        policy["tax"] = {"kind": "flat", "rate_basis_points": 205, "by_region": by_region}
+        (tmp_path / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+        assert brand_add(tmp_path / "data", STORE / "products.csv", "--policy", str(tmp_path / "policy.json")) == 0
+        told = said(capsys)[1]
+        assert ("regions of US and no rate for US itself" in told and "taxed 2.05 %" in told) is noted
+
+
 def test_rejected_rows_are_reported_with_line_and_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not SHARED.is_dir():
         pytest.skip("the shared feeds are not here")

@@ -18,7 +18,7 @@ from commerce_api.policy import Policy, load_policy
 from offer_engine.models.records import reconcile
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World
-from tests.offer_engine.fake_provider import FakeTransport, Script
+from tests.offer_engine.fake_provider import FakeTransport, Script, pieces, stream_of
 from tokenization.edge import App
 
 OFFERS = f"/agents/v1/{BRAND}/offers"
@@ -101,6 +101,11 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
+
+
+def says(words: str) -> Callable[[], Script]:
+    """A model that says this."""
+    return lambda: stream_of("openai", pieces(words))
 
 
 async def calls(world: World) -> "list[Row[Any]]":

@@ -20,8 +20,7 @@ from commerce_api.offering.saying import open_saying
 from commerce_api.settings import CommerceSettings, SettingsRefused
 from commerce_api.sweeps import sweep
 from offer_engine.models.records import CallEnded, CallJudged, CallOpened, reconcile
-from tests.commerce_api.talking import MODELS, shop
-from tests.commerce_api.test_saying import says
+from tests.commerce_api.talking import MODELS, says, shop
 from tests.commerce_api.world import BRAND, BRAND_NAME, OFFER_KEY, START_MS, STORE, World
 from tests.offer_engine.fake_provider import WORDS
 from tokenization.clock import now_milliseconds

@@ -5,20 +5,23 @@ import json
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+import uvicorn
+from fastapi.responses import StreamingResponse
 from sqlalchemy import select, text, update
+from sqlalchemy.engine import Connection
 
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import metadata, offer_decision
-from commerce_api.offering import saying
-from commerce_api.offering.saying import BURST, PER_SECOND, Pace, SayingDesk, Wish
+from commerce_api.offering import saying, saying_api, signed
+from commerce_api.offering.saying import BURST, PER_SECOND, Pace, SayingDesk, Wish, open_saying
 from commerce_api.schemas import LineGiven
 from commerce_api.serve import server
 from offer_engine.models.events import FailureKind
@@ -26,19 +29,15 @@ from offer_engine.presenting.locales import LOCALES
 from offer_engine.presenting.present import Presentation
 from offer_engine.snapshot import Sayable
 from tests.commerce_api.purchases import KETTLE, MUG, lines
-from tests.commerce_api.talking import OFFERS, PRICE, TITLE, Shop, calls, disagreements, shop
+from tests.commerce_api.talking import MODELS, OFFERS, PRICE, TITLE, Shop, calls, disagreements, says, shop
 from tests.commerce_api.world import BRAND, OFFER_KEY, World
-from tests.offer_engine.fake_provider import WORDS, Script, fault, pieces, stream_of
+from tests.offer_engine.fake_provider import WORDS, Script, app_of, fault, stream_of
+from tokenization.edge import Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 CARD = "4242 4242 4242 4242"
 MARKER = "aubergine-coloured"
 BY_MODEL = "Worded by a language model; price and terms come from the shop's records."
-
-
-def says(words: str, every_seconds: float = 0.0) -> Callable[[], Script]:
-    """A model that says this."""
-    return lambda: stream_of("openai", pieces(words), every_seconds)
 
 
 def code(answer: httpx.Response) -> str:
@@ -208,19 +207,41 @@ async def test_who_goes_away_in_the_middle_stops_the_model_and_that_is_on_record
     async with shop(world, lambda: Script([*begun.pieces, (3_600, b"")])) as at:
         offer = await at.offer()
         async with _served(at) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            body = json.dumps({"stream": True}).encode()
-            writer.write(
-                f"POST {OFFERS}/{offer}/said HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
-                f"authorization: {at.agent.headers['authorization']}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-                + body
-            )
-            await reader.readuntil(b"event: said")
-            writer.close()
+            await _heard_and_left(at, offer, port)
             await asyncio.wait(at.desk.running, timeout=20)
             assert not at.desk.running, "the shop still talks to nobody"
     rows = {row.record: row for row in await calls(world)}
     assert (rows["ended"].outcome, rows["judged"].verdict) == ("cancelled", "abandoned")
+    assert await disagreements(world) == []
+
+
+async def test_planted_fault_a_shop_that_talks_on_to_nobody_is_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = stream_of("openai", [WORDS + " "], ends=False)
+    async with shop(world, lambda: Script([*begun.pieces, (3_600, b"")])) as at:
+        offer = await at.offer()
+        monkeypatch.setattr(saying_api.SaidStream, "__call__", _without_end)
+        async with _served(at) as port:
+            await _heard_and_left(at, offer, port)
+            await asyncio.wait(at.desk.running, timeout=0.5)
+            assert at.desk.running
+            assert {row.record for row in await calls(world)} == {"opened"}
+    assert await disagreements(world) == [], "the end of the process ends it"
+
+
+async def test_a_provider_on_a_real_socket_is_asked_and_heard(world: World) -> None:
+    provider = uvicorn.Config(app_of(lambda _: fault("none", "openai")), log_config=None, lifespan="off")
+    async with shop(world, None) as at, _serving(uvicorn.Server(provider)) as port:
+        address = {"base_url": f"http://127.0.0.1:{port}/v1"}
+        path = world.directory / "models.json"
+        path.write_text(json.dumps({"models": [{**MODELS["models"][0], **address}]}), encoding="utf-8")
+        async with open_saying(path, world.commerce.database, OFFER_KEY, world.clock) as desk:
+            said = await desk.say(BRAND, _agent(), Wish((await at.offer(),)), streamed=False)
+            presented = await said.whole()
+    assert (presented.by, presented.verdicts) == ("model", ("ok",))
+    rows = {row.record: row for row in await calls(world)}
+    assert (rows["ended"].input_tokens, rows["ended"].cost_micros) == (300, 69)
     assert await disagreements(world) == []
 
 
@@ -266,6 +287,24 @@ async def test_an_offer_is_said_to_whom_it_was_made_and_nobody_else(world_on_eac
             assert (beside.status_code, code(beside)) == (404, CommerceError.OFFER_UNKNOWN.code)
         without = await at.agent.post(f"{OFFERS}/{offer}/said", json={}, headers={"authorization": "Bearer wrong"})
         assert (without.status_code, code(without)) == (401, CommerceError.UNAUTHENTICATED.code)
+
+
+async def test_planted_fault_a_search_that_forgets_whose_offer_it_is_is_stopped_by_the_signature(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def anybody_s(connection: Connection, *_: str) -> Any:
+        return connection.execute(select(offer_decision).where(offer_decision.c.id == asked)).first()
+
+    async with shop(world, None) as at:
+        other = await world.add_brand("Salt Shed")
+        stranger = {"authorization": f"Bearer {await world.agent_key(other)}"}
+        asked = await at.offer()
+        monkeypatch.setattr(signed, "_row", anybody_s)
+        elsewhere = await at.agent.post(f"/agents/v1/{other}/offers/{asked}/said", json={}, headers=stranger)
+        assert (elsewhere.status_code, code(elsewhere)) == (422, CommerceError.OFFER_INVALID.code)
+        guest = await world.desk.get_offers(BRAND, Caller(ANONYMOUS, "test"), [LineGiven(variant_id=KETTLE)])
+        asked = guest.offers[0].offer_id
+        assert (await at.said(asked)).status_code == 422
 
 
 async def test_an_offer_whose_time_is_over_is_refused(world: World) -> None:
@@ -352,7 +391,7 @@ async def test_what_was_said_is_heard_by_the_model_and_stored_nowhere(world_on_e
     assert MARKER in heard
     assert "{{offer.9" not in heard
     kept = [row for table in metadata.sorted_tables for row in await world.rows(table)]
-    assert kept
+    assert offer in repr(kept), "what is stored is found by this search"
     assert MARKER not in repr(kept)
     files = b"".join(path.read_bytes() for path in world.directory.rglob("*") if path.is_file())
     assert MARKER.encode() not in files
@@ -474,7 +513,12 @@ async def _locked(world: World) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _served(at: Shop) -> AsyncIterator[int]:
     """The application on a real socket, as `cordon serve` has it; gives its port."""
-    serving = server(at.app, "127.0.0.1", 0)
+    async with _serving(server(at.app, "127.0.0.1", 0)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _serving(serving: uvicorn.Server) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(serving.serve([listening]))
     try:
@@ -482,3 +526,25 @@ async def _served(at: Shop) -> AsyncIterator[int]:
     finally:
         serving.should_exit = True
         await task
+
+
+async def _heard_and_left(at: Shop, offer: str, port: int) -> None:
+    """A client that hears the first sentence and goes away."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps({"stream": True}).encode()
+    head = [
+        f"POST {OFFERS}/{offer}/said HTTP/1.1",
+        "host: shop",
+        "content-type: application/json",
+        f"authorization: {at.agent.headers['authorization']}",
+        f"content-length: {len(body)}",
+    ]
+    writer.write("\r\n".join([*head, "", ""]).encode() + body)
+    await reader.readuntil(b"event: said")
+    writer.close()
+
+
+async def _without_end(self: saying_api.SaidStream, scope: Scope, receive: Receive, send: Send) -> None:
+    """SaidStream without its last line."""
+    self._desk.start(self._saying)
+    await StreamingResponse.__call__(self, scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -63,15 +63,17 @@ async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseco
         desk = AgentDesk(database, payments, links, rankers, offer_key, clock, nearest_of(database))
         agent_secret = settings.agent_key_file.read_bytes().strip()
         notices = NoticeDesk(database, vault, payments, clock)
-        saying = await stack.enter_async_context(open_saying(settings.models_file, database, offer_key, clock))
+        saying = SayingDesk(database, offer_key, clock)
         yield Commerce(settings, clock, database, desk, payments, links, agent_secret, notices, saying)
 
 
 @asynccontextmanager
 async def running_commerce(settings: CommerceSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Commerce]:
-    """The commerce process: as open_commerce(), and it keeps the log and sweeps what time or a dead caller left behind."""
+    """The commerce process: as open_commerce(), and it asks models, keeps the log and sweeps what time left behind."""
     async with AsyncExitStack() as stack:
         commerce = await stack.enter_async_context(open_commerce(settings, clock))
+        saying = open_saying(settings.models_file, commerce.database, commerce.desk.offer_key, clock)
+        commerce = replace(commerce, saying=await stack.enter_async_context(saying))
         log_files = TileLog(settings.log_directory, Signer.open(settings.log_key_file))
         sequencer = Sequencer(commerce.database, log_files, settings.log_directory, clock)
         stack.push_async_callback(sequencer.close)

@@ -54,6 +54,7 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.catalogue_search
 	$(BIN)/python -m benchmarks.asking
 	$(BIN)/python -m benchmarks.hedging --calls 4000
+	$(BIN)/python -m benchmarks.saying
 	$(BIN)/python -m benchmarks.mcp_calls
 	$(BIN)/python -m benchmarks.offers_market
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
@@ -37,6 +38,7 @@ from offer_engine.presenting.remembered import remembered
 from offer_engine.presenting.verifier import Grounds
 from offer_engine.presenting.voices import ModelVoice
 from tokenization.clock import Clock, monotonic_seconds
+from tokenization.logs import cause_of
 
 if TYPE_CHECKING:
     import httpx
@@ -48,6 +50,7 @@ PER_SECOND: Final = 5.0
 BURST: Final = 30.0
 READ_SECONDS: Final = 5.0  # a database that does not answer is told of, in time
 TITLES_KNOWN: Final = 100
+log = structlog.get_logger("commerce_api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +165,13 @@ class SayingDesk:
         """Begins run(). Whoever starts it cancels it when nobody reads the pieces any more (5)."""
         task = asyncio.create_task(saying.run())
         self.running.add(task)
-        task.add_done_callback(self.running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.running.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.error("saying_failed", cause=cause_of(failure))  # its text may hold what was said
 
     async def close(self) -> None:
         """Stops what is being said."""

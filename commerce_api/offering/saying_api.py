@@ -74,7 +74,10 @@ async def post_said(
 
 
 class SaidStream(StreamingResponse):
-    """Events ``said``, each with a ``text`` to put behind the one before; at last ``done``, a SaidView without the text."""
+    """Events ``said``, each with a ``text`` to put behind the one before; at last ``done``, a SaidView without the text.
+
+    A stream that ends without ``done`` was broken off.
+    """
 
     def __init__(self, desk: SayingDesk, saying: Saying) -> None:
         super().__init__(self._events(), headers={"cache-control": "no-store"}, media_type=EVENT_STREAM)

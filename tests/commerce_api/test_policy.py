@@ -51,6 +51,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     policy = load(tmp_path, whole())
     assert (policy.currency, policy.tax.kind, policy.offers, policy.discount_codes) == (None, "none", (), ())
     assert (policy.checkout_lifetime_seconds, policy.reservation_seconds) == (1800, 900)
+    assert (policy.offer_wording, policy.offer_wording_seconds) == ("template", 6)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
             {"offers": [{**OFFER, "valid_from": "2030-01-02T00:00:00Z", "valid_until": "2030-01-01T00:00:00Z"}]},
             "offers[0]: valid_from must be before",
         ),
+        ({"offer_wording": "freely"}, "offer_wording: "),
+        ({"offer_wording": True}, "offer_wording: "),
+        ({"offer_wording_seconds": 0}, "offer_wording_seconds: "),
+        ({"offer_wording_seconds": 21}, "offer_wording_seconds: "),
         ({"checkout_lifetime_seconds": 600}, "policy: reservation_seconds must not be above"),
         ({"support_url": "javascript:alert(1)"}, "support_url: write a public https"),
         ({"terms_url": "http://brand.example/"}, "terms_url: write a public https"),

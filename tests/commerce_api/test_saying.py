@@ -245,6 +245,24 @@ async def test_a_provider_on_a_real_socket_is_asked_and_heard(world: World) -> N
     assert await disagreements(world) == []
 
 
+async def test_planted_fault_a_slip_of_ours_ends_the_stream_without_done_and_its_text_is_not_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def slips(_: Presentation) -> AsyncIterator[str]:
+        yield "Hello! "
+        raise RuntimeError(MARKER)
+
+    monkeypatch.setattr(Presentation, "__aiter__", slips)
+    async with shop(world, None) as at:
+        offer = await at.offer()
+        assert [name for name, _ in await at.streamed(offer)] == ["said"]
+        answer = await at.said(offer)
+    assert (answer.status_code, code(answer)) == (500, CommerceError.INTERNAL.code)
+    told = "".join(capsys.readouterr()) + caplog.text
+    assert "RuntimeError" in told
+    assert MARKER not in told
+
+
 async def test_several_offers_are_weighed_in_one_text(world: World) -> None:
     words = "{{offer.2.title}} gives you {{offer.2.benefit}}. {{offer.1.title}} brings it to {{offer.1.price}}."
     async with shop(world, says(words)) as at:

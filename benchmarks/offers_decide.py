@@ -3,11 +3,12 @@
     python -m benchmarks.offers_decide [--rounds 300] [--candidates 10 100 1000]
 
 ``decide``: eligibility, ranking and draw alone. ``made``: all that get_offers does in its transaction (context from the
-records, decision, record, signature, outcome, events), without the commit; ``with commit``: as a caller waits for it. ``raw``:
-what LightGBM takes to score as many rows of 50 features (100 trees of 31 leaves, one thread), where it is installed, and what
-one product of a matrix and a vector takes. ``decide, boosted``: as ``decide``, ranked by such trees over the schema's columns;
-``its trees``: what LightGBM's own predict takes for the same columns. The kinds take turns, so what else the machine does meets
-all; read the ratios.
+records, decision, record, signature, outcome, events), without the commit; ``with commit``: as a caller waits for it.
+``made, known``: the same for a shopper who signed in; ``made, told``: for one whose consent and four facts are in memory too,
+and what that is of the former. ``raw``: what LightGBM takes to score as many rows of 50 features (100 trees of 31 leaves, one
+thread), where it is installed, and what one product of a matrix and a vector takes. ``decide, boosted``: as ``decide``, ranked
+by such trees over the schema's columns; ``its trees``: what LightGBM's own predict takes for the same columns. The kinds take
+turns, so what else the machine does meets all; read the ratios.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import asyncio
 import json
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -25,7 +26,10 @@ from audit.transaction import Transaction
 from benchmarks.databases import databases
 from benchmarks.machine import commit_latency, percentile, say
 from commerce_api.brands import find_brand, save_brand
-from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.checkout.service import ANONYMOUS, Caller, shopper_principal
+from commerce_api.memory.asker import asker_of
+from commerce_api.memory.consents import give
+from commerce_api.memory.facts import NewFact, keep
 from commerce_api.offering.making import make_offer
 from commerce_api.offering.terms import catalogue_of
 from commerce_api.policy import Policy, load_policy
@@ -41,6 +45,8 @@ from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STO
 
 FEATURES = 50
 CALLER = Caller(ANONYMOUS, "benchmark")
+AGENT = Caller(f"agent:{BRAND}", "benchmark")
+REMEMBERED = {"size.clothing": "M", "budget": "USD 80.00", "gift.occasion": "birthday", "delivery.wish": "fast"}
 LINES = [LineGiven(variant_id=KETTLE)]
 
 
@@ -61,6 +67,16 @@ def policy_of(candidates: int) -> Policy:
         }
         for number in range(candidates)
     ]
+    document["memory"] = {
+        "wordings": [
+            {
+                "id": purpose.replace("_", "-"),
+                "purpose": purpose,
+                "text": "May we remember this, and use it to choose offers?",
+            }
+            for purpose in ("memory", "personal_offers")
+        ]
+    }
     return Policy.model_validate_json(json.dumps(document))
 
 
@@ -115,30 +131,48 @@ def pure(candidates: int, ranker: Ranker = PRIORITIES) -> Callable[[int], object
     return lambda _: decide(context, offers, ranker, random.random())  # a benchmark's draw
 
 
+def remember(tx: Transaction, shoppers: Sequence[str]) -> None:
+    """Each agreed to be remembered and to personal offers, and told four facts that count in ranking."""
+    brand = find_brand(tx.connection, BRAND)
+    for shopper in shoppers:
+        asker = asker_of(brand, AGENT, shopper, "signed_in", OFFER_KEY)
+        give(tx, asker, "memory", "memory")
+        give(tx, asker, "personal_offers", "personal-offers")
+        for key, value in REMEMBERED.items():
+            keep(tx, asker, NewFact(key, value, "told"))
+
+
 async def measured(world: World, candidates: int, rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each kind."""
     policy = policy_of(candidates)
     database = world.commerce.database
     await database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
-    took: dict[str, list[float]] = {"made": [], "with commit": []}
+    await database.change(lambda tx: remember(tx, [f"shp_told-{candidates}-{place}" for place in range(rounds)]))
+    took: dict[str, list[float]] = {"made": [], "with commit": [], "made, known": [], "made, told": []}
 
-    def work(tx: Transaction) -> None:
-        started = perf_counter()
-        make_offer(tx, find_brand(tx.connection, BRAND), CALLER, LINES, world.desk.rankers, OFFER_KEY)
-        took["made"].append((perf_counter() - started) * 1000)
+    def making(name: str, caller: Caller) -> Callable[[Transaction], None]:
+        def work(tx: Transaction) -> None:
+            started = perf_counter()
+            make_offer(tx, find_brand(tx.connection, BRAND), caller, LINES, world.desk.rankers, OFFER_KEY)
+            took[name].append((perf_counter() - started) * 1000)
+
+        return work
 
     others = {**raw_scorers(), "decide": pure(candidates), **boosted(candidates)}
     for name, other in others.items():
         took[name] = []
         other(candidates)
-    for _ in range(rounds):
+    for place in range(rounds):
         for name, other in others.items():
             started = perf_counter()
             other(candidates)
             took[name].append((perf_counter() - started) * 1000)
         started = perf_counter()
-        await database.change(work)
+        await database.change(making("made", CALLER))
         took["with commit"].append((perf_counter() - started) * 1000)
+        for name in ("known", "told"):
+            shopper = Caller(shopper_principal(f"shp_{name}-{candidates}-{place}"), "benchmark")
+            await database.change(making(f"made, {name}", shopper))
     return took
 
 
@@ -161,6 +195,8 @@ def table(name: str, candidates: int, took: dict[str, list[float]]) -> None:
     for kind, values in took.items():
         p50, p99 = percentile(values, 50), percentile(values, 99)
         say(f"  {kind:15} p50 {p50:8.3f} ms  p99 {p99:8.3f} ms  {p50 / base:6.2f} of {slowest}\n")
+    told, known = percentile(took["made, told"], 50), percentile(took["made, known"], 50)
+    say(f"  with four facts in memory a decision takes {told / known:.2f} of one without\n")
 
 
 def main() -> None:

@@ -205,6 +205,7 @@ REQUIREMENTS: Final = (
                 "tests/vault_zone/ledger/test_append_only.py",
                 "test_the_revision_makes_the_triggers_that_the_tables_make",
                 "test_the_database_itself_refuses_to_overdraw_what_never_is",
+                "test_a_row_is_not_replaced_by_one_of_its_key_either",
             ),
         ),
         code=("audit/verify.py", "audit/tiles.py::TileLog", "vault_zone/ledger/append_only.py"),

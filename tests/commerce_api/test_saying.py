@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import sqlite3
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any
@@ -114,6 +113,8 @@ async def test_sentences_are_passed_on_before_the_model_has_ended(world: World) 
     assert await disagreements(world) == []
 
 
+# A deadline of a second, and what a busy machine adds; a stalled provider is given up after eight, a locked database after ten.
+IN_TIME_SECONDS = 5
 FAULTS = ("rate limit", "stall before", "stall inside", "truncated", "bad json")
 
 
@@ -124,14 +125,12 @@ async def test_whatever_a_provider_does_the_offer_is_said_in_time_and_the_record
     world = world_on_each
     async with shop(world, lambda: fault(name, "openai"), offer_wording_seconds=1) as at:
         offer = await at.offer()
-        await at.said(offer)  # a language's words are read once
-        began = time.monotonic()
-        said = (await at.said(offer)).json()
-        middle = time.monotonic()
-        events = await at.streamed(offer)
-        ended = time.monotonic()
-    assert middle - began < 2, "a second, and what a busy machine takes"
-    assert ended - middle < 2
+        async with asyncio.timeout(IN_TIME_SECONDS):
+            said = (await at.said(offer)).json()
+        async with asyncio.timeout(IN_TIME_SECONDS):
+            events = await at.streamed(offer)
+    if name.startswith("stall"):
+        assert "deadline" in said["verdicts"]
     assert TITLE in said["said"]
     assert PRICE in said["said"]
     assert events[-1][0] == "done"
@@ -146,14 +145,15 @@ async def test_planted_fault_a_presentation_that_outstays_its_time_is_seen(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late(*arguments: Any, deadline_seconds: float, **named: Any) -> Presentation:
-        return Presentation(*arguments, deadline_seconds=deadline_seconds + 2, **named)
+        return Presentation(*arguments, deadline_seconds=deadline_seconds + IN_TIME_SECONDS, **named)
 
     monkeypatch.setattr(saying, "Presentation", late)
     async with shop(world, lambda: fault("stall before", "openai"), offer_wording_seconds=1) as at:
         offer = await at.offer()
-        began = time.monotonic()
-        await at.said(offer)
-        assert time.monotonic() - began > 2
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(IN_TIME_SECONDS):
+                await at.said(offer)
+    assert await disagreements(world) == []
 
 
 async def test_a_record_that_cannot_be_written_stops_the_call_and_the_template_stands(world_on_each: World) -> None:
@@ -191,9 +191,8 @@ async def test_a_locked_database_costs_the_model_s_words_and_no_time(world_on_ea
         offer = await at.offer()
         await at.said(offer)
         async with _locked(world):
-            began = time.monotonic()
-            said = (await at.said(offer)).json()
-            assert time.monotonic() - began < 2
+            async with asyncio.timeout(IN_TIME_SECONDS):
+                said = (await at.said(offer)).json()
         assert (said["by"], said["verdicts"]) == ("template", ["deadline"])
         assert len(at.transport.requests) == 1
     rows = await calls(world)

@@ -63,6 +63,108 @@ AGREEING = {
     "pt": "Sim.|Claro.|Com certeza.|De acordo.|Está bem.|Combinado.|Com prazer.|Sem problema.|É para si.",
 }
 
+# Promises put together of the grammar's own words, by someone who knew them.
+OWN_WORDS = {
+    "en": (
+        "You can choose both.",
+        "Both are for you.",
+        "You get both with {{offer.1.title}}.",
+        "{{offer.1.title}} is for you and your family.",
+        "Choose both.",
+        "What you pay is up to you.",
+        "The price is your choice.",
+        "{{offer.1.title}} gives you {{offer.1.benefit}} and the other one too.",
+        "{{offer.1.title}} gives you {{offer.1.benefit}} and {{offer.1.benefit}}.",
+        "With {{offer.1.title}} you get {{offer.1.benefit}} and with {{offer.1.title}} you get {{offer.1.benefit}}.",
+        "You have both with it.",
+        "I have something for your family.",
+        "We have something for you.",
+        "I can help you with anything.",
+        "It is right for your heart.",
+        "{{offer.1.title}} is good for you and your family.",
+        "You save with it.",
+        "It gives you more.",
+        "You get more with {{offer.1.title}}.",
+        "There is more for you.",
+        "You can have it.",
+        "{{offer.1.title}} comes to what you want.",
+        "Without it you pay what you like.",
+        "If you are not happy, we look at it again.",
+        "I am here for you if you need anything else.",
+        "You are welcome to it.",
+        "We can choose the price together.",
+        "We could decide the price for you.",
+        "Your order is what you want.",
+    ),
+    "de": (
+        "Sie können beide wählen.",
+        "Beide sind für Sie.",
+        "Nehmen Sie beide.",
+        "Sie bekommen beides mit {{offer.1.title}}.",
+        "Den Preis entscheiden Sie.",
+        "Sie entscheiden den Preis.",
+        "Das bringt Ihnen mehr.",
+        "Ich habe etwas für Ihre Familie.",
+        "Es gibt noch mehr für Sie.",
+        "Wir finden gemeinsam einen Preis.",
+        "Sie haben es.",
+        "Es ist Ihre.",
+        "Sie zahlen, was Sie möchten.",
+    ),
+    "fr": (
+        "Prenez les deux.",
+        "Les deux sont pour vous.",
+        "Vous avez les deux.",
+        "Le prix dépend de vous.",
+        "C'est à vous.",
+        "J'ai autre chose pour vous.",
+        "Il y a plus pour vous.",
+        "Vous payez ce que vous voulez.",
+        "Tout est à vous.",
+    ),
+    "es": (
+        "Elija ambas.",
+        "Ambas son para usted.",
+        "El precio depende de usted.",
+        "Es suya.",
+        "Tengo algo más para usted.",
+        "Hay más para usted.",
+        "Usted paga lo que quiere.",
+        "Todo es suyo.",
+        "El precio queda en sus manos.",
+    ),
+    "it": (
+        "Scelga entrambe.",
+        "Entrambe sono per lei.",
+        "Il prezzo dipende da lei.",
+        "È sua.",
+        "Ho altro per lei.",
+        "C'è di più per lei.",
+        "Paga quello che vuole.",
+        "Tutto è suo.",
+    ),
+    "nl": (
+        "Kies beide.",
+        "Beide zijn voor u.",
+        "De prijs is aan u.",
+        "Het is van u.",
+        "Ik heb nog iets voor u.",
+        "Er is meer voor u.",
+        "U betaalt wat u wilt.",
+        "Dat is van u.",
+    ),
+    "pt": (
+        "Escolha ambas.",
+        "Ambas são para si.",
+        "O preço depende de si.",
+        "É sua.",
+        "Tenho algo mais para si.",
+        "Há mais para si.",
+        "Paga o que quiser.",
+        "Tudo é seu.",
+    ),
+}
+
 
 def said(pattern: Pattern, rng: Random) -> Iterator[str]:
     """The tokens of one way of saying a pattern."""
@@ -157,6 +259,12 @@ def test_there_is_no_word_to_promise_with_nor_to_agree_with(locale: str) -> None
     assert {folded(word) for word in PROMISING[locale].split()} & grammar(locale).vocabulary == set()
     for text in AGREEING[locale].split("|"):
         assert verdict_in_the_middle(text, locale) is not Verdict.OK, text
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_nothing_can_be_promised_in_the_grammar_s_own_words(locale: str) -> None:
+    """Of 85 that were tried 5 passed, and the grammars were mended."""
+    assert [text for text in OWN_WORDS[locale] if verdict_in_the_middle(text, locale) is Verdict.OK] == []
 
 
 @pytest.mark.parametrize("locale", LOCALES)

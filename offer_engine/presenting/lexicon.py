@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from offer_engine.presenting.grammar import grammar
 from offer_engine.presenting.locales import LOCALES, Words, folded, words
 
 _SHORTEST_FOREIGN: Final = 5  # shorter words of another language are too often words of this one
@@ -91,12 +92,15 @@ class Lexicon:
             word for other in LOCALES for word in words(other).numbers if len(word) >= 4 and word not in known
         )
         self._known = known
+        self._said_side_by_side = known | grammar(locale).vocabulary
         # Function words of each other language that are no words of this one.
         self._function_words = {
             other: frozenset(
                 word
                 for word in words(other).openers
-                if len(word) >= _SHORTEST_FUNCTION_WORD and word not in known and (word,) not in self._phrases
+                if len(word) >= _SHORTEST_FUNCTION_WORD
+                and word not in self._said_side_by_side
+                and (word,) not in self._phrases
             )
             for other in LOCALES
             if other != locale
@@ -185,7 +189,7 @@ class Lexicon:
 
     def _split_word(self, parts: tuple[str, ...]) -> bool:
         joined = "".join(parts)
-        if all(part in self._known for part in parts):
+        if all(part in self._said_side_by_side for part in parts):
             return False  # an honest sentence holds such words side by side
         if joined in self._numbers or joined in self._foreign_numbers or (joined,) in self._phrases:
             return True

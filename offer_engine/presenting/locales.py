@@ -1,7 +1,7 @@
-"""The languages offers are said in, as data: texts and formats in ``templates/``, what must not be said in ``words/``, and
-sentences to choose from in ``phrases/``.
+"""The languages offers are said in, as data: texts and formats in ``templates/``, what must not be said in ``words/``, what a
+model may say in ``grammar/`` (grammar.py), and sentences to choose from in ``phrases/``.
 
-A language is three files of one name. Words are separated by spaces, phrases by ``|``; ``*`` at the end of a phrase stands for
+A language is four files of one name. Words are separated by spaces, phrases by ``|``; ``*`` at the end of a phrase stands for
 any ending. Everything is compared folded: lower case, without accents.
 """
 
@@ -42,6 +42,12 @@ def templates(locale: str) -> dict[str, Any]:
 def phrases(locale: str) -> dict[str, str]:
     """A language's sentences to choose from, by name."""
     return _read("phrases", locale)
+
+
+@lru_cache(maxsize=64)
+def grammar_data(locale: str) -> dict[str, Any]:
+    """A language's patterns."""
+    return _read("grammar", locale)
 
 
 @dataclass(frozen=True, slots=True)

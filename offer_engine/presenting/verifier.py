@@ -12,7 +12,12 @@ What holds for a text whose verdict is OK:
  5. It is in the shopper's language. A sentence speaks of money only with a value in it. There is no claim that the offers
     spoken of do not license, no address, no instruction.
  6. There is no name but the shop's: no word in capitals that the language would not write so, and no known title.
- 7. It presents at least one offer, with its name and what it gives, and is not too long.
+ 7. The grammar of the language has every sentence, word by word and slot by slot (grammar.py). It has no word by which a shop
+    promises, so nothing is promised in plain words; and it says which slot a word of giving, taking off or costing goes with.
+ 8. It presents at least one offer, with its name and what it gives, and is not too long.
+
+By (7) alone nothing else could be said than the grammar has. The lists behind (3), (5) and (6) are a second net under what a
+grammar's author overlooks, and name what is wrong, so that a model can mend it.
 
 A sentence's verdict depends on it and on what came before it alone (State): what follows never changes it. So a text may be
 passed on sentence by sentence.
@@ -26,6 +31,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from offer_engine.presenting.grammar import BRAND, grammar
 from offer_engine.presenting.lexicon import Word, is_spelled_out, lexicon, tail_of
 from offer_engine.presenting.sentences import sentences
 from offer_engine.presenting.slots import FIELDS, SHOPPER, TITLE, VALUES, Slot, pieces_of
@@ -65,6 +71,7 @@ class Verdict(StrEnum):
     ADDRESS = "address"
     INSTRUCTION = "instruction"
     NAME = "name"
+    WORDING = "wording"  # words, or an order of words, that the grammar lacks
     NO_PHRASE = "no_phrase"  # of a phrase book
     TOO_LONG = "too_long"
     NO_OFFER = "no_offer"
@@ -121,8 +128,12 @@ class Verifier:
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self._lexicon = lexicon(grounds.locale)
+        self._grammar = grammar(grounds.locale)
         self._signs = _SIGNS | self._lexicon.own.letters
-        self._names = frozenset(word.folded for word in self._lexicon.words_of(grounds.brand))
+        self._brand = tuple(word.folded for word in self._lexicon.words_of(grounds.brand))
+        self._names = frozenset(self._brand)
+        self._in_capitals = self._lexicon.own.inside | self._names | self._grammar.in_capitals
+        self._beginnings = self._lexicon.own.openers | self._grammar.vocabulary
         self._pairs, self._singles = self._known_titles()
         self._licences = [frozenset(offer.licences) for offer in grounds.offers]
 
@@ -140,7 +151,7 @@ class Verifier:
         return self.ending(state)
 
     def ending(self, state: State) -> Verdict:
-        """The verdict on a text that ends here (7)."""
+        """The verdict on a text that ends here (8)."""
         return Verdict.OK if state.presented else Verdict.NO_OFFER
 
     def fill(self, text: str) -> str:
@@ -150,7 +161,7 @@ class Verifier:
     def sentence(self, text: str, state: State) -> tuple[Verdict, State]:
         """The verdict on the next sentence, and the state after it."""
         if len(text) > MAXIMUM_SENTENCE or state.length + len(text) > MAXIMUM_TEXT:
-            return Verdict.TOO_LONG, state  # (7)
+            return Verdict.TOO_LONG, state  # (8)
         sentence = _taken_apart(text)
         for check in (self._slots_exist, self._signs_are_plain):
             verdict = check(sentence)
@@ -163,6 +174,7 @@ class Verifier:
             self._values_are_not_turned(sentence, words),
             self._words_may_be_said(sentence, words, state),
             self._names_are_known(sentence, words),
+            self._grammar_has_it(sentence, words),
         ):
             if verdict is not Verdict.OK:
                 return verdict, state
@@ -222,12 +234,19 @@ class Verifier:
     def _values_are_not_turned(self, sentence: _Sentence, words: Sequence[Word]) -> Verdict:
         """(2)"""
         own = self._lexicon.own
+        said: set[Slot] = set()
         for place, slot in sentence.slots:
-            if slot.field not in VALUES:
-                continue
+            last = [word for word in words if word.start < place][-1:]
+            adds = any(w.folded in own.conjunctions and not sentence.flat[w.end : place].strip(_QUOTES) for w in last)
+            again = slot in said or (adds and any(other.offer == slot.offer for other in said))
+            if slot.field in GIVE and again:
+                return Verdict.TURNED_VALUE  # one figure counted as two: "15% off and $11.85 off"
+            if slot.field in GIVE:
+                said.add(slot)
+            if slot.field not in VALUES or slot.field == "regular_price":
+                continue  # what is to pay without an offer is there to be compared: the grammar says how
             clause = _CLAUSE.split(sentence.flat[:place])[-1]
             before = [word.folded for word in words if place - len(clause) <= word.start < place]
-            last = [word for word in words if word.start < place][-1:]
             if (
                 any(word in own.turning for word in before)
                 or any(w.folded in own.before_value and not sentence.flat[w.end : place].strip(_QUOTES) for w in last)
@@ -263,15 +282,16 @@ class Verifier:
         place = 0
         while place < len(run):
             found = self._lexicon.phrase_at(run, place)
-            is_new = place + (found.length if found else 1) > len(
-                state.tail
-            )  # what lies before was read with its sentence
-            if is_new and (found is None or found.kind != "harmless") and self._lexicon.is_number(run[place]):
+            length = found.length if found else 1
+            is_new = place + length > len(state.tail)  # what lies before was read with its sentence
+            innocent = found is not None and found.kind == "harmless"
+            innocent = innocent or all(word in self._grammar.vouched for word in run[place : place + length])
+            if is_new and not innocent and self._lexicon.is_number(run[place]):
                 return Verdict.NUMBER_WORD
             if found is None:
                 place += 1
                 continue
-            if is_new and found.kind != "harmless" and not (found.kind == "claim" and found.licence in licences):
+            if is_new and not innocent and not (found.kind == "claim" and found.licence in licences):
                 return Verdict(found.kind)
             place += found.length if is_new or found.kind == "harmless" else 1
         if is_spelled_out(run):
@@ -302,7 +322,6 @@ class Verifier:
 
     def _names_are_known(self, sentence: _Sentence, words: Sequence[Word]) -> Verdict:
         """(6)"""
-        own = self._lexicon.own
         run = [word.folded for word in words]
         if any(pair in self._pairs for pair in itertools.pairwise(run)) or any(w in self._singles for w in run):
             return Verdict.NAME
@@ -314,11 +333,26 @@ class Verifier:
             begins = begins and _PLACEHOLDER not in between
             begins = begins or bool(between.strip(" \u00a0\u202f") and between.strip(" \u00a0\u202f")[-1] in _OPENING)
             is_capital = word.text != word.text.lower()
-            may_be = word.folded in own.inside or word.folded in self._names
-            if is_capital and not may_be and not (begins and word.folded in own.openers):
+            may_be = word.folded in self._in_capitals
+            if is_capital and not may_be and not (begins and word.folded in self._beginnings):
                 return Verdict.NAME
             begins = False
         return Verdict.OK
+
+    def _grammar_has_it(self, sentence: _Sentence, words: Sequence[Word]) -> Verdict:
+        """(7)"""
+        placed = [(place, f"{{{slot.field}}}") for place, slot in sentence.slots]
+        run = [word.folded for word in words]
+        place = 0
+        while place < len(run):
+            if self._brand and tuple(run[place : place + len(self._brand)]) == self._brand:
+                placed.append((words[place].start, BRAND))
+                place += len(self._brand)
+            else:
+                placed.append((words[place].start, run[place]))
+                place += 1
+        accepted = self._grammar.accepts([token for _, token in sorted(placed)])
+        return Verdict.OK if accepted else Verdict.WORDING
 
     def _known_titles(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
         """Pairs of words, and single words, by which a product or an offer that is not spoken of would be named."""
@@ -327,12 +361,12 @@ class Verifier:
         singles: set[str] = set()
         for title in self.grounds.known_titles:
             run = [word.folded for word in self._lexicon.words_of(title)]
-            if len(run) == 1 and run[0] not in own.openers | own.inside | own.ordinary:
+            if len(run) == 1 and run[0] not in self._beginnings | own.inside | own.ordinary:
                 singles.add(run[0])
-            pairs |= set(itertools.pairwise(run))
-            singles |= {a + b for a, b in itertools.pairwise(run)}
-        brand = [word.folded for word in self._lexicon.words_of(self.grounds.brand)]
-        return frozenset(pairs - set(itertools.pairwise(brand))), frozenset(singles - self._names)
+            named = {pair for pair in itertools.pairwise(run) if not self._grammar.vocabulary.issuperset(pair)}
+            pairs |= named  # "of the" names nothing
+            singles |= {a + b for a, b in named}
+        return frozenset(pairs - set(itertools.pairwise(self._brand))), frozenset(singles - self._names)
 
 
 def filled(text: str, grounds: Grounds) -> str:

@@ -24,6 +24,7 @@ from offer_engine.presenting.present import Presentation, Utterance, VoiceFailed
 from offer_engine.presenting.sayables import plain, sayable
 from offer_engine.presenting.verifier import Grounds, Verdict
 from tests.offer_engine.presenting.benign import BENIGN
+from tests.offer_engine.presenting.honest import HONEST
 from tests.offer_engine.presenting.world import BRAND, NOW_MS, OTHERS, TERMS, verdict_in_the_middle
 
 LOCALES: Final = tuple(BENIGN)
@@ -74,29 +75,37 @@ COINS: Final = {
 }
 TIMES: Final = {
     "en": "today|tomorrow|until Friday|for two weeks|in December|within hours|this weekend|by midnight|for a month",
-    "de": "heute|morgen|bis Freitag|zwei Wochen lang|im Dezember|in Stunden|am Wochenende|bis Mitternacht|einen Monat lang",
-    "fr": "aujourd'hui|demain|jusqu'à vendredi|pendant deux semaines|en décembre|ce week-end|avant minuit|pendant un mois",
-    "es": "hoy|mañana|hasta el viernes|durante dos semanas|en diciembre|este fin de semana|hasta medianoche|durante un mes",
+    "de": "heute|morgen|bis Freitag|zwei Wochen lang|im Dezember|in Stunden|am Wochenende|bis Mitternacht"
+    "|einen Monat lang",
+    "fr": "aujourd'hui|demain|jusqu'à vendredi|pendant deux semaines|en décembre|ce week-end|avant minuit"
+    "|pendant un mois",
+    "es": "hoy|mañana|hasta el viernes|durante dos semanas|en diciembre|este fin de semana|hasta medianoche"
+    "|durante un mes",
     "it": "oggi|domani|fino a venerdì|per due settimane|in dicembre|questo fine settimana|entro mezzanotte|per un mese",
     "nl": "vandaag|morgen|tot vrijdag|twee weken lang|in december|dit weekend|tot middernacht|een maand lang",
-    "pt": "hoje|amanhã|até sexta-feira|durante duas semanas|em dezembro|este fim de semana|até meia-noite|durante um mês",
+    "pt": "hoje|amanhã|até sexta-feira|durante duas semanas|em dezembro|este fim de semana|até meia-noite"
+    "|durante um mês",
 }
 CLAIMS: Final = {
     "en": "it is yours for free|this is guaranteed|the cheapest in town|this is your last chance|it is half price"
-    "|a binding offer|that's a deal|you can return it whenever you like|we refund everything|we throw in a mug|at no charge"
+    "|a binding offer|that's a deal|you can return it whenever you like|we refund everything|we throw in a mug"
+    "|at no charge"
     "|it is certified|only a few left|an exclusive price|two for one|on the house|I promise|you will not pay"
     "|our lowest price ever"
     "|legally binding|a lifetime warranty|with a gift|valid on everything|it arrives quickly",
-    "de": "es ist kostenlos|das ist garantiert|die billigste der Stadt|die letzte Chance|zum halben Preis|rechtlich bindend"
+    "de": "es ist kostenlos|das ist garantiert|die billigste der Stadt|die letzte Chance|zum halben Preis"
+    "|rechtlich bindend"
     "|abgemacht|Sie bekommen eine Erstattung|ein Geschenk dazu|umsonst|zertifiziert|nur noch wenige|exklusiv"
-    "|geht aufs Haus|versprochen|der günstigste Preis|gratis|lebenslange Garantie|gilt für alles|wird schnell geliefert",
+    "|geht aufs Haus|versprochen|der günstigste Preis|gratis|lebenslange Garantie|gilt für alles"
+    "|wird schnell geliefert",
     "fr": "c'est gratuit|c'est garanti|la moins chère de la ville|la dernière chance|à moitié prix|c'est un contrat"
     "|nous remboursons tout|un cadeau en plus|offert par la maison|certifié|stock limité|un prix exclusif|c'est promis"
     "|le meilleur prix|garantie à vie|sans frais|valable sur tous les produits|livré rapidement",
     "es": "es gratis|está garantizado|la más barata de la ciudad|la última oportunidad|a mitad de precio|es vinculante"
     "|le reembolsamos todo|un regalo|invita la casa|certificado|unidades limitadas|un precio exclusivo|se lo prometo"
     "|el mejor precio|garantía de por vida|sin coste|vale para todos los productos|se entrega rápido",
-    "it": "è gratis|è garantito|la più economica della città|l'ultima occasione|a metà prezzo|è vincolante|rimborsiamo tutto"
+    "it": "è gratis|è garantito|la più economica della città|l'ultima occasione|a metà prezzo|è vincolante"
+    "|rimborsiamo tutto"
     "|un regalo|offre la casa|certificato|pezzi limitati|un prezzo esclusivo|glielo prometto|il miglior prezzo"
     "|garanzia a vita|senza costi|vale per tutti i prodotti|viene consegnato presto",
     "nl": "het is gratis|dat is gegarandeerd|de goedkoopste van de stad|de laatste kans|voor de helft|het is bindend"
@@ -105,6 +114,56 @@ CLAIMS: Final = {
     "pt": "é grátis|está garantido|a mais barata da cidade|a última oportunidade|pela metade do preço|é vinculativo"
     "|reembolsamos tudo|um brinde|por conta da casa|certificado|unidades limitadas|um preço exclusivo|eu prometo"
     "|o melhor preço|garantia vitalícia|sem custo|vale para todos os produtos|chega depressa",
+}
+# Promises in plain words, put together: who, what is done, and when. None has a figure, a name or a claim's usual word.
+WHO: Final = {
+    "en": "we|I|the shop|our people|you can count on us, we|of course we|yes, we|my colleagues",
+    "de": "wir|ich|unsere Leute|der Laden und ich|ja, wir|natürlich, wir|meine Kollegen|die im Laden",
+    "fr": "nous|mes collègues et moi, nous|bien sûr, nous|oui, nous|ici nous|pour vous nous|la maison et moi, nous",
+    "es": "nosotros|mis colegas y yo|claro que nosotros|sí, nosotros|aquí|por supuesto|para usted",
+    "it": "noi|i miei colleghi e io|certo, noi|sì, noi|qui|per lei|ovviamente",
+    "nl": "wij|mijn collega's en ik|natuurlijk, wij|ja, wij|wij hier|de mensen van de winkel|wij samen",
+    "pt": "nós|os meus colegas e eu|claro que nós|sim, nós|aqui|para si|com certeza",
+}
+DOES: Final = {
+    "en": "fix it|mend it|take it back|put one aside|keep it for you|wrap it up|bring it round|throw in another"
+    "|add the other one|make it right|go lower|match that|see you right|give you the same again"
+    "|hand you a second one|swap it|cover the rest",
+    "de": "reparieren das|nehmen es zurück|legen eines beiseite|heben es auf|packen es ein|bringen es vorbei"
+    "|tun noch eines dazu|machen das wieder gut|gehen noch weiter runter|halten mit|tauschen es aus"
+    "|geben Ihnen noch eines|tragen den Rest",
+    "fr": "le réparons|le reprenons|en mettons un de côté|vous le gardons|l'emballons|vous l'apportons"
+    "|en ajoutons un autre"
+    "|arrangeons cela|descendons encore|nous alignons|l'échangeons|vous en donnons un second|prenons le reste sur nous",
+    "es": "lo arreglamos|lo recogemos|apartamos uno|se lo guardamos|se lo envolvemos|se lo acercamos|ponemos otro"
+    "|lo compensamos|bajamos más|lo igualamos|lo cambiamos|le damos otro|ponemos lo que falta",
+    "it": "lo ripariamo|lo riprendiamo|ne mettiamo da parte uno|glielo teniamo|glielo incartiamo|glielo portiamo"
+    "|ne aggiungiamo un altro|rimediamo|scendiamo ancora|ci adeguiamo|lo sostituiamo|gliene diamo un altro"
+    "|mettiamo noi il resto",
+    "nl": "maken het|nemen het terug|leggen er een apart|houden het vast|pakken het in|brengen het langs"
+    "|doen er nog een bij"
+    "|zetten het recht|zakken nog verder|doen hetzelfde|ruilen het om|geven u er nog een|leggen de rest bij",
+    "pt": "consertamos isso|aceitamos de volta|guardamos um|embrulhamos|levamos lá|pomos mais um"
+    "|resolvemos|baixamos mais|igualamos|trocamos|damos outro|pomos o resto",
+}
+WHEN: Final = {
+    "en": "|if it breaks|should you not like it|whenever you like|no matter what|as soon as you say so"
+    "|if you find it elsewhere"
+    "|with {{offer.1.title}}|and {{offer.1.title}} gives you {{offer.1.benefit}}",
+    "de": "|wenn es kaputtgeht|falls es nicht gefällt|wann Sie mögen|egal was kommt|sobald Sie es sagen"
+    "|wenn Sie es anderswo sehen|mit {{offer.1.title}}|und {{offer.1.title}} bringt Ihnen {{offer.1.benefit}}",
+    "fr": "|s'il casse|s'il ne plaît pas|quand vous voulez|quoi qu'il arrive|dès que vous le dites"
+    "|si vous le voyez ailleurs"
+    "|avec {{offer.1.title}}|et {{offer.1.title}} vous donne {{offer.1.benefit}}",
+    "es": "|si se rompe|si no le gusta|cuando quiera|pase lo que pase|en cuanto lo diga|si lo ve en otro sitio"
+    "|con {{offer.1.title}}|y {{offer.1.title}} le da {{offer.1.benefit}}",
+    "it": "|se si rompe|se non le piace|quando vuole|qualunque cosa accada|appena lo dice|se lo vede altrove"
+    "|con {{offer.1.title}}|e {{offer.1.title}} le dà {{offer.1.benefit}}",
+    "nl": "|als het stukgaat|als het niet bevalt|wanneer u wilt|wat er ook gebeurt|zodra u het zegt"
+    "|als u het elders ziet"
+    "|met {{offer.1.title}}|en {{offer.1.title}} geeft u {{offer.1.benefit}}",
+    "pt": "|se avariar|se não gostar|quando quiser|aconteça o que acontecer|assim que disser|se vir noutro lado"
+    "|com {{offer.1.title}}|e {{offer.1.title}} dá-lhe {{offer.1.benefit}}",
 }
 TURNS: Final = {
     "en": "less than|below|not|from|about|up to",
@@ -220,7 +279,7 @@ def accepted(locale: str, offers: int) -> tuple[str, ...]:
     """Honest sentences around which something is planted: those that pass by themselves, so that the plant is what is seen."""
     return tuple(
         sentence
-        for sentence in BENIGN[locale]
+        for sentence in (*BENIGN[locale], *HONEST[locale])
         if verdict_in_the_middle(sentence.replace("? ", " "), locale) is Verdict.OK
         and (offers == 2 or "offer.2." not in sentence)
     )
@@ -263,6 +322,12 @@ def hidden(rng: Random, text: str) -> str:
     else:
         return text.title()
     return text.replace(longest, changed, 1)
+
+
+def plain_promise(rng: Random, locale: str, does: str) -> str:
+    """A promise put together of plain words, with ``does`` in it."""
+    who, when = rng.choice(WHO[locale].split("|")), rng.choice(WHEN[locale].split("|"))
+    return f"{who} {does} {when}".strip()
 
 
 def planted(family: str, rng: Random, grounds: Grounds) -> tuple[str, tuple[str, ...]]:
@@ -308,6 +373,9 @@ def planted(family: str, rng: Random, grounds: Grounds) -> tuple[str, tuple[str,
             # One word that is a claim by itself: what is hidden is what would be found.
             written = hidden(rng, rng.choice(_SINGLE_CLAIMS[locale].split()))
             return written, (written,)
+        case "promise in plain words":
+            does = rng.choice(DOES[locale].split("|"))
+            return plain_promise(rng, locale, does), (does,)
         case "another product":
             written = rng.choice(NAMES)
             return written, (written,)
@@ -369,6 +437,7 @@ FAMILIES: Final = (
     "time",
     "claim",
     "claim, hidden",
+    "promise in plain words",
     "another product",
     "another product, homoglyphs",
     "slots",

@@ -160,7 +160,7 @@ def test_thousands_of_lies_reach_no_shopper() -> None:
     assert worded["nothing: model"] > 50, "honest texts must come through, or the test shows nothing"
 
 
-LIES = ["invented price", "claim", "another product", "value of another offer", "slots"]
+LIES = ["invented price", "claim", "promise in plain words", "another product", "value of another offer", "slots"]
 
 
 @pytest.mark.parametrize("family", LIES)

@@ -109,7 +109,7 @@ def test_sentences_put_together_are_the_text() -> None:
 def test_a_planted_stream_that_passes_words_on_as_they_come_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offer_engine.presenting.stream.cut", lambda text: (text, "") if text.endswith(" ") else None)
     stream = SafeStream(Verifier(grounds()))
-    begun = "{{offer.1.title}} is yours at {{offer.1.price}} "
+    begun = "{{offer.1.title}} comes to {{offer.1.price}} "
     passed = stream.feed(begun) + stream.feed("less.") + stream.end()
-    assert passed.startswith("Kettle week is yours at $67.15 "), "the first half was passed on before its end was known"
+    assert passed.startswith("Kettle week comes to $67.15 "), "the first half was passed on before its end was known"
     assert Verifier(grounds()).verdict(begun + "less.") is Verdict.TURNED_VALUE

@@ -15,7 +15,9 @@ from offer_engine.presenting.slots import FIELDS
 from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, State, Verdict, Verifier, filled
 from offer_engine.snapshot import Snapshot, open_snapshot, sign_snapshot
 from tests.offer_engine.presenting.benign import BENIGN
+from tests.offer_engine.presenting.honest import HONEST
 from tests.offer_engine.presenting.paraphrases import PARAPHRASES
+from tests.offer_engine.presenting.plain_promises import PLAIN_PROMISES
 from tests.offer_engine.presenting.world import EXPIRES_MS, KETTLE, grounds, verdict_in_the_middle
 
 REFUSED = [
@@ -71,6 +73,12 @@ REFUSED = [
     ("The MegaBrew suits you.", Verdict.NAME),
     ("Driftomat suits you.", Verdict.NAME),
     ("Der Kessel ist für Sie und die Familie.", Verdict.LANGUAGE),
+    ("If it breaks, we fix it.", Verdict.WORDING),
+    ("You save {{offer.1.price}} with {{offer.1.title}}.", Verdict.WORDING),  # what is to pay is no saving
+    (
+        "{{offer.1.title}} gives you {{offer.1.benefit}} and {{offer.1.saving}}.",
+        Verdict.TURNED_VALUE,
+    ),  # one is the other
     ("word " * (MAXIMUM_SENTENCE // 4), Verdict.TOO_LONG),
 ]
 
@@ -86,8 +94,24 @@ def whole(text: str, locale: str = "en") -> Verdict:
     return Verdict.OK
 
 
+@pytest.fixture
+def lists_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verifier without the grammar: what is left is the second net."""
+    monkeypatch.setattr(Verifier, "_grammar_has_it", lambda *_: Verdict.OK)
+
+
 @pytest.mark.parametrize(("text", "verdict"), REFUSED, ids=lambda value: value if isinstance(value, Verdict) else None)
-def test_what_no_offer_grounds_is_refused_by_its_rule(text: str, verdict: Verdict) -> None:
+def test_what_no_offer_grounds_is_refused(text: str, verdict: Verdict) -> None:
+    assert whole(text) in {verdict, Verdict.WORDING}
+
+
+@pytest.mark.usefixtures("lists_alone")
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [pair for pair in REFUSED if pair[1] is not Verdict.WORDING],
+    ids=lambda value: value if isinstance(value, Verdict) else None,
+)
+def test_the_lists_refuse_it_by_its_rule_without_the_grammar_too(text: str, verdict: Verdict) -> None:
     assert whole(text) is verdict
 
 
@@ -97,6 +121,7 @@ def test_every_verdict_is_shown_by_a_text() -> None:
         assert Verifier(grounds()).verdict(text) is Verdict.NO_OFFER
 
 
+@pytest.mark.usefixtures("lists_alone")
 def test_what_an_offer_licenses_may_be_said_of_it_and_of_no_other() -> None:
     assert whole("{{offer.2.title}} gives you free shipping.") is Verdict.OK
     assert whole("{{offer.1.title}} gives you free shipping.") is Verdict.CLAIM
@@ -105,24 +130,33 @@ def test_what_an_offer_licenses_may_be_said_of_it_and_of_no_other() -> None:
     assert whole("{{offer.2.title}} is free.") is Verdict.CLAIM, "free shipping licenses nothing else that is free"
 
 
-@pytest.mark.parametrize("locale", LOCALES)
-def test_honest_sentences_pass_in_every_language(locale: str) -> None:
-    """Of the half that the words were mended by. The other half's rate is in docs/offers-presenting.md."""
-    refused = [text for text in BENIGN[locale][::2] if whole(text, locale) is not Verdict.OK]
-    assert len(refused) <= 2
+def share_refused(told: dict[str, tuple[str, ...]]) -> float:
+    """How much of an honest set is refused, in all languages."""
+    every = [(locale, text) for locale, texts in told.items() for text in texts]
+    return sum(whole(text, locale) is not Verdict.OK for locale, text in every) / len(every)
 
 
-def test_of_the_held_out_sentences_few_are_refused() -> None:
-    held_out = [(locale, text) for locale, texts in BENIGN.items() for text in texts[1::2]]
-    refused = sum(whole(text, locale) is not Verdict.OK for locale, text in held_out)
-    assert refused / len(held_out) < 0.1, f"{refused} of {len(held_out)}"
+def test_of_honest_sentences_that_the_grammar_was_not_written_by_few_are_refused() -> None:
+    """The rates are in docs/offers-presenting.md. The second set speaks of kettles and kitchens, which no slot brought."""
+    assert share_refused({locale: texts[1::2] for locale, texts in HONEST.items()}) <= 0.15
+    assert share_refused({locale: texts[1::2] for locale, texts in BENIGN.items()}) <= 0.4
 
 
-def test_paraphrases_pass_as_often_as_the_page_on_presenting_says() -> None:
-    """A bound on what lists of words can do; chosen wording is for shops to which that is too much (test_phrasebook.py)."""
-    told = [(locale, text) for locale, texts in PARAPHRASES.items() for text in texts]
-    passed = sum(verdict_in_the_middle(text, locale) is Verdict.OK for locale, text in told)
-    assert passed / len(told) < 0.75, f"{passed} of {len(told)}"
+@pytest.mark.usefixtures("lists_alone")
+def test_of_honest_sentences_the_lists_refuse_few() -> None:
+    assert share_refused({locale: texts[1::2] for locale, texts in BENIGN.items()}) < 0.1
+
+
+@pytest.mark.parametrize("told", [PARAPHRASES, PLAIN_PROMISES], ids=["paraphrases", "plain promises"])
+def test_no_promise_in_plain_words_passes(told: dict[str, tuple[str, ...]]) -> None:
+    passed = [text for locale, texts in told.items() for text in texts if whole(text, locale) is Verdict.OK]
+    assert passed == []
+
+
+@pytest.mark.usefixtures("lists_alone")
+def test_a_planted_verifier_without_the_grammar_lets_promises_pass() -> None:
+    told = [(locale, text) for locale, texts in PLAIN_PROMISES.items() for text in texts]
+    assert sum(whole(text, locale) is Verdict.OK for locale, text in told) > len(told) / 2
 
 
 @pytest.mark.parametrize("locale", LOCALES)
@@ -186,6 +220,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.usefixtures("lists_alone")
 @pytest.mark.parametrize(("rule", "text"), PLANTED, ids=[rule for rule, _ in PLANTED])
 def test_a_planted_verifier_without_a_rule_lets_its_text_pass(
     rule: str, text: str, monkeypatch: pytest.MonkeyPatch
@@ -195,6 +230,7 @@ def test_a_planted_verifier_without_a_rule_lets_its_text_pass(
     assert whole(text) is Verdict.OK
 
 
+@pytest.mark.usefixtures("lists_alone")
 @pytest.mark.parametrize(
     ("place", "name", "text"),
     [

@@ -1,0 +1,358 @@
+"""What the grammar has, it says as written; what it lacks, nobody says; and there is nothing in it to promise with."""
+
+import re
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from offer_engine.presenting import grammar as grammars
+from offer_engine.presenting.grammar import Grammar, Pattern, grammar
+from offer_engine.presenting.lexicon import lexicon
+from offer_engine.presenting.locales import LOCALES, folded, grammar_data, phrases
+from offer_engine.presenting.verifier import Verdict, Verifier
+from tests.offer_engine.presenting.world import BRAND, grounds, verdict_in_the_middle
+
+# Verbs and words by which a shop binds itself, and by which it agrees, as they would be said; no grammar has them at all.
+PROMISING = {
+    "en": "fix mend repair refund return replace swap send ship deliver keep throw cover wait hold reserve"
+    " promise pledge owe wrap yes okay certainly absolutely agreed always never ever nothing must",
+    "de": "repariere reparieren erstatten ersetzen tauschen umtauschen schicken senden liefern behalten halten warten aufheben"
+    " drauflegen schenken verspreche garantiere reservieren einpacken ja sicher natürlich einverstanden immer niemals",
+    "fr": "réparons réparer rembourser remplacer échanger envoyer livrer garder gardons attendre ajoutons reprendre reprenons"
+    " promets promettons offrons emballer réserver oui certainement jamais toujours",
+    "es": "arreglar arreglamos reembolsar reemplazar cambiamos enviar mandar guardar regalar devolver recogemos"
+    " prometo garantizo reservar apartar envolver seguro siempre jamás",
+    "it": "riparare ripariamo rimborsare sostituire cambiamo spedire mandare tenere aspettare regalare restituire riprendiamo"
+    " prometto garantisco riservare incartare certo certamente mai",
+    "nl": "repareren terugbetalen vervangen ruilen sturen bezorgen houden wachten bewaren erbij teruggeven terugnemen"
+    " beloof garandeer reserveren inpakken ja altijd nooit",
+    "pt": "consertar consertamos reembolsar substituir trocamos enviar mandar guardar oferecemos devolver aceitamos"
+    " prometo garanto reservar embrulhar sim jamais nunca",
+}
+# Verbs that the grammar has, and what each must stand beside.
+BOUND = {
+    "en": "gives brings includes provides adds saves lowers reduces applies costs pay put add",
+    "de": "bringt bietet verschafft spart senkt reduziert gilt kostet zahlen legen",
+    "fr": "apporte économise réduit baisse vaut coûte payez ajoute mette",
+    "es": "da ofrece aporta ahorra reduce baja vale cuesta paga añada ponga",
+    "it": "offre porta risparmia riduce abbassa vale costa paga aggiunga metta",
+    "nl": "geeft brengt biedt levert bespaart verlaagt geldt kost betaalt leggen",
+    "pt": "oferece traz poupa reduz baixa vale custa paga ponha adicione",
+}
+BASKETS = {
+    "basket",
+    "cart",
+    "warenkorb",
+    "panier",
+    "cesta",
+    "compra",
+    "carrito",
+    "pedido",
+    "carrello",
+    "mandje",
+    "carrinho",
+}
+AGREEING = {
+    "en": "Yes.|Sure.|Of course.|Certainly.|Okay.|Agreed.|Fine.|No problem.|You can.|It is yours.|It is for you.|For you.",
+    "de": "Ja.|Klar.|Natürlich.|Sicher.|Gern.|Gerne.|Einverstanden.|Alles klar.|In Ordnung.|Kein Problem.|Es ist für Sie.",
+    "fr": "Oui.|Bien sûr.|D'accord.|Volontiers.|Entendu.|Avec plaisir.|Pas de problème.|C'est pour vous.",
+    "es": "Sí.|Claro.|Por supuesto.|De acuerdo.|Vale.|Con gusto.|Sin problema.|Está bien.|Es para usted.",
+    "it": "Sì.|Certo.|Va bene.|D'accordo.|Volentieri.|Certamente.|Senz'altro.|Nessun problema.|È per lei.",
+    "nl": "Ja.|Natuurlijk.|Zeker.|Graag.|Akkoord.|Goed.|Prima.|Geen probleem.|Dat kan.|Het is voor u.",
+    "pt": "Sim.|Claro.|Com certeza.|De acordo.|Está bem.|Combinado.|Com prazer.|Sem problema.|É para si.",
+}
+
+# Promises put together of the grammar's own words, by someone who knew them.
+OWN_WORDS = {
+    "en": (
+        "You can choose both.",
+        "Both are for you.",
+        "You get both with {{offer.1.title}}.",
+        "{{offer.1.title}} is for you and your family.",
+        "Choose both.",
+        "What you pay is up to you.",
+        "The price is your choice.",
+        "{{offer.1.title}} gives you {{offer.1.benefit}} and the other one too.",
+        "{{offer.1.title}} gives you {{offer.1.benefit}} and {{offer.1.benefit}}.",
+        "With {{offer.1.title}} you get {{offer.1.benefit}} and with {{offer.1.title}} you get {{offer.1.benefit}}.",
+        "You have both with it.",
+        "I have something for your family.",
+        "We have something for you.",
+        "I can help you with anything.",
+        "It is right for your heart.",
+        "{{offer.1.title}} is good for you and your family.",
+        "You save with it.",
+        "It gives you more.",
+        "You get more with {{offer.1.title}}.",
+        "There is more for you.",
+        "You can have it.",
+        "{{offer.1.title}} comes to what you want.",
+        "Without it you pay what you like.",
+        "If you are not happy, we look at it again.",
+        "I am here for you if you need anything else.",
+        "You are welcome to it.",
+        "We can choose the price together.",
+        "We could decide the price for you.",
+        "Your order is what you want.",
+    ),
+    "de": (
+        "Sie können beide wählen.",
+        "Beide sind für Sie.",
+        "Nehmen Sie beide.",
+        "Sie bekommen beides mit {{offer.1.title}}.",
+        "Den Preis entscheiden Sie.",
+        "Sie entscheiden den Preis.",
+        "Das bringt Ihnen mehr.",
+        "Ich habe etwas für Ihre Familie.",
+        "Es gibt noch mehr für Sie.",
+        "Wir finden gemeinsam einen Preis.",
+        "Sie haben es.",
+        "Es ist Ihre.",
+        "Sie zahlen, was Sie möchten.",
+    ),
+    "fr": (
+        "Prenez les deux.",
+        "Les deux sont pour vous.",
+        "Vous avez les deux.",
+        "Le prix dépend de vous.",
+        "C'est à vous.",
+        "J'ai autre chose pour vous.",
+        "Il y a plus pour vous.",
+        "Vous payez ce que vous voulez.",
+        "Tout est à vous.",
+    ),
+    "es": (
+        "Elija ambas.",
+        "Ambas son para usted.",
+        "El precio depende de usted.",
+        "Es suya.",
+        "Tengo algo más para usted.",
+        "Hay más para usted.",
+        "Usted paga lo que quiere.",
+        "Todo es suyo.",
+        "El precio queda en sus manos.",
+    ),
+    "it": (
+        "Scelga entrambe.",
+        "Entrambe sono per lei.",
+        "Il prezzo dipende da lei.",
+        "È sua.",
+        "Ho altro per lei.",
+        "C'è di più per lei.",
+        "Paga quello che vuole.",
+        "Tutto è suo.",
+    ),
+    "nl": (
+        "Kies beide.",
+        "Beide zijn voor u.",
+        "De prijs is aan u.",
+        "Het is van u.",
+        "Ik heb nog iets voor u.",
+        "Er is meer voor u.",
+        "U betaalt wat u wilt.",
+        "Dat is van u.",
+    ),
+    "pt": (
+        "Escolha ambas.",
+        "Ambas são para si.",
+        "O preço depende de si.",
+        "É sua.",
+        "Tenho algo mais para si.",
+        "Há mais para si.",
+        "Paga o que quiser.",
+        "Tudo é seu.",
+    ),
+}
+
+
+def said(pattern: Pattern, rng: Random) -> Iterator[str]:
+    """The tokens of one way of saying a pattern."""
+    for element in rng.choice(pattern.options):
+        if isinstance(element, Pattern):
+            yield from said(element, rng)
+        else:
+            yield element
+
+
+def ends(pattern: Pattern, tokens: list[str], place: int) -> set[int]:
+    """Where a pattern that begins at a place may end: read off the pattern, without the machine."""
+    found: set[int] = set()
+    for option in pattern.options:
+        here = {place}
+        for element in option:
+            if isinstance(element, Pattern):
+                here = {end for start in here for end in ends(element, tokens, start)}
+            else:
+                here = {start + 1 for start in here if start < len(tokens) and tokens[start] == element}
+        found |= here
+    return found
+
+
+def has(own: Grammar, tokens: list[str]) -> bool:
+    """Whether the patterns have a sentence, read off them: leads, a clause, tails, a joiner, and again."""
+
+    def after(patterns: tuple[Pattern, ...], starts: set[int]) -> set[int]:
+        return {end for start in starts for pattern in patterns for end in ends(pattern, tokens, start)}
+
+    def again(patterns: tuple[Pattern, ...], starts: set[int]) -> set[int]:
+        while (more := after(patterns, starts) - starts) != set():
+            starts = starts | more
+        return starts
+
+    starts, done = {0}, set[int]()
+    while True:
+        finished = again(own.tails, after(own.clauses, again(own.leads, starts)))
+        more = finished | after(own.joiners, finished)
+        if more <= starts:
+            return len(tokens) in done | finished
+        done |= finished
+        starts |= more
+
+
+def sentence_of(own: Grammar, rng: Random) -> list[str]:
+    """A sentence of one or two clauses, with or without leads and tails."""
+    tokens: list[str] = []
+    for number in range(rng.choice((1, 1, 2))):
+        for patterns, share in ((own.joiners, number), (own.leads, 0.3), (own.clauses, 1), (own.tails, 0.2)):
+            if rng.random() < share:
+                tokens += said(rng.choice(patterns), rng)
+    return tokens
+
+
+def written(tokens: list[str]) -> str:
+    """A sentence's tokens as a text of the first offer."""
+    return " ".join(
+        BRAND if token == grammars.BRAND else re.sub(r"\{([a-z_]+)\}", r"{{offer.1.\1}}", token) for token in tokens
+    )
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_machine_reads_what_the_patterns_say(locale: str) -> None:
+    own, rng = grammar(locale), Random(locale)
+    some_words = sorted(own.vocabulary)
+    agreed = set()
+    for _ in range(60):
+        tokens = sentence_of(own, rng)
+        assert own.accepts(tokens), tokens
+        assert has(own, tokens), tokens
+        changed = list(tokens)
+        if changed:
+            place = rng.randrange(len(changed))
+            changed[place : place + rng.randrange(2)] = [rng.choice(some_words)]
+        assert own.accepts(changed) is has(own, changed), changed
+        agreed |= {own.accepts(tokens), own.accepts(changed)}
+    assert agreed == {True, False}, "both answers must have come, or nothing was compared"
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_word_that_the_grammar_lacks_is_refused_wherever_it_stands(locale: str) -> None:
+    own, rng = grammar(locale), Random(locale)
+    for _ in range(200):
+        tokens = sentence_of(own, rng)
+        tokens.insert(rng.randrange(len(tokens) + 1), rng.choice(("teapot", "qx", "{secret}")))
+        assert not own.accepts(tokens)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_there_is_no_word_to_promise_with_nor_to_agree_with(locale: str) -> None:
+    assert {folded(word) for word in PROMISING[locale].split()} & grammar(locale).vocabulary == set()
+    for text in AGREEING[locale].split("|"):
+        assert verdict_in_the_middle(text, locale) is not Verdict.OK, text
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_nothing_can_be_promised_in_the_grammar_s_own_words(locale: str) -> None:
+    """Of 85 that were tried 5 passed, and the grammars were mended."""
+    assert [text for text in OWN_WORDS[locale] if verdict_in_the_middle(text, locale) is Verdict.OK] == []
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_word_of_giving_or_costing_stands_only_beside_a_slot(locale: str) -> None:
+    own, rng = grammar(locale), Random(locale)
+    bound = {folded(word) for word in BOUND[locale].split()}
+    seen = set()
+    for pattern in (*own.leads, *own.clauses, *own.tails, *own.joiners):
+        for _ in range(60):
+            tokens = list(said(pattern, rng))
+            if here := bound.intersection(tokens):
+                seen |= here
+                beside = any(token.startswith("{") for token in tokens) or not BASKETS.isdisjoint(tokens)
+                assert beside, " ".join(tokens)
+    assert len(seen) > len(bound) / 2
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_what_the_grammar_has_the_other_rules_let_pass(locale: str) -> None:
+    """A frame that the lists refuse is one that an honest model is told of in vain. Some turns of few frames are."""
+    own, rng, verifier = grammar(locale), Random(locale), Verifier(grounds(locale))
+    texts = [written(list(said(pattern, rng))) for pattern in own.clauses for _ in range(12)]
+    state = verifier.sentence("{{offer.1.title}}. ", verifier.start())[1]
+    refused = [text for text in texts if verifier.sentence(text, state)[0] is not Verdict.OK]
+    assert len(refused) / len(texts) < 0.06, refused[:20]
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_what_the_grammar_vouches_for_is_in_it_and_would_else_be_refused(locale: str) -> None:
+    own, words = grammar(locale), lexicon(locale)
+    assert own.vouched <= own.vocabulary
+    for word in own.vouched:
+        assert (
+            words.phrase_at([word], 0) or words.is_number(word) or any(word in phrase for phrase in words.own.phrases)
+        ), word
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_sentence_of_the_phrase_book_may_be_said_freely(locale: str) -> None:
+    for phrase in phrases(locale).values():
+        text = re.sub(r"\{([a-z_]+)\}", r"{{offer.1.\1}}", phrase)
+        assert verdict_in_the_middle(text, locale) is Verdict.OK, text
+
+
+def small(**parts: object) -> Grammar:
+    """A grammar of a few words."""
+    data = {"parts": {}, "leads": [], "clauses": ["a"], "tails": [], "joiners": []}
+    return Grammar(data | parts, joins_apostrophes=True)
+
+
+def test_a_pattern_is_words_options_and_parts() -> None:
+    own = small(
+        parts={"one": "b|c", "two": "<one> d"},
+        clauses=["[very] <two> (e|{price})", "don't"],
+        joiners=["and"],
+        leads=["so"],
+    )
+    assert all(
+        own.accepts(text.split())
+        for text in ("", "b d e", "very c d {price}", "so so b d e", "b d e and c d e", "b d e c d e", "dont")
+    )
+    assert not any(
+        own.accepts(text.split())
+        for text in ("b", "very", "so", "b e", "b d", "b d e and", "and b d e", "d", "don t", "e b d")
+    )
+
+
+@pytest.mark.parametrize("pattern", ["(a", "[a", "a)", "(a]", "a ] b"])
+def test_a_bracket_without_its_other_is_no_pattern(pattern: str) -> None:
+    with pytest.raises(ValueError, match="bracket"):
+        small(clauses=[pattern])
+
+
+def test_a_part_that_does_not_stand_above_is_none() -> None:
+    with pytest.raises(KeyError):
+        small(parts={"one": "<two>", "two": "a"})
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammars, "_STEPS_REMEMBERED", 8)
+    own = small(clauses=["a", "b"])
+    for number in range(100):
+        assert own.accepts(["a", "b", "a"])
+        assert not own.accepts(["a", f"w{number}"])
+    assert len(own._steps) <= 8
+
+
+def test_a_planted_grammar_with_a_word_of_promising_is_seen() -> None:
+    data = grammar_data("en")
+    planted = Grammar(data | {"clauses": [*data["clauses"], "we (fix|mend) it"]}, joins_apostrophes=True)
+    assert planted.vocabulary & set(PROMISING["en"].split()) == {"fix", "mend"}

@@ -152,6 +152,7 @@ order = Table(
     Column("captured_minor", BigInteger, nullable=False, server_default="0"),
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     Column("disputed_minor", BigInteger, nullable=False, server_default="0"),
+    Column("money_version", BigInteger, nullable=False, server_default="0"),  # counts the changes of its amounts
     Column("money_changed_ms", BigInteger, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
 )

@@ -1,0 +1,191 @@
+"""An order's amounts follow the zone's record, whatever answers overtake each other. On both databases."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import true
+
+from audit.threads import in_thread
+from audit.transaction import Database
+from commerce_api import order_money
+from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.models import order
+from commerce_api.order_money import ATTEMPTS_MAXIMUM, refresh
+from commerce_api.vault_client import VaultClient
+from tests.commerce_api.billing.test_outcomes import agree, month_of, told
+from tests.commerce_api.test_offering import bought, offer, outcomes, with_offers
+from tests.commerce_api.world import BRAND, World, commerce_world
+from tokenization.wire import Charge
+
+pytestmark = pytest.mark.anyio
+RATE = {"rate_basis_points": 1_000}
+REFRESHING = 4  # at once: as many as the smallest machine has threads for
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
+    """An order with an offer, billed by contract, its money captured and known; on either database."""
+    async with commerce_world(tmp_path, database_url) as made:
+        await with_offers(made, offer())
+        await agree(made, sale=RATE)
+        await bought(made)
+        payment = payment_of(made)
+        made.vault.amend(payment, captured_minor=made.vault.charges[payment].amount_minor)
+        await brought_up(made)
+        yield made
+
+
+def payment_of(world: World) -> str:
+    [payment] = world.vault.charges
+    return payment
+
+
+async def brought_up(world: World, zone: Any = None) -> None:
+    await refresh(world.commerce.database, cast(VaultClient, zone or world.vault), BRAND, payment_of(world))
+
+
+async def refunded_minor(world: World) -> int:
+    [row] = await world.rows(order)
+    return int(row.refunded_minor)
+
+
+async def billed_minor(world: World) -> int:
+    return int((await told(world, month_of(world)))["total"]["net_minor"])
+
+
+class SlowZone:
+    """The zone whose first answer is on its way until ``arrives`` is called."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._asked, self._arrives = world, asyncio.Event(), asyncio.Event()
+        self.questions = 0
+
+    async def find_charge(self, merchant: str, payment: str) -> Charge | None:
+        """As VaultClient.find_charge."""
+        self.questions += 1
+        answer = await self._world.vault.find_charge(merchant, payment)
+        if self.questions == 1:
+            self._asked.set()
+            await self._arrives.wait()
+        return answer
+
+    async def was_asked(self) -> None:
+        await self._asked.wait()
+
+    def arrives(self) -> None:
+        self._arrives.set()
+
+
+async def overtaken(world: World, *later_minor: int) -> SlowZone:
+    """A first refund is asked about; before that answer is there, others learn of what came later."""
+    zone, payment = SlowZone(world), payment_of(world)
+    world.vault.amend(payment, refunded_minor=1_000)
+    slow = asyncio.ensure_future(brought_up(world, zone))
+    await zone.was_asked()
+    for amount_minor in later_minor:
+        world.vault.amend(payment, refunded_minor=amount_minor)
+        await brought_up(world)
+    zone.arrives()
+    await slow
+    return zone
+
+
+async def test_an_answer_that_was_overtaken_is_not_written_and_the_zone_is_asked_again(world: World) -> None:
+    whole_minor = world.vault.charges[payment_of(world)].amount_minor
+    zone = await overtaken(world, whole_minor)
+    assert zone.questions == 2
+    assert (await refunded_minor(world), await billed_minor(world)) == (whole_minor, 0)
+    assert ("refunded", 1_000) not in await outcomes(world)
+
+
+async def test_an_answer_is_overtaken_too_when_the_amounts_are_again_what_they_were(world: World) -> None:
+    full_minor = await billed_minor(world)
+    await overtaken(world, 1_000, 0)
+    assert (await refunded_minor(world), await billed_minor(world)) == (0, full_minor)
+
+
+@pytest.mark.parametrize("later_minor", [(6_000,), (1_000, 0)])
+async def test_planted_fault_an_answer_that_is_written_over_whatever_is_there_lets_the_older_one_win(
+    world: World, later_minor: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_money, "_as_known", lambda _: true())
+    await overtaken(world, *later_minor)
+    assert await refunded_minor(world) == 1_000
+
+
+class MovingZone:
+    """The zone as money moves with each question. The first questions are answered together: all of them know the same."""
+
+    def __init__(self, world: World, history_minor: list[int]) -> None:
+        self._charge = world.vault.charges[payment_of(world)]
+        self.history_minor = history_minor
+        self._questions = 0
+        self._counted = threading.Lock()
+        self._together = threading.Barrier(REFRESHING)
+
+    async def find_charge(self, *_: str) -> Charge:
+        """As VaultClient.find_charge."""
+        with self._counted:
+            self._questions += 1
+            number = self._questions
+        refunded = self.history_minor[min(number, len(self.history_minor)) - 1]
+        if number <= REFRESHING:
+            await in_thread(self._together.wait, 30)
+        return self._charge.model_copy(update={"refunded_minor": refunded})
+
+
+def by_another_process(url: str, clock: Callable[[], int], zone: MovingZone, payment: str) -> None:
+    """A refresh in a thread, with a loop and connections of its own."""
+
+    async def work() -> None:
+        database = Database.open(url, clock)
+        try:
+            await refresh(database, cast(VaultClient, zone), BRAND, payment)
+        finally:
+            await database.close()
+
+    asyncio.run(work())
+
+
+async def raced(world: World, history_minor: list[int]) -> list[int]:
+    """Several processes learn of a charge while its money moves; the refunds that were written, in their order."""
+    zone, url, payment = MovingZone(world, history_minor), world.commerce.database.url, payment_of(world)
+    captured_minor = world.vault.charges[payment].captured_minor
+    before = len(await world.events("order.money_changed"))
+    work = [in_thread(by_another_process, url, world.clock, zone, payment) for _ in range(REFRESHING)]
+    await asyncio.gather(*work)
+    written = [json.loads(event.entry)["data"] for event in await world.events("order.money_changed")]
+    return [captured_minor - data["amount_minor"] for data in written[before:]]
+
+
+async def test_processes_at_once_write_what_happened_in_its_order_and_end_with_what_is(world: World) -> None:
+    history_minor = [100, 200, 0, 100, 300, 0, 400]
+    written = await raced(world, history_minor)
+    later = iter(history_minor)
+    assert all(amount in later for amount in written), f"{written} is not an order in which it happened"
+    assert await refunded_minor(world) == history_minor[-1]
+
+
+async def test_one_that_is_overtaken_again_and_again_says_so(world: World) -> None:
+    """It is overtaken each time: the zone's answer comes after another process has written a newer one."""
+    payment, asked = payment_of(world), 0
+
+    class Overtaken:
+        @staticmethod
+        async def find_charge(merchant: str, of: str) -> Charge | None:
+            nonlocal asked
+            asked += 1
+            answer = await world.vault.find_charge(merchant, of)
+            world.vault.amend(payment, refunded_minor=asked * 10)
+            await brought_up(world)
+            return answer and answer.model_copy(update={"refunded_minor": 5_000})
+
+    with pytest.raises(CommerceRefusal) as refused:
+        await brought_up(world, Overtaken)
+    assert (refused.value.kind, asked) == (CommerceError.BUSY, ATTEMPTS_MAXIMUM)
+    assert await refunded_minor(world) == asked * 10

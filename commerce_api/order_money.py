@@ -64,6 +64,15 @@ def money_of(charge: Charge) -> OrderMoney:
     return OrderMoney(charge.captured_minor, charge.refunded_minor, charge.disputed_minor)
 
 
+def pass_on(
+    tx: Transaction, merchant: str, order_id: str, document: dict[str, Any], charge: Charge, *, before: OrderMoney
+) -> None:
+    """What went back of an order's money, or is disputed, reaches its offer and its bill (3). Nothing where nothing did."""
+    outcomes.given_back(tx, merchant, document, charge.refunded_minor, charge.disputed_minor)
+    gone_minor = charge.refunded_minor + charge.disputed_minor
+    billing.given_back(tx, merchant, order_id, gone_minor, _reason(charge, before))
+
+
 def _known(connection: Connection, merchant: str, payment: str) -> "Row[Any] | None":
     return connection.execute(select(order).where(order.c.brand == merchant, order.c.payment == payment)).first()
 
@@ -93,9 +102,7 @@ def _write(tx: Transaction, merchant: str, charge: Charge, known: "Row[Any]") ->
     )
     if written.rowcount != 1:
         return False
-    reason = _reason(charge, _money(known))
-    outcomes.given_back(tx, merchant, json.loads(known.document), charge.refunded_minor, charge.disputed_minor)  # (3)
-    billing.given_back(tx, merchant, known.id, charge.refunded_minor + charge.disputed_minor, reason)
+    pass_on(tx, merchant, known.id, json.loads(known.document), charge, before=_money(known))
     tx.record(
         Event(
             type=EventType.ORDER_MONEY_CHANGED,
@@ -109,7 +116,7 @@ def _write(tx: Transaction, merchant: str, charge: Charge, known: "Row[Any]") ->
                 "charge": charge.charge,
                 "amount_minor": charge.captured_minor - charge.refunded_minor - charge.disputed_minor,
                 "currency": charge.currency,
-                "reason": reason,
+                "reason": _reason(charge, _money(known)),
             },
         )
     )

@@ -12,13 +12,14 @@ from sqlalchemy import true
 
 from audit.threads import in_thread
 from audit.transaction import Database
-from commerce_api import order_money
+from commerce_api import order_money, orders
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.models import order
+from commerce_api.models import billing_line, order
 from commerce_api.order_money import ATTEMPTS_MAXIMUM, refresh
 from commerce_api.vault_client import VaultClient
 from tests.commerce_api.billing.test_outcomes import agree, month_of, told
-from tests.commerce_api.test_offering import bought, offer, outcomes, with_offers
+from tests.commerce_api.test_offering import GUEST, asked, bought, offer, outcomes, taken, with_offers
+from tests.commerce_api.test_payment import pay
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tokenization.wire import Charge
 
@@ -47,6 +48,43 @@ def payment_of(world: World) -> str:
 
 async def brought_up(world: World, zone: Any = None) -> None:
     await refresh(world.commerce.database, cast(VaultClient, zone or world.vault), BRAND, payment_of(world))
+
+
+async def placed_when_given_back(directory: Path, url: str) -> tuple[list[tuple[str, int]], int, int]:
+    """An order of which commerce hears when the operator gave its money back in the zone: outcomes, lines, what is billed."""
+    async with commerce_world(directory, url) as world:
+        await with_offers(world, offer())
+        await agree(world, sale=RATE)
+        view = await taken(world, (await asked(world)).offers[0].offer_id)
+        await world.desk.complete_checkout(BRAND, GUEST, view.checkout_id)
+        world.vault.lose_reply = True
+        with pytest.raises(CommerceRefusal):
+            await pay(world, view.checkout_id)
+        payment = payment_of(world)
+        whole_minor = world.vault.charges[payment].amount_minor
+        world.vault.amend(payment, captured_minor=whole_minor, refunded_minor=whole_minor - 100, disputed_minor=100)
+        world.vault.lose_reply = False
+        await world.commerce.payments.advance(BRAND, view.checkout_id)
+        await brought_up(world)
+        assert await refunded_minor(world) == whole_minor - 100
+        return await outcomes(world), len(await world.rows(billing_line)), await billed_minor(world)
+
+
+async def test_an_order_whose_money_went_back_before_it_was_placed_is_billed_and_learnt_as_that(
+    tmp_path: Path, database_url: str
+) -> None:
+    came_of_it, lines, billed = await placed_when_given_back(tmp_path, database_url)
+    assert [kind for kind, _ in came_of_it] == ["accepted", "chargeback", "purchased", "refunded", "shown"]
+    assert (lines, billed) == (2, 0)
+
+
+async def test_planted_fault_an_order_that_only_keeps_its_amounts_is_billed_in_full_for_good(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "pass_on", lambda *_, **__: None)
+    came_of_it, lines, billed = await placed_when_given_back(tmp_path, database_url)
+    assert "refunded" not in dict(came_of_it)
+    assert (lines, billed > 0) == (1, True)
 
 
 async def refunded_minor(world: World) -> int:
@@ -173,19 +211,19 @@ async def test_processes_at_once_write_what_happened_in_its_order_and_end_with_w
 
 async def test_one_that_is_overtaken_again_and_again_says_so(world: World) -> None:
     """It is overtaken each time: the zone's answer comes after another process has written a newer one."""
-    payment, asked = payment_of(world), 0
+    payment, questions = payment_of(world), 0
 
     class Overtaken:
         @staticmethod
         async def find_charge(merchant: str, of: str) -> Charge | None:
-            nonlocal asked
-            asked += 1
+            nonlocal questions
+            questions += 1
             answer = await world.vault.find_charge(merchant, of)
-            world.vault.amend(payment, refunded_minor=asked * 10)
+            world.vault.amend(payment, refunded_minor=questions * 10)
             await brought_up(world)
             return answer and answer.model_copy(update={"refunded_minor": 5_000})
 
     with pytest.raises(CommerceRefusal) as refused:
         await brought_up(world, Overtaken)
-    assert (refused.value.kind, asked) == (CommerceError.BUSY, ATTEMPTS_MAXIMUM)
-    assert await refunded_minor(world) == asked * 10
+    assert (refused.value.kind, questions) == (CommerceError.BUSY, ATTEMPTS_MAXIMUM)
+    assert await refunded_minor(world) == questions * 10

@@ -65,10 +65,23 @@ def money_of(charge: Charge) -> OrderMoney:
 
 
 def pass_on(
-    tx: Transaction, merchant: str, order_id: str, document: dict[str, Any], charge: Charge, *, before: OrderMoney
+    tx: Transaction,
+    merchant: str,
+    order_id: str,
+    document: dict[str, Any],
+    charge: Charge,
+    *,
+    before: OrderMoney,
+    change: int,
 ) -> None:
-    """What went back of an order's money, or is disputed, reaches its offer and its bill (3). Nothing where nothing did."""
-    outcomes.given_back(tx, merchant, document, charge.refunded_minor, charge.disputed_minor)
+    """What went back of an order's money, or is disputed, reaches its offer and its bill (3). Nothing where nothing did.
+
+    ``change`` is the order's ``money_version`` with it: each is told to the offer once, and another of the same size too.
+    """
+    if charge.refunded_minor > before.refunded_minor:
+        outcomes.given_back(tx, merchant, document, order_id, "refunded", charge.refunded_minor, change)
+    if charge.disputed_minor > before.disputed_minor:
+        outcomes.given_back(tx, merchant, document, order_id, "chargeback", charge.disputed_minor, change)
     gone_minor = charge.refunded_minor + charge.disputed_minor
     billing.given_back(tx, merchant, order_id, gone_minor, _reason(charge, before))
 
@@ -102,7 +115,8 @@ def _write(tx: Transaction, merchant: str, charge: Charge, known: "Row[Any]") ->
     )
     if written.rowcount != 1:
         return False
-    pass_on(tx, merchant, known.id, json.loads(known.document), charge, before=_money(known))
+    document = json.loads(known.document)
+    pass_on(tx, merchant, known.id, document, charge, before=_money(known), change=known.money_version + 1)
     tx.record(
         Event(
             type=EventType.ORDER_MONEY_CHANGED,

@@ -62,7 +62,7 @@ def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
     )
     outcomes.ordered(tx, paid.brand.id, document, identifier, charge.amount_minor)
     billing.sold(tx, paid.brand.id, document, identifier, charge.amount_minor, paid.channel)
-    pass_on(tx, paid.brand.id, identifier, document, charge, before=OrderMoney(charge.captured_minor, 0, 0))
+    pass_on(tx, paid.brand.id, identifier, document, charge, before=OrderMoney(charge.captured_minor, 0, 0), change=0)
     return identifier
 
 

@@ -143,15 +143,29 @@ def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, a
         budget.spend(tx, brand, row.id, taken[row.chosen])
 
 
-def given_back(tx: Transaction, brand: str, document: dict[str, Any], refunded_minor: int, disputed_minor: int) -> None:
-    """Money of an order went back, or is disputed: in all so much by now (3)."""
+def given_back(
+    tx: Transaction,
+    brand: str,
+    document: dict[str, Any],
+    order: str,
+    outcome: Literal["refunded", "chargeback"],
+    amount_minor: int,
+    change: int,
+) -> None:
+    """Of an order's money so much in all went back, or is disputed, by its ``change`` of this number (3).
+
+    Nothing where the order is not what came of the offer: one that did not hold in it is not spoilt by its refund.
+    """
     decision = document.get("offer_id")
-    if decision is None or _find(tx.connection, brand, decision) is None:
+    bought = (
+        offer_outcome.c.decision == decision,
+        offer_outcome.c.key == order,
+        offer_outcome.c.brand == brand,
+        offer_outcome.c.type == "purchased",
+    )
+    if decision is None or tx.execute(select(offer_outcome.c.key).where(*bought)).first() is None:
         return
-    amounts: tuple[tuple[Outcome, int], ...] = (("refunded", refunded_minor), ("chargeback", disputed_minor))
-    for outcome, amount_minor in amounts:
-        if amount_minor:
-            note(tx, brand, decision, outcome, key=f"{outcome}:{amount_minor}", value_minor=amount_minor)
+    note(tx, brand, decision, outcome, key=f"{outcome}:{order}:{change}", value_minor=amount_minor)
 
 
 def _require(tx: Transaction, brand: str, decision: str) -> "Row[Any]":

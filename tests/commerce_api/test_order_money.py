@@ -15,6 +15,7 @@ from audit.transaction import Database
 from commerce_api import order_money, orders
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import billing_line, order
+from commerce_api.offering import outcomes as offering
 from commerce_api.order_money import ATTEMPTS_MAXIMUM, refresh
 from commerce_api.vault_client import VaultClient
 from tests.commerce_api.billing.test_outcomes import agree, month_of, told
@@ -154,6 +155,48 @@ async def test_planted_fault_an_answer_that_is_written_over_whatever_is_there_le
     monkeypatch.setattr(order_money, "_as_known", lambda _: true())
     await overtaken(world, *later_minor)
     assert await refunded_minor(world) == 1_000
+
+
+async def paid_without_its_offer(directory: Path, url: str) -> list[str]:
+    """Two orders with one offer, which does not hold any more in the second. That one is refunded: what came of the offer."""
+    async with commerce_world(directory, url) as world:
+        await with_offers(world, offer())
+        made = await bought(world)
+        world.clock.advance(1_801)
+        view = await taken(world, made)
+        assert "offer_invalid" in {message.code for message in view.messages}
+        await world.desk.complete_checkout(BRAND, GUEST, view.checkout_id)
+        await pay(world, view.checkout_id)
+        [second] = [row for row in await world.rows(order) if row.checkout == view.checkout_id]
+        world.vault.amend(second.payment, captured_minor=7_900, refunded_minor=7_900)
+        await refresh(world.commerce.database, cast(VaultClient, world.vault), BRAND, second.payment)
+        return [kind for kind, _ in await outcomes(world)]
+
+
+async def test_a_refund_of_an_order_in_which_the_offer_did_not_hold_says_nothing_of_the_offer(
+    tmp_path: Path, database_url: str
+) -> None:
+    assert await paid_without_its_offer(tmp_path, database_url) == ["accepted", "purchased", "shown"]
+
+
+async def test_planted_fault_a_refund_told_of_whatever_offer_the_order_names_spoils_one_that_holds(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note_it(tx: Any, brand: str, document: Any, of: str, outcome: Any, amount_minor: int, change: int) -> None:
+        offering.note(tx, brand, document["offer_id"], outcome, key=f"{of}:{change}", value_minor=amount_minor)
+
+    monkeypatch.setattr(offering, "given_back", note_it)
+    assert "refunded" in await paid_without_its_offer(tmp_path, database_url)
+
+
+async def test_a_second_refund_of_the_same_size_is_another_and_one_that_came_back_is_none(world: World) -> None:
+    for amount_minor in (500, 500, 0, 500):
+        world.vault.amend(payment_of(world), refunded_minor=amount_minor)
+        await brought_up(world)
+    world.vault.amend(payment_of(world), disputed_minor=500)
+    await brought_up(world)
+    told_of = [one for one in await outcomes(world) if one[0] in ("refunded", "chargeback")]
+    assert told_of == [("chargeback", 500), ("refunded", 500), ("refunded", 500)]
 
 
 class MovingZone:

@@ -133,14 +133,11 @@ def forget_old(tx: Transaction, limit: int) -> None:
 
 def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:
     """An order was placed: the offer in it, if one was applied, is bought and its budget spent (3)."""
-    decision = document.get("offer_id")
-    row = None if decision is None else _find(tx.connection, brand, decision)
-    if row is None:
-        return
-    taken = {name: taken_minor for name, _, taken_minor in document["priced"]["totals"]["applied"]}
-    if row.chosen in taken:
+    taken_minor = document["priced"]["totals"]["offer_taken_minor"]
+    row = None if taken_minor is None else _find(tx.connection, brand, document["offer_id"])
+    if row is not None:
         note(tx, brand, row.id, "purchased", key=order, value_minor=amount_minor)
-        budget.spend(tx, brand, row.id, taken[row.chosen])
+        budget.spend(tx, brand, row.id, taken_minor)
 
 
 def given_back(

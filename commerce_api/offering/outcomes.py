@@ -4,8 +4,8 @@ What holds:
  1. An outcome is of a decision of this brand's, and each is written once, by its key: whoever reports twice reports once.
  2. A decision that nobody was shown is told apart from one that was refused: until it is presented, it is neither.
  3. What an order does to an offer is written in the order's own transaction, from what was paid.
- 4. An offer is used in one checkout: the first that is handed over to be paid with it has it, until that is canceled or its
-    time is over.
+ 4. An offer is used in one checkout: the first that is handed over to be paid with it has it, until that is canceled, its
+    time is over, or it is handed over anew without it.
  5. A decision that nobody took is deleted DECISIONS_KEPT_SECONDS after it was made, what was signed SIGNED_KEPT_SECONDS after.
 """
 
@@ -95,13 +95,10 @@ def claim(tx: Transaction, brand: str, decision: str, checkout: str) -> None:
         raise CommerceRefusal(CommerceError.OFFER_INVALID)
 
 
-def let_go(tx: Transaction, document: dict[str, Any], checkout: str) -> None:
-    """A checkout ended unpaid: its offer may be used in another (4)."""
-    tx.execute(
-        update(offer_decision)
-        .where(offer_decision.c.id == (document.get("offer_id") or ""), offer_decision.c.checkout == checkout)
-        .values(checkout=None)
-    )
+def let_go(tx: Transaction, checkout: str, *, but: str | None = None) -> None:
+    """What a checkout was ever handed over with may be used in another (4): it ended unpaid, or has the offer ``but`` now."""
+    held = update(offer_decision).where(offer_decision.c.checkout == checkout, offer_decision.c.id != (but or ""))
+    tx.execute(held.values(checkout=None))
 
 
 def forget_old(tx: Transaction, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""How often an order's amounts changed, so that of two answers of the zone the older one never wins; what an offer took off."""
+"""How often an order's amounts changed; what the offer in a checkout takes off, and which checkout it is used in."""
 
 import json
 
@@ -10,10 +10,18 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
+_USED = sa.text("checkout IS NOT NULL")
+
 
 def upgrade() -> None:
-    """Adds the count, and to what may still become an order what its offer takes off: it came first among what is applied."""
+    """Adds the count, and the index that finds what a checkout holds.
+
+    To what may still become an order, what its offer takes off: that came first among what is applied.
+    """
     op.add_column("customer_order", sa.Column("money_version", sa.BigInteger(), nullable=False, server_default="0"))
+    op.create_index(
+        "ix_offer_decision_checkout", "offer_decision", ["checkout"], sqlite_where=_USED, postgresql_where=_USED
+    )
     checkout = sa.table("checkout", sa.column("id"), sa.column("state"), sa.column("document"))
     is_open = checkout.c.state.in_(("draft", "ready", "escalated", "processing", "authentication"))
     for row in op.get_bind().execute(sa.select(checkout.c.id, checkout.c.document).where(is_open)).all():

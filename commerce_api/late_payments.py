@@ -27,6 +27,7 @@ from commerce_api.checkout.service import Checkout
 from commerce_api.checkout.states import CHANGEABLE, IN_PAYMENT, CheckoutState
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import payment
+from commerce_api.offering import outcomes
 from commerce_api.orders import place_order
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.clock import Clock
@@ -180,6 +181,7 @@ class LatePayments:
             current = self._load(tx, row)
         if current.state in CHANGEABLE:
             stock.release(tx, brand=row.brand, checkout=row.checkout)
+            outcomes.let_go(tx, row.checkout)
             service.write(tx, current, state=CheckoutState.CANCELED)
             service.record(tx, EventType.CHECKOUT_CANCELED, row.brand, row.checkout, SERVICE, {"reason": REASON})
 

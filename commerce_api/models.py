@@ -152,6 +152,7 @@ order = Table(
     Column("captured_minor", BigInteger, nullable=False, server_default="0"),
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     Column("disputed_minor", BigInteger, nullable=False, server_default="0"),
+    Column("money_version", BigInteger, nullable=False, server_default="0"),  # counts the changes of its amounts
     Column("money_changed_ms", BigInteger, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
 )
@@ -202,6 +203,7 @@ order_request = Table(
     ),
 )
 
+_USED = text("checkout IS NOT NULL")
 offer_decision = Table(
     "offer_decision",
     metadata,
@@ -218,6 +220,7 @@ offer_decision = Table(
     Column("checkout", String(40), nullable=True),  # the one that it is used in
     Index("ix_offer_decision_subject", "brand", "subject", "decided_ms"),
     Index("ix_offer_decision_decided", "decided_ms"),
+    Index("ix_offer_decision_checkout", "checkout", sqlite_where=_USED, postgresql_where=_USED),
 )
 
 # The offers that were on the table, under the hash that decisions name: with them a decision can be played again.

@@ -1,13 +1,17 @@
 """What became of an order's money after it was placed: captured, refunded, disputed, as the zone's record says.
 
-The zone is asked; what a notice or a caller claims is never written here.
+What holds:
+ 1. The zone is asked; what a notice or a caller claims is never written here.
+ 2. An answer is written only over what was known before it was asked for. Else an older one could come after a newer one: then
+    the zone is asked again.
+ 3. The order's amounts, what they mean for its offer and for the bill, and the event commit together.
 """
 
 import json
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
 from audit.transaction import Database, Transaction
@@ -19,6 +23,8 @@ from commerce_api.offering import outcomes
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.wire import Charge
 
+ATTEMPTS_MAXIMUM: Final = 8  # each but the last was overtaken by somebody who wrote: so many at once are no accident
+
 
 class OrderMoney(NamedTuple):
     """Amounts in minor units of the order's currency."""
@@ -29,16 +35,28 @@ class OrderMoney(NamedTuple):
 
 
 async def refresh(database: Database, vault: VaultClient, merchant: str, payment: str) -> None:
-    """Brings an order's amounts up to the zone's record. Raises CommerceRefusal(PAYMENT_UNAVAILABLE); then nothing changed."""
-    known = await database.read(lambda connection: _money_of(connection, merchant, payment))
+    """Brings an order's amounts up to the zone's record.
+
+    Raises CommerceRefusal: PAYMENT_UNAVAILABLE, or BUSY where others kept changing it. Then nothing changed here.
+    """
+    for _ in range(ATTEMPTS_MAXIMUM):
+        if await _brought_up(database, vault, merchant, payment):
+            return
+    raise CommerceRefusal(CommerceError.BUSY)
+
+
+async def _brought_up(database: Database, vault: VaultClient, merchant: str, payment: str) -> bool:
+    """Asks and writes once. False where somebody wrote between the two (2)."""
+    known = await database.read(lambda connection: _known(connection, merchant, payment))
     if known is None:
-        return  # no order came of it (yet): the one that is placed begins with the charge's amounts
+        return True  # no order came of it (yet): the one that is placed begins with the charge's amounts
     try:
-        charge = await vault.find_charge(merchant, payment)
+        charge = await vault.find_charge(merchant, payment)  # (1)
     except (VaultUnavailable, VaultRefused):
         raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
-    if charge is not None and money_of(charge) != known:
-        await database.change(lambda tx: _write(tx, merchant, payment, charge, known))
+    if charge is None or money_of(charge) == _money(known):
+        return True
+    return await database.change(lambda tx: _write(tx, merchant, charge, known))
 
 
 def money_of(charge: Charge) -> OrderMoney:
@@ -46,47 +64,74 @@ def money_of(charge: Charge) -> OrderMoney:
     return OrderMoney(charge.captured_minor, charge.refunded_minor, charge.disputed_minor)
 
 
-def _money_of(connection: Connection, merchant: str, payment: str) -> OrderMoney | None:
-    row = connection.execute(
-        select(order.c.captured_minor, order.c.refunded_minor, order.c.disputed_minor).where(
-            order.c.brand == merchant, order.c.payment == payment
-        )
-    ).first()
-    return OrderMoney._make(row) if row is not None else None
+def pass_on(
+    tx: Transaction,
+    merchant: str,
+    order_id: str,
+    document: dict[str, Any],
+    charge: Charge,
+    *,
+    before: OrderMoney,
+    change: int,
+) -> None:
+    """What went back of an order's money, or is disputed, reaches its offer and its bill (3). Nothing where nothing did.
+
+    ``change`` is the order's ``money_version`` with it: each is told to the offer once, and another of the same size too.
+    """
+    if charge.refunded_minor > before.refunded_minor:
+        outcomes.given_back(tx, merchant, document, order_id, "refunded", charge.refunded_minor, change)
+    if charge.disputed_minor > before.disputed_minor:
+        outcomes.given_back(tx, merchant, document, order_id, "chargeback", charge.disputed_minor, change)
+    gone_minor = charge.refunded_minor + charge.disputed_minor
+    billing.given_back(tx, merchant, order_id, gone_minor, _reason(charge, before))
 
 
-def _reason(charge: Charge, known: OrderMoney) -> str:
+def _known(connection: Connection, merchant: str, payment: str) -> "Row[Any] | None":
+    return connection.execute(select(order).where(order.c.brand == merchant, order.c.payment == payment)).first()
+
+
+def _money(row: "Row[Any]") -> OrderMoney:
+    return OrderMoney(row.captured_minor, row.refunded_minor, row.disputed_minor)
+
+
+def _reason(charge: Charge, before: OrderMoney) -> str:
     """What an auditor reads of the change."""
-    if charge.refunded_minor < known.refunded_minor:
+    if charge.refunded_minor < before.refunded_minor:
         return "refund_returned"
     return "disputed" if charge.disputed_minor else "refunded" if charge.refunded_minor else "captured"
 
 
-def _write(tx: Transaction, merchant: str, payment: str, charge: Charge, known: OrderMoney) -> None:
-    row = tx.execute(
+def _as_known(known: "Row[Any]") -> ColumnElement[bool]:
+    """(2) By version: amounts may go and come back."""
+    unchanged: ColumnElement[bool] = order.c.money_version == known.money_version
+    return unchanged
+
+
+def _write(tx: Transaction, merchant: str, charge: Charge, known: "Row[Any]") -> bool:
+    written = tx.execute(
         update(order)
-        .where(order.c.brand == merchant, order.c.payment == payment)
-        .values(**money_of(charge)._asdict(), money_changed_ms=tx.now_ms)
-        .returning(order.c.id, order.c.document)
-    ).first()
-    if row is None:
-        return
-    outcomes.given_back(tx, merchant, json.loads(row.document), charge.refunded_minor, charge.disputed_minor)
-    billing.given_back(tx, merchant, row.id, charge.refunded_minor + charge.disputed_minor, _reason(charge, known))
+        .where(order.c.id == known.id, _as_known(known))
+        .values(**money_of(charge)._asdict(), money_version=known.money_version + 1, money_changed_ms=tx.now_ms)
+    )
+    if written.rowcount != 1:
+        return False
+    document = json.loads(known.document)
+    pass_on(tx, merchant, known.id, document, charge, before=_money(known), change=known.money_version + 1)
     tx.record(
         Event(
             type=EventType.ORDER_MONEY_CHANGED,
             outcome="success",
             actor="service:commerce",
             origin=ORIGIN,
-            resource=row.id,
+            resource=known.id,
             merchant=merchant,
             data={
-                "payment": payment,
+                "payment": charge.payment,
                 "charge": charge.charge,
                 "amount_minor": charge.captured_minor - charge.refunded_minor - charge.disputed_minor,
                 "currency": charge.currency,
-                "reason": _reason(charge, known),
+                "reason": _reason(charge, _money(known)),
             },
         )
     )
+    return True

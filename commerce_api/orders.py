@@ -14,13 +14,16 @@ from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
 from commerce_api.offering import outcomes
-from commerce_api.order_money import money_of
+from commerce_api.order_money import OrderMoney, money_of, pass_on
 from tokenization.ids import is_id, new_id
 from tokenization.wire import Charge
 
 
 def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
-    """Writes the order of a paid checkout and returns its id. The table allows one order for a checkout and for a payment."""
+    """Writes the order of a paid checkout and returns its id. The table allows one order for a checkout and for a payment.
+
+    Of its money some may have gone back already: the zone took it before commerce heard of it.
+    """
     identifier = new_id("ord")
     document = {
         **paid.document,
@@ -59,6 +62,7 @@ def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
     )
     outcomes.ordered(tx, paid.brand.id, document, identifier, charge.amount_minor)
     billing.sold(tx, paid.brand.id, document, identifier, charge.amount_minor, paid.channel)
+    pass_on(tx, paid.brand.id, identifier, document, charge, before=OrderMoney(charge.captured_minor, 0, 0), change=0)
     return identifier
 
 

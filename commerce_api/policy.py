@@ -363,9 +363,19 @@ def load_policy(path: Path) -> Policy:
     if len(content) > MAXIMUM_POLICY_BYTES:
         raise PolicyInvalid(("the file is above 1 MiB; a policy is a small JSON object",))
     try:
-        return Policy.model_validate_json(content)
+        policy = Policy.model_validate_json(content)
     except ValidationError as invalid:
         raise PolicyInvalid(_problems(invalid)) from None
+    _refuse_names_of_two_things(policy)
+    return policy
+
+
+def _refuse_names_of_two_things(policy: Policy) -> None:
+    """A shopper could not tell them apart in what was taken off. A policy that is in force is not refused for it."""
+    offers = {offer.id.upper() for offer in policy.offers}
+    for place, code in enumerate(policy.discount_codes):
+        if code.code.upper() in offers:
+            raise PolicyInvalid((f"discount_codes[{place}].code: an offer has this id; give the code another name",))
 
 
 def default_policy(currency: str) -> Policy:

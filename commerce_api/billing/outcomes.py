@@ -157,13 +157,10 @@ def sold(tx: Transaction, brand: str, document: dict[str, Any], order: str, amou
     """An order was placed. On record where the brand has a contract; the offer in it, if one was applied, is its evidence."""
     if contract_at(tx.connection, brand, tx.now_ms) is None:
         return
-    applied = {name for name, _, _ in document["priced"]["totals"]["applied"]}
-    decision = document.get("offer_id")
-    if decision is not None:
-        chosen = tx.execute(
-            select(offer_decision.c.chosen).where(offer_decision.c.id == decision, offer_decision.c.brand == brand)
-        ).scalar()
-        decision = decision if chosen in applied else None
+    decision = None
+    if document["priced"]["totals"]["offer_taken_minor"] is not None:
+        of = (offer_decision.c.id == document["offer_id"], offer_decision.c.brand == brand)
+        decision = tx.execute(select(offer_decision.c.id).where(*of)).scalar()
     report(tx, brand, Reported("sale", amount_minor, tx.now_ms, decision, order=order, channel=channel))
 
 

@@ -5,6 +5,8 @@ What holds:
  2. What an outcome's lines come to is what is left of it costs, at every moment: they add up to the minor unit, and to nothing
     once all of it is reversed.
  3. The amounts depend on what was reported and when it happened, not on the order in which reports came.
+ 4. What is reversed after ``reversal_days`` stays billed. What comes back is billed again whenever it comes, up to what was
+    taken off: an outcome that lasted after all costs what it cost at first.
 """
 
 from collections.abc import Sequence
@@ -50,10 +52,12 @@ def dues(term: Term, value_minor: int, at_ms: int, reversals: Sequence[Reversal]
     gone_minor = 0
     whole = False
     for reversal in sorted(reversals, key=lambda one: (one.at_ms, one.key)):
-        if reversal.at_ms <= at_ms + term.reversal_days * DAY_MS:
+        if reversal.amount_minor is not None and reversal.amount_minor < 0:
+            gone_minor -= min(-reversal.amount_minor, gone_minor)  # (4)
+        elif reversal.at_ms <= at_ms + term.reversal_days * DAY_MS:
             whole = whole or reversal.amount_minor is None
             gone_minor += reversal.amount_minor or 0
-        left_minor = min(value_minor, max(0, value_minor - gone_minor))
+        left_minor = max(0, value_minor - gone_minor)
         now = 0 if whole else fee_minor(term, left_minor, value_minor)
         found.append(Due(reversal.key, now - total, reversal.at_ms))
         total = now

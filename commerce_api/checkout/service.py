@@ -140,8 +140,10 @@ def hand_off(tx: Transaction, current: Checkout, caller: Caller, *, confirmed: b
         return write(tx, current, state=CheckoutState.READY, document=_with_prices(current))
     if not current.priced.is_ready:
         raise CommerceRefusal(CommerceError.CHECKOUT_NOT_READY)
-    if has_offer(current.document, current.priced):
-        outcomes.claim(tx, current.brand.id, current.document["offer_id"], current.id)
+    offer = current.document["offer_id"] if has_offer(current.document, current.priced) else None
+    outcomes.let_go(tx, current.id, but=offer)
+    if offer is not None:
+        outcomes.claim(tx, current.brand.id, offer, current.id)
     stock.reserve(
         tx,
         brand=current.brand.id,
@@ -166,7 +168,7 @@ def cancel(tx: Transaction, current: Checkout, caller: Caller) -> None:
         return
     require_changeable(current, tx.now_ms)
     stock.release(tx, brand=current.brand.id, checkout=current.id)
-    outcomes.let_go(tx, current.document, current.id)
+    outcomes.let_go(tx, current.id)
     write(tx, current, state=CheckoutState.CANCELED)
     record(tx, EventType.CHECKOUT_CANCELED, current.brand.id, current.id, caller.principal, {})
 
@@ -176,7 +178,7 @@ def expire(tx: Transaction, current: Checkout) -> None:
     if current.state not in CHANGEABLE or current.expires_ms > tx.now_ms:
         return
     stock.release(tx, brand=current.brand.id, checkout=current.id)
-    outcomes.let_go(tx, current.document, current.id)
+    outcomes.let_go(tx, current.id)
     write(tx, current, state=CheckoutState.EXPIRED)
     record(tx, EventType.CHECKOUT_EXPIRED, current.brand.id, current.id, "service:commerce", {})
 

@@ -10,7 +10,11 @@ from offer_engine.offers import ContextLine, Offer, OfferKind, discount_minor
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Each amount in minor units; ``discount_minor`` is what is taken off, as a positive number."""
+    """Each amount in minor units; ``discount_minor`` is what is taken off, as a positive number.
+
+    ``offer_taken_minor`` is what of that the offer takes off, None without one. ``applied`` is for people: a code in it may be
+    named as an offer is.
+    """
 
     items_minor: int
     discount_minor: int
@@ -18,6 +22,7 @@ class Totals:
     tax_minor: int
     total_minor: int
     applied: tuple[tuple[str, str, int], ...]  # (code or offer id, title, minor units taken off)
+    offer_taken_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,11 @@ def totals(
     items_minor = sum(line.unit_price_minor * line.quantity for line in lines)
     left_minor = items_minor
     applied: list[tuple[str, str, int]] = []
+    offer_taken_minor = None
     if offer is not None:
-        taken = min(discount_minor(offer, lines), left_minor)
-        left_minor -= taken
-        applied.append((offer.id, offer.title, taken))
+        offer_taken_minor = min(discount_minor(offer, lines), left_minor)
+        left_minor -= offer_taken_minor
+        applied.append((offer.id, offer.title, offer_taken_minor))
     for code in codes:
         taken = min(code_discount_minor(code, left_minor), left_minor)
         left_minor -= taken
@@ -89,6 +95,7 @@ def totals(
         tax_minor=tax_minor,
         total_minor=left_minor + shipping_minor + (0 if included else tax_minor),
         applied=tuple(applied),
+        offer_taken_minor=offer_taken_minor,
     )
 
 

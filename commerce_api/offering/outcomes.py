@@ -4,8 +4,8 @@ What holds:
  1. An outcome is of a decision of this brand's, and each is written once, by its key: whoever reports twice reports once.
  2. A decision that nobody was shown is told apart from one that was refused: until it is presented, it is neither.
  3. What an order does to an offer is written in the order's own transaction, from what was paid.
- 4. An offer is used in one checkout: the first that is handed over to be paid with it has it, until that is canceled or its
-    time is over.
+ 4. An offer is used in one checkout: the first that is handed over to be paid with it has it, until that is canceled, its
+    time is over, or it is handed over anew without it.
  5. A decision that nobody took is deleted DECISIONS_KEPT_SECONDS after it was made, what was signed SIGNED_KEPT_SECONDS after.
 """
 
@@ -95,13 +95,10 @@ def claim(tx: Transaction, brand: str, decision: str, checkout: str) -> None:
         raise CommerceRefusal(CommerceError.OFFER_INVALID)
 
 
-def let_go(tx: Transaction, document: dict[str, Any], checkout: str) -> None:
-    """A checkout ended unpaid: its offer may be used in another (4)."""
-    tx.execute(
-        update(offer_decision)
-        .where(offer_decision.c.id == (document.get("offer_id") or ""), offer_decision.c.checkout == checkout)
-        .values(checkout=None)
-    )
+def let_go(tx: Transaction, checkout: str, *, but: str | None = None) -> None:
+    """What a checkout was ever handed over with may be used in another (4): it ended unpaid, or has the offer ``but`` now."""
+    held = update(offer_decision).where(offer_decision.c.checkout == checkout, offer_decision.c.id != (but or ""))
+    tx.execute(held.values(checkout=None))
 
 
 def forget_old(tx: Transaction, limit: int) -> None:
@@ -133,25 +130,36 @@ def forget_old(tx: Transaction, limit: int) -> None:
 
 def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:
     """An order was placed: the offer in it, if one was applied, is bought and its budget spent (3)."""
-    decision = document.get("offer_id")
-    row = None if decision is None else _find(tx.connection, brand, decision)
-    if row is None:
-        return
-    taken = {name: taken_minor for name, _, taken_minor in document["priced"]["totals"]["applied"]}
-    if row.chosen in taken:
+    taken_minor = document["priced"]["totals"]["offer_taken_minor"]
+    row = None if taken_minor is None else _find(tx.connection, brand, document["offer_id"])
+    if row is not None:
         note(tx, brand, row.id, "purchased", key=order, value_minor=amount_minor)
-        budget.spend(tx, brand, row.id, taken[row.chosen])
+        budget.spend(tx, brand, row.id, taken_minor)
 
 
-def given_back(tx: Transaction, brand: str, document: dict[str, Any], refunded_minor: int, disputed_minor: int) -> None:
-    """Money of an order went back, or is disputed: in all so much by now (3)."""
+def given_back(
+    tx: Transaction,
+    brand: str,
+    document: dict[str, Any],
+    order: str,
+    outcome: Literal["refunded", "chargeback"],
+    amount_minor: int,
+    change: int,
+) -> None:
+    """Of an order's money so much in all went back, or is disputed, by its ``change`` of this number (3).
+
+    Nothing where the order is not what came of the offer: one that did not hold in it is not spoilt by its refund.
+    """
     decision = document.get("offer_id")
-    if decision is None or _find(tx.connection, brand, decision) is None:
+    bought = (
+        offer_outcome.c.decision == decision,
+        offer_outcome.c.key == order,
+        offer_outcome.c.brand == brand,
+        offer_outcome.c.type == "purchased",
+    )
+    if decision is None or tx.execute(select(offer_outcome.c.key).where(*bought)).first() is None:
         return
-    amounts: tuple[tuple[Outcome, int], ...] = (("refunded", refunded_minor), ("chargeback", disputed_minor))
-    for outcome, amount_minor in amounts:
-        if amount_minor:
-            note(tx, brand, decision, outcome, key=f"{outcome}:{amount_minor}", value_minor=amount_minor)
+    note(tx, brand, decision, outcome, key=f"{outcome}:{order}:{change}", value_minor=amount_minor)
 
 
 def _require(tx: Transaction, brand: str, decision: str) -> "Row[Any]":

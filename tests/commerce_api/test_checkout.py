@@ -103,6 +103,7 @@ def test_totals_add_up_and_never_go_below_zero(
     assert 0 <= counted.discount_minor <= counted.items_minor
     assert sum(taken for _, _, taken in counted.applied) == counted.discount_minor
     assert all(taken >= 0 for _, _, taken in counted.applied)
+    assert counted.offer_taken_minor == (counted.applied[0][2] if offer is not None else None)
     due = counted.items_minor - counted.discount_minor + counted.shipping_minor
     assert counted.total_minor == due + (0 if included else counted.tax_minor)
     assert 0 <= counted.tax_minor <= due

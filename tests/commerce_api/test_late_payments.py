@@ -12,9 +12,10 @@ from sqlalchemy import update
 from commerce_api import late_payments
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.late_payments import TRY_AGAIN_SECONDS
-from commerce_api.models import checkout, order, payment, reservation, variant
+from commerce_api.models import checkout, offer_decision, order, payment, reservation, variant
 from commerce_api.payment import Payments, Turn
 from commerce_api.sweeps import sweep
+from tests.commerce_api.test_offering import asked, offer, taken, with_offers
 from tests.commerce_api.test_payment import (
     CALLER,
     MUG,
@@ -114,6 +115,21 @@ async def test_a_late_success_that_fits_nothing_any_more_goes_back(world: World,
     assert len(world.vault.modified) == 1
     assert (await view_of(world, identifier)).status in ("canceled", "expired")
     assert await world.rows(reservation) == []
+
+
+async def test_a_checkout_whose_late_money_goes_back_lets_go_of_its_offer(world: World) -> None:
+    await with_offers(world, offer())
+    made = (await asked(world)).offers[0].offer_id
+    identifier = (await taken(world, made)).checkout_id
+    await world.desk.complete_checkout(BRAND, CALLER, identifier)
+    world.vault.next_outcome = [ChargeState.FAILED]
+    await pay(world, identifier)
+    late = world.vault.asked[-1].payment
+    world.vault.amend(late, refunded_minor=100)
+    decide(world, late)
+    await told(world, identifier, late)
+    assert (await view_of(world, identifier)).status == "canceled"
+    assert [row.checkout for row in await world.rows(offer_decision)] == [None]
 
 
 async def test_a_card_that_was_given_again_meanwhile_is_not_charged_and_does_not_hang(world: World) -> None:

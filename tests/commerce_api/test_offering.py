@@ -430,6 +430,61 @@ async def test_the_offer_of_a_canceled_checkout_may_be_used_in_another(world: Wo
     assert (await world.desk.complete_checkout(BRAND, GUEST, second)).status == "requires_escalation"
 
 
+async def holders(world: World) -> set[str]:
+    """The checkouts that offers are used in."""
+    return {row.checkout for row in await world.rows(offer_decision) if row.checkout is not None}
+
+
+@pytest.mark.parametrize("end", ["canceled", "expired"])
+async def test_a_checkout_that_ends_unpaid_lets_go_of_every_offer_that_it_was_handed_over_with(
+    world_on_each: World, end: str
+) -> None:
+    world = world_on_each
+    await with_offers(world, offer())
+    first, second = [(await asked(world)).offers[0].offer_id for _ in range(2)]
+    identifier = await ready_with(world, first)
+    await world.desk.complete_checkout(BRAND, GUEST, identifier)
+    await world.desk.update_checkout(BRAND, GUEST, identifier, CheckoutGiven(offer_id=second), None)
+    assert await holders(world) == {identifier}
+    if end == "canceled":
+        await world.desk.cancel_checkout(BRAND, GUEST, identifier)
+    else:
+        world.clock.advance(1_801)
+        await sweep(world.commerce.database, world.commerce.payments)
+    assert await holders(world) == set()
+
+
+@pytest.mark.parametrize("second", [True, False])
+async def test_a_checkout_that_is_paid_uses_the_offer_in_it_and_no_other(world_on_each: World, *, second: bool) -> None:
+    world = world_on_each
+    await with_offers(world, offer())
+    first, other = [(await asked(world)).offers[0].offer_id for _ in range(2)]
+    identifier = await ready_with(world, first)
+    await world.desk.complete_checkout(BRAND, GUEST, identifier)
+    changed = CheckoutGiven(offer_id=other if second else None)
+    await world.desk.update_checkout(BRAND, GUEST, identifier, changed, None)
+    await world.desk.complete_checkout(BRAND, GUEST, identifier)
+    await pay(world, identifier)
+    used = {row.id for row in await world.rows(offer_decision) if row.checkout is not None}
+    assert used == ({other} if second else set())
+    another = await ready_with(world, first)
+    assert (await world.desk.complete_checkout(BRAND, GUEST, another)).status == "requires_escalation"
+
+
+async def test_planted_fault_a_checkout_that_lets_go_of_nothing_keeps_its_offer_for_good(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.offering.outcomes.let_go", lambda *_, **__: None)
+    await with_offers(world, offer())
+    made = (await asked(world)).offers[0].offer_id
+    first, second = await ready_with(world, made), await ready_with(world, made)
+    await world.desk.complete_checkout(BRAND, GUEST, first)
+    await world.desk.cancel_checkout(BRAND, GUEST, first)
+    with pytest.raises(CommerceRefusal) as refused:
+        await world.desk.complete_checkout(BRAND, GUEST, second)
+    assert refused.value.kind is CommerceError.OFFER_INVALID
+
+
 async def test_what_no_checkout_took_goes_back_with_the_offers_own_time(world: World) -> None:
     await with_offers(world, offer(limits={"budget_uses": 1}))
     await asked(world)

@@ -83,6 +83,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"discount_codes": [{**CODE, "amount_minor": 5}]}, "discount_codes[0]: write either"),
         ({"discount_codes": [{"code": "TEN", "title": "Ten"}]}, "discount_codes[0]: write either"),
         ({"discount_codes": [CODE, {**CODE, "code": "ten"}]}, "policy: discount_codes has a code twice"),
+        (
+            {"offers": [{**OFFER, "id": "ten"}], "discount_codes": [{**CODE, "code": "other"}, CODE]},
+            "discount_codes[1].code: an offer has this id",
+        ),
         ({"discount_codes": [{**CODE, "expires_at": "2030-01-01T00:00:00"}]}, "discount_codes[0].expires_at: "),
         ({"offers": [{**OFFER, "kind": "amount_off"}]}, "offers[0]: percent_off needs"),
         ({"offers": [{**OFFER, "kind": "free_shipping"}]}, "offers[0]: percent_off needs"),

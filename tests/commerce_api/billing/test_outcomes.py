@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from commerce_api.app import commerce_app
 from commerce_api.billing.contract import Contract, ContractInvalid, load_contract, set_contract
 from commerce_api.billing.statement import statement
 from commerce_api.brands import find_brand
+from commerce_api.checkout import pricing
 from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.checkout.totals import Totals, totals
 from commerce_api.cli import main
 from commerce_api.errors import CommerceError
-from commerce_api.models import billed_outcome, billing_line
+from commerce_api.models import billed_outcome, billing_line, offer_budget, offer_outcome
 from commerce_api.order_money import refresh
 from commerce_api.schemas import CheckoutGiven
 from tests.commerce_api.purchases import ready
-from tests.commerce_api.test_offering import bought, offer, with_offers
+from tests.commerce_api.test_offering import GUEST, asked, bought, offer, taken, with_offers
 from tests.commerce_api.test_payment import pay
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tokenization.ids import letters_of
@@ -145,6 +148,38 @@ async def test_a_sale_by_offer_has_its_decision_as_evidence_and_others_are_not_b
     assert rulings == {made: "billed", None: "not_attributed"}
     [line] = (await told(world, month_of(world)))["lines"]
     assert line["evidence"]["decision"] == made
+
+
+async def paid_with_a_code_of_the_offers_name(directory: Path, url: str) -> list[tuple[str, str | None]]:
+    """An offer that does not hold beside a code, in a checkout with a code of its name: how the sale was ruled, with what."""
+    async with commerce_world(directory, url) as world:
+        await agree(world, sale={"rate_basis_points": 500})
+        await with_offers(world, offer(id="WELCOME5", limits={"budget_uses": 1, "stacks_with_codes": False}))
+        made = (await asked(world)).offers[0].offer_id
+        view = await taken(world, made, discount_codes=["WELCOME5"])
+        assert [applied.id for applied in view.totals.applied] == ["WELCOME5"]
+        await world.desk.complete_checkout(BRAND, GUEST, view.checkout_id)
+        await pay(world, view.checkout_id)
+        [counted] = await world.rows(offer_budget)
+        kinds = [row.type for row in await world.rows(offer_outcome)]
+        assert ("purchased" in kinds) is (counted.spent_uses == 1)
+        return [(row.ruling, row.decision) for row in await world.rows(billed_outcome)]
+
+
+async def test_a_code_named_as_an_offer_is_not_taken_for_the_offer(tmp_path: Path, database_url: str) -> None:
+    assert await paid_with_a_code_of_the_offers_name(tmp_path, database_url) == [("not_attributed", None)]
+
+
+async def test_planted_fault_offers_told_by_their_names_bill_a_sale_that_no_offer_brought(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_name(*arguments: Any, **named: Any) -> Totals:
+        counted = totals(*arguments, **named)
+        return replace(counted, offer_taken_minor={name: taken for name, _, taken in counted.applied}.get("WELCOME5"))
+
+    monkeypatch.setattr(pricing, "totals", by_name)
+    [(ruling, _)] = await paid_with_a_code_of_the_offers_name(tmp_path, database_url)
+    assert ruling == "billed"
 
 
 async def test_an_order_that_no_agent_began_is_not_billed_and_without_a_contract_nothing_is(world: World) -> None:

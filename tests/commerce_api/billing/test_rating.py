@@ -67,14 +67,70 @@ def test_lines_add_up_to_what_is_left_of_an_outcome_and_to_nothing_when_all_is_r
     term: Term, value_minor: int, reversals: list[Reversal]
 ) -> None:
     found = dues(term, value_minor, NOW_MS, reversals)
-    counted = [one for one in reversals if one.at_ms <= NOW_MS + term.reversal_days * DAY_MS]
-    gone_minor = sum(one.amount_minor or 0 for one in counted)
-    left_minor = min(value_minor, max(0, value_minor - gone_minor))
-    whole = any(one.amount_minor is None for one in counted)
-    expected = 0 if whole else fee_minor(term, left_minor, value_minor)
+    in_time_ms = NOW_MS + term.reversal_days * DAY_MS
+    gone_minor = 0
+    for one in sorted(reversals, key=lambda one: (one.at_ms, one.key)):
+        amount_minor = one.amount_minor or 0
+        if amount_minor < 0 or one.at_ms <= in_time_ms:
+            gone_minor = max(0, gone_minor + amount_minor)
+    whole = any(one.amount_minor is None and one.at_ms <= in_time_ms for one in reversals)
+    expected = 0 if whole else fee_minor(term, max(0, value_minor - gone_minor), value_minor)
     assert sum(due.amount_minor for due in found) == expected
     everything = [*reversals, Reversal("all", None, NOW_MS)]
     assert sum(due.amount_minor for due in dues(term, value_minor, NOW_MS, everything)) == 0
+
+
+def money_of(moves: list[tuple[int, int]]) -> list[Reversal]:
+    """Reversals from what is given back in all: (days after the outcome, minor units), each a change to the one before."""
+    found, so_far_minor = [], 0
+    for place, (days, total_minor) in enumerate(sorted(moves, key=lambda move: move[0])):
+        found.append(Reversal(f"money:{place:06}", total_minor - so_far_minor, NOW_MS + days * DAY_MS))
+        so_far_minor = total_minor
+    return found
+
+
+MOVES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 50_000)), max_size=6)
+
+
+@given(TERMS, st.integers(0, 50_000), MOVES)
+def test_an_outcome_whose_money_all_came_back_costs_what_it_cost_at_first_whenever_that_was(
+    term: Term, value_minor: int, moves: list[tuple[int, int]]
+) -> None:
+    found = dues(term, value_minor, NOW_MS, money_of([*moves, (401, 0)]))
+    assert sum(due.amount_minor for due in found) == fee_minor(term, value_minor, value_minor)
+
+
+@given(TERMS, st.integers(0, 50_000), MOVES)
+def test_a_bill_never_falls_below_what_the_money_left_costs_nor_rises_above_the_whole(
+    term: Term, value_minor: int, moves: list[tuple[int, int]]
+) -> None:
+    billed_minor = sum(due.amount_minor for due in dues(term, value_minor, NOW_MS, money_of(moves)))
+    gone_minor = sum(one.amount_minor or 0 for one in money_of(moves))
+    assert fee_minor(term, max(0, value_minor - gone_minor), value_minor) <= billed_minor
+    assert billed_minor <= fee_minor(term, value_minor, value_minor)
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        ([(170, 100_000), (190, 0)], [5_000, -5_000, 5_000]),  # disputed in time, won later
+        ([(190, 100_000), (200, 0)], [5_000, 0, 0]),  # disputed too late, won
+        ([(170, 40_000), (190, 100_000), (200, 0)], [5_000, -2_000, 0, 2_000]),
+        ([(170, 40_000), (190, 20_000)], [5_000, -2_000, 1_000]),
+    ],
+)
+def test_what_comes_back_late_is_billed_again_and_what_went_late_stays_billed(
+    moves: list[tuple[int, int]], expected: list[int]
+) -> None:
+    term = Term(rate_basis_points=500, reversal_days=180)
+    assert [due.amount_minor for due in dues(term, 100_000, NOW_MS, money_of(moves))] == expected
+
+
+def test_planted_fault_days_that_bind_what_comes_back_too_lose_it_for_good() -> None:
+    term = Term(rate_basis_points=500, reversal_days=180)
+    last_ms = NOW_MS + term.reversal_days * DAY_MS
+    in_time = [one for one in money_of([(170, 100_000), (190, 0)]) if one.at_ms <= last_ms]
+    assert sum(due.amount_minor for due in dues(term, 100_000, NOW_MS, in_time)) == 0
 
 
 @given(TERMS, st.integers(0, 10**9), REVERSALS, st.randoms(use_true_random=False))

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import Final
+
+NO_OFFER: Final = "no_offer"  # the name, beside the offers' ids, of making none
 
 
 class OfferKind(StrEnum):

@@ -4,6 +4,7 @@ What is needed is all in the record but two things, each named there by a hash: 
 that ranked them.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -36,6 +37,15 @@ def replay(record: Mapping[str, Any], offers: Catalogue, ranker: Ranker) -> Deci
     if record["policy_hash"] != offers.hash or record["policy"] != f"{ranker.name}:{ranker.version}":
         raise ReplayRefused("other offers, or another ranker, than the record's")
     return decide(context_of(record), offers, ranker, record["draw"])
+
+
+def is_same(record: Mapping[str, Any], again: Decision) -> bool:
+    """Whether a decision came out again as the record has it. Which offers were left out is a set: its order says nothing."""
+    return _unordered(json.loads(json.dumps(again.record()))) == _unordered(record)
+
+
+def _unordered(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "excluded": {each["offer"]: each["reason"] for each in record["excluded"]}}
 
 
 def context_of(record: Mapping[str, Any]) -> Context:

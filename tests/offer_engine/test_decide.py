@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offer_engine.decide import NO_OFFER, Catalogue, decide, policy_hash
+from offer_engine.decide import Catalogue, decide, policy_hash
 from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, rules_for
 from offer_engine.offers import (
+    NO_OFFER,
     Audience,
     Context,
     ContextLine,
@@ -91,6 +92,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_catalogue(
     forward = decide(context(over), Catalogue(catalogue), PriorityRanker(), 0.5)
     backward = decide(context(over), Catalogue(catalogue[::-1]), PriorityRanker(), 0.5)
     assert forward.chosen == backward.chosen
+    assert forward.record() == backward.record()
     assert forward.policy_hash == backward.policy_hash == policy_hash(catalogue)
 
 

@@ -208,7 +208,7 @@ class OfferLimits(_Part):
 
 
 class NeverDiscounted(_Part):
-    """Categories that no offer may touch, in these regions or everywhere, and the law that says so."""
+    """Categories that no offer may touch, with all below them, in these regions or everywhere, and the law that says so."""
 
     categories: Annotated[Categories, Field(min_length=1)]
     regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offer_engine.decide import Catalogue, decide, policy_hash
-from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, rules_for
+from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, open_in, rules_for
 from offer_engine.offers import (
     NO_OFFER,
     Audience,
@@ -218,6 +218,42 @@ def test_a_rule_that_is_passed_over_could_not_have_been_broken(reason: Exclusion
 def test_passing_rules_over_changes_no_reason(over: tuple[ContextLine, ...], offer: Offer, other: Offer) -> None:
     asked = replace(context(over), left={offer.id: Left(other.amount_minor, other.version)})
     assert first_broken(offer, asked, rules_for(offer)) is exclusion(offer, asked)
+
+
+BOOKS = Rules(never_discounted=(NeverDiscounted(frozenset({"Books", "Home > Tobacco"}), frozenset({"DE"})),))
+
+
+@pytest.mark.parametrize(
+    ("category", "is_lawful"),
+    [
+        ("Books", False),
+        ("Books > Novels", False),
+        ("Books > Novels > Crime", False),
+        ("books>novels", False),
+        ("BOOKS  >  Novels", False),
+        ("Home > Tobacco > Pipes", False),
+        ("Home", True),
+        ("Home > Bookshelves", True),
+        ("Bookshelves", True),
+        ("Books & Media", True),
+        ("Toys > Books", True),
+    ],
+)
+def test_a_law_about_a_category_is_about_all_below_it_however_it_is_written(category: str, *, is_lawful: bool) -> None:
+    line = replace(LINE, categories=frozenset({category, "sale"}))
+    asked = replace(context((LINE, line)), rules=BOOKS, region="DE")
+    why = None if is_lawful else Exclusion.EXCLUDED_BY_LAW
+    assert exclusion(BASE, asked) is no_longer_applies(BASE, asked) is why
+    assert first_broken(BASE, asked, open_in(asked, rules_for(BASE))) is why
+    assert exclusion(replace(BASE, product_ids=frozenset({"p9"})), asked) is Exclusion.NO_PRODUCT_IN_SCOPE
+
+
+def test_planted_fault_a_law_that_knows_categories_by_their_text_alone_is_passed_by_a_novel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("offer_engine.offers.is_below", lambda category, categories: category in categories)
+    line = replace(LINE, categories=frozenset({"Books > Novels"}))
+    assert exclusion(BASE, replace(context((line,)), rules=BOOKS, region="DE")) is None
 
 
 def test_there_is_a_case_for_each_reason() -> None:

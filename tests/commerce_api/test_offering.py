@@ -18,7 +18,7 @@ from commerce_api.brands import pause_offers, save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
-from commerce_api.offering import budget
+from commerce_api.offering import budget, making
 from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Offer, Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
@@ -31,6 +31,7 @@ from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
 from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
+from tokenization.clock import as_datetime, as_text
 from tokenization.ids import new_id
 
 pytestmark = pytest.mark.anyio
@@ -161,6 +162,40 @@ async def test_a_switch_stops_offers_at_once_and_those_that_were_made_hold(world
     assert (await taken(world, made)).totals.discount.amount_minor == TAKEN_MINOR
     await world.commerce.database.change(lambda tx: pause_offers(tx, BRAND, paused=False))
     assert await reason(world) is None
+
+
+@pytest.mark.parametrize(
+    ("ends_seconds", "holds_seconds"), [(600, 600), (1_799, 1_799), (86_400, 1_800), (None, 1_800)]
+)
+async def test_an_offer_holds_no_longer_than_the_policy_lets_it_and_the_moment_that_is_told_is_the_one_that_holds(
+    world: World, ends_seconds: int | None, holds_seconds: int
+) -> None:
+    until_ms = None if ends_seconds is None else world.clock() + ends_seconds * 1000
+    ends = {} if until_ms is None else {"valid_until": as_text(until_ms)}
+    await with_offers(world, offer(limits={"budget_uses": 1}, **ends))
+    [made] = (await asked(world, locale="en")).offers
+    lapses_ms = world.clock() + holds_seconds * 1000
+    assert made.expires_at == as_text(lapses_ms)
+    said = re.search("The offer holds until .*?([0-9]{2}:[0-9]{2})", made.said or "")
+    assert (said[1] if said else None) == (None if until_ms is None else f"{as_datetime(lapses_ms):%H:%M}")
+    [held] = await world.rows(offer_reservation)
+    assert held.expires_ms == lapses_ms
+    world.clock.now_ms = lapses_ms - 1
+    assert (await taken(world, made.offer_id)).totals.discount.amount_minor == TAKEN_MINOR
+    world.clock.now_ms = lapses_ms
+    late = await taken(world, made.offer_id)
+    assert late.totals.discount.amount_minor == 0
+    assert "offer_invalid" in {message.code for message in late.messages}
+
+
+async def test_planted_fault_a_signature_that_outlives_the_policy_s_end_takes_the_discount_off_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "_expires_ms", lambda _, now_ms: now_ms + making.OFFER_LIFETIME_SECONDS * 1000)
+    await with_offers(world, offer(valid_until=as_text(world.clock() + 60_000)))
+    made = (await asked(world)).offers[0].offer_id
+    world.clock.advance(61)
+    assert (await taken(world, made)).totals.discount.amount_minor == TAKEN_MINOR
 
 
 async def test_what_a_shopper_bought_is_known_to_them_alone(world: World) -> None:

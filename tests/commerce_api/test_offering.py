@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, true
+from sqlalchemy import Connection, Engine, event, text, true
 from sqlalchemy.exc import DBAPIError
 
 from audit.transaction import Database, Transaction
+from commerce_api import sweeps
 from commerce_api.brands import pause_offers, save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
 from commerce_api.offering import budget, making
+from commerce_api.offering import outcomes as outcomes_of_offers
 from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Offer, Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
-from commerce_api.sweeps import sweep
+from commerce_api.sweeps import forget, sweep
 from offer_engine.features import DEFAULT_SCHEMA
 from offer_engine.learning.log import Reading
 from offer_engine.learning.rewards import RewardRule
@@ -30,7 +32,7 @@ from offer_engine.offers import Verification
 from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
-from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, START_MS, STORE, World, commerce_world
 from tokenization.clock import as_datetime, as_text
 from tokenization.ids import new_id
 
@@ -497,18 +499,97 @@ async def test_a_budget_of_money_for_free_shipping_is_refused_when_the_policy_is
         await with_offers(world, free)
 
 
-async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_sooner(world: World) -> None:
+async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_sooner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.sweeps.LIMIT", 1)
     await with_offers(world, offer(limits={"budget_uses": 9}))
-    await asked(world)
+    for _ in range(3):
+        await asked(world)
     kept = await bought(world)
     world.clock.advance(7 * 86_400 + 1)
-    await sweep(world.commerce.database, world.commerce.payments)
+    await forget(world.commerce.database)
     assert {row.snapshot for row in await world.rows(offer_decision)} == {None}
     world.clock.advance(400 * 86_400)
-    await sweep(world.commerce.database, world.commerce.payments)
+    await forget(world.commerce.database)
     assert [row.id for row in await world.rows(offer_decision)] == [kept]
     assert {row.decision for row in await world.rows(offer_outcome)} == {kept}
     assert {row.decision for row in await world.rows(offer_reservation)} == {kept}
+
+
+async def forgetting_plans(world: World) -> list[str]:
+    """How the database goes about it when decisions are looked for that are to be forgotten."""
+    asked_for: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked_for.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await forget(world.commerce.database)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    def explain(connection: Connection) -> list[str]:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if not is_sqlite:
+            connection.execute(
+                text("SET LOCAL enable_seqscan = off")
+            )  # for the few rows of a test it would read them all
+        how = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+        found = [connection.exec_driver_sql(how + statement, parameters).all() for statement, parameters in asked_for]
+        return [str(rows) for rows in found]
+
+    return [plan for plan in await world.commerce.database.read(explain) if "offer_decision" in plan]
+
+
+INDEXES = ("ix_offer_decision_signed", "ix_offer_decision_untaken")
+
+
+async def test_who_looks_for_what_is_to_be_forgotten_reads_no_decision_that_stays(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer())
+        kept = [await bought(world) for _ in range(2)]
+        world.clock.advance(outcomes_of_offers.DECISIONS_KEPT_SECONDS + 1)
+        await forget(world.commerce.database)
+        assert {(row.id, row.taken_ms is None, row.snapshot) for row in await world.rows(offer_decision)} == {
+            (decision, False, None) for decision in kept
+        }  # neither index has a row of theirs
+        plans = await forgetting_plans(world)
+        assert [index in plan for index, plan in zip(INDEXES, plans, strict=True)] == [True, True]
+
+
+async def test_planted_fault_without_those_indexes_every_decision_is_read(world: World) -> None:
+    for index in INDEXES:
+        await world.commerce.database.maintain(partial(Transaction.execute, statement=text(f"DROP INDEX {index}")))
+    plans = await forgetting_plans(world)
+    assert len(plans) == 2
+    assert all("SCAN offer_decision" in plan for plan in plans)
+
+
+async def test_decisions_are_forgotten_every_hour_and_not_every_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "INTERVAL_SECONDS", 0)
+    forgot: list[int] = []
+
+    async def note(_: Any) -> None:
+        forgot.append(world.clock())
+
+    async def one_second(_: Any, payments: Any, turn: Any = None) -> Any:
+        world.clock.advance(1)
+        if world.clock() - START_MS >= 2 * sweeps.FORGETTING_SECONDS * 1000:
+            raise asyncio.CancelledError
+        return turn
+
+    monkeypatch.setattr(sweeps, "forget", note)
+    monkeypatch.setattr(sweeps, "sweep", one_second)
+    with pytest.raises(asyncio.CancelledError):
+        await sweeps.run(world.commerce.database, world.commerce.payments)
+    assert [moment - START_MS for moment in forgot] == [1_000, 1_000 + sweeps.FORGETTING_SECONDS * 1000]
 
 
 @pytest.mark.parametrize(("locale", "word"), [("en", "off"), ("de-CH", "Rabatt"), ("fr", "%"), ("xx", "off")])

@@ -219,7 +219,8 @@ offer_decision = Table(
     Column("slot", String(20), nullable=True),
     Column("checkout", String(40), nullable=True),  # the one that it is used in
     Column("taken_ms", BigInteger, nullable=True),  # when it first was in a checkout and held there
-    Index("ix_offer_decision_subject", "brand", "subject", "decided_ms"),
+    # All that caps ask for: what was decided for a shopper, and for none, is counted without looking at the records.
+    Index("ix_offer_decision_subject", "brand", "subject", "chosen", "presented_ms", "decided_ms"),
     # What is to be forgotten in time, and no row that stays: a sweep that finds nothing reads nothing.
     Index("ix_offer_decision_untaken", "decided_ms", sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN),
     Index("ix_offer_decision_signed", "decided_ms", sqlite_where=_SIGNED, postgresql_where=_SIGNED),

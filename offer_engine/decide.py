@@ -99,7 +99,8 @@ class Decision:
                     "consents": context.known.consents,
                     "owned": sorted(context.known.owned),
                     "history": {
-                        offer: [list(seen.shown_ms), seen.refused_ms] for offer, seen in context.known.history.items()
+                        offer: [list(seen.shown_ms), seen.refused_ms, seen.open_count]
+                        for offer, seen in context.known.history.items()
                     },
                     "memory": dict(context.known.memory),
                 },

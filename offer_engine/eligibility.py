@@ -96,11 +96,12 @@ def _is_out_of_stock(offer: Offer, context: Context) -> bool:
 
 
 def _was_shown_too_often(offer: Offer, context: Context) -> bool:
+    """What is open may be shown and taken yet: it counts, or a shopper could collect more than they are to be shown."""
     limits, seen = offer.limits, context.known.history.get(offer.id)
     if limits.per_subject is None or seen is None:
         return False
     since_ms = context.now_ms - limits.per_subject_days * DAY_MS
-    return sum(shown_ms > since_ms for shown_ms in seen.shown_ms) >= limits.per_subject
+    return sum(shown_ms > since_ms for shown_ms in seen.shown_ms) + seen.open_count >= limits.per_subject
 
 
 def _was_refused_recently(offer: Offer, context: Context) -> bool:

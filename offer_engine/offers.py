@@ -103,10 +103,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of an offer with this subject: when it was shown, and when it was last refused."""
+    """What became of an offer with this subject: when it was shown, when it was last refused, and how many of it are open:
+    made, still holding, and not shown so far as anybody said.
+    """
 
     shown_ms: tuple[int, ...] = ()
     refused_ms: int | None = None
+    open_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from commerce_api.checkout.service import Caller
 from commerce_api.models import offer_decision, offer_policy
 from commerce_api.offering import budget
 from commerce_api.offering.context import known_of, lines_of, subject_of
-from commerce_api.offering.outcomes import present
+from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, present
 from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
@@ -38,7 +38,6 @@ from offer_engine.snapshot import Sayable, Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
 
-OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 _SAID: Final = {
     OfferKind.PERCENT_OFF: "It takes this much off these products.",
     OfferKind.AMOUNT_OFF: "It takes this much off these products.",

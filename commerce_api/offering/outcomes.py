@@ -26,6 +26,7 @@ Outcome = Literal["shown", "dismissed", "declined", "accepted", "purchased", "re
 _FIND: Final = select(offer_decision).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
+OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 SIGNED_KEPT_SECONDS: Final = 7 * 86_400
 DECISIONS_KEPT_SECONDS: Final = 400 * 86_400  # a year to learn from, and a month
 REFUSALS: Final = ("dismissed", "declined")

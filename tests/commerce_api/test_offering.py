@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text, true
+from sqlalchemy import Connection, Engine, event, insert, select, text, true
 from sqlalchemy.exc import DBAPIError
 
 from audit.transaction import Database, Transaction
@@ -19,7 +19,7 @@ from commerce_api.brands import pause_offers, save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
-from commerce_api.offering import budget, making
+from commerce_api.offering import budget, context, making
 from commerce_api.offering import outcomes as outcomes_of_offers
 from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Offer, Policy, load_policy
@@ -193,7 +193,9 @@ async def test_an_offer_holds_no_longer_than_the_policy_lets_it_and_the_moment_t
 async def test_planted_fault_a_signature_that_outlives_the_policy_s_end_takes_the_discount_off_after_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making, "_expires_ms", lambda _, now_ms: now_ms + making.OFFER_LIFETIME_SECONDS * 1000)
+    monkeypatch.setattr(
+        making, "_expires_ms", lambda _, now_ms: now_ms + outcomes_of_offers.OFFER_LIFETIME_SECONDS * 1000
+    )
     await with_offers(world, offer(valid_until=as_text(world.clock() + 60_000)))
     made = (await asked(world)).offers[0].offer_id
     world.clock.advance(61)
@@ -216,14 +218,77 @@ async def test_one_shopper_is_shown_an_offer_so_often_and_no_more_until_days_hav
     assert await reason(world, ROBIN) is None
 
 
-async def test_what_was_not_shown_counts_as_nothing(world: World) -> None:
+async def test_what_was_not_shown_counts_while_it_holds_and_then_as_nothing(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer(limits={"per_shopper": 2, "per_shopper_days": 7}))
+        made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(2)]
+        assert await reason(world, ROBIN, shown=False) == "shown_too_often"
+        assert await outcomes(world) == []
+        for _ in range(2):
+            await world.desk.offer_shown(BRAND, ROBIN, made[0])
+        assert await outcomes(world) == [("shown", 0)]
+        assert await reason(world, ROBIN, shown=False) == "shown_too_often"  # made[1] is open
+        world.clock.advance(1_800)
+        assert await reason(world, ROBIN) is None
+        assert await reason(world, ROBIN) == "shown_too_often"
+        *_, record = await world.commerce.database.read(lambda connection: decisions_of(connection, BRAND, "", 100))
+        assert {len(seen) for seen in record["context"]["known"]["history"].values()} <= {3}
+
+
+async def test_planted_fault_where_what_is_open_does_not_count_a_shopper_collects_offers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.offering.context.OFFER_LIFETIME_SECONDS", 0)
     await with_offers(world, offer(limits={"per_shopper": 1}))
-    made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(3)]
-    assert await outcomes(world) == []
-    for _ in range(2):
-        await world.desk.offer_shown(BRAND, ROBIN, made[0])
-    assert await outcomes(world) == [("shown", 0)]
+    views = [await asked(world, AGENT, shopper="shp_robin", shown=False) for _ in range(3)]
+    for made in [view.offers[0].offer_id for view in views]:
+        await world.desk.complete_checkout(BRAND, AGENT, (await taken(world, made, AGENT)).checkout_id)
+
+
+async def decided_often(world: World, chosen: str, count: int) -> None:
+    """As many decisions more for the shopper of the newest, each shown."""
+
+    def work(tx: Transaction) -> None:
+        row = tx.execute(select(offer_decision).order_by(offer_decision.c.decided_ms.desc()).limit(1)).one()
+        base = {**row._mapping, "chosen": chosen, "snapshot": None, "presented_ms": tx.now_ms, "decided_ms": tx.now_ms}
+        tx.execute(insert(offer_decision).values([{**base, "id": new_id("off")} for _ in range(count)]))
+
+    await world.commerce.database.maintain(work)
+
+
+@pytest.mark.parametrize("chosen", ["no_offer", "another"])
+async def test_a_cap_and_a_rest_hold_however_often_it_is_decided_for_none_or_for_another(
+    tmp_path: Path, database_url: str, chosen: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        limits = {"per_shopper": 1, "per_shopper_days": 60}
+        await with_offers(world, offer(limits=limits), offer(id="rests", limits={"cooldown_days": 60}, priority=900))
+        [first] = (await asked(world, ROBIN)).offers
+        await world.desk.offer_refused(BRAND, ROBIN, first.offer_id, "declined")
+        assert (await asked(world, ROBIN)).offers != []
+        for _ in range(6):
+            world.clock.advance(60)
+            await decided_often(world, chosen, 100)
+        left_out = ["fifteen: shown_too_often", "rests: refused_recently"]
+        assert (await asked(world, ROBIN)).not_offered == left_out
+        world.clock.advance(59 * 86_400)
+        assert (await asked(world, ROBIN)).not_offered == left_out
+        world.clock.advance(86_400)
+        assert (await asked(world, ROBIN)).offers != []
+
+
+async def test_planted_fault_where_offers_share_the_places_of_what_is_looked_back_on_a_cap_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = select(offer_decision.c.chosen, offer_decision.c.presented_ms).where(*context._OFFERED)
+    monkeypatch.setattr(context, "_HISTORY", newest.order_by(offer_decision.c.decided_ms.desc()).limit(500))
+    await with_offers(world, offer(limits={"per_shopper": 1}))
+    assert await reason(world, ROBIN) is None
     assert await reason(world, ROBIN) == "shown_too_often"
+    world.clock.advance(1)
+    for _ in range(5):
+        await decided_often(world, "another", 100)
+    assert await reason(world, ROBIN) is None
 
 
 async def test_who_refused_an_offer_is_left_in_peace_for_a_while(world: World) -> None:

@@ -256,6 +256,13 @@ def test_planted_fault_a_law_that_knows_categories_by_their_text_alone_is_passed
     assert exclusion(BASE, replace(context((line,)), rules=BOOKS, region="DE")) is None
 
 
+@pytest.mark.parametrize(("open_count", "why"), [(0, None), (1, Exclusion.SHOWN_TOO_OFTEN)])
+def test_what_is_open_counts_as_shown(open_count: int, why: Exclusion | None) -> None:
+    limited = replace(BASE, limits=Limits(per_subject=2))
+    known = Known(history={"o": History((NOW_MS,), None, open_count)})
+    assert exclusion(limited, replace(context((LINE,)), known=known)) is why
+
+
 def test_there_is_a_case_for_each_reason() -> None:
     assert set(CASES) == set(Exclusion)
 

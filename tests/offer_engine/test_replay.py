@@ -22,7 +22,7 @@ from offer_engine.offers import (
 )
 from offer_engine.rank import PriorityRanker
 from offer_engine.replay import ReplayRefused, context_of, is_same, offers_as_data, offers_from, replay
-from tests.offer_engine.test_decide import BASE, NOW_MS, catalogues, context, lines
+from tests.offer_engine.test_decide import BASE, LINE, NOW_MS, catalogues, context, lines
 from tests.offer_engine.test_rankers import RANKER
 
 regions = st.sampled_from([None, "US", "US-OR", "DE"])
@@ -49,7 +49,7 @@ knowns = st.builds(
     owned=st.frozensets(st.sampled_from(["p1", "p3"])),
     history=st.dictionaries(
         st.text("abcdef", min_size=1, max_size=2),
-        st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS)),
+        st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS), st.integers(0, 3)),
     ),
     memory=st.dictionaries(st.sampled_from(["memory.size", "memory.gift"]), st.floats(0, 10**6)),
 )
@@ -93,7 +93,18 @@ def test_a_record_of_before_guests_had_a_share_comes_out_again(over: tuple[Conte
     record = decide(replace(context(over), left={"o": Left(minor)}), catalogue, PriorityRanker(), 0.5).record()
     record["context"]["left"] = {offer: parts[:2] for offer, parts in record["context"]["left"].items()}
     assert context_of(record).left == {"o": Left(minor)}
-    assert replay(record, catalogue, PriorityRanker()).chosen.name == record["chosen"]
+    assert is_same(record, replay(record, catalogue, PriorityRanker()))
+
+
+def test_a_record_of_before_open_offers_were_counted_comes_out_again() -> None:
+    known = Known(history={"o": History((NOW_MS,), NOW_MS)})
+    catalogue = Catalogue([replace(BASE, limits=Limits(per_subject=1))])
+    record = decide(replace(context((LINE,)), known=known), catalogue, PriorityRanker(), 0.5).record()
+    history = record["context"]["known"]["history"]
+    record["context"]["known"]["history"] = {offer: parts[:2] for offer, parts in history.items()}
+    assert is_same(record, replay(record, catalogue, PriorityRanker()))
+    record["context"]["known"]["history"] = {"o": [[], None]}
+    assert not is_same(record, replay(record, catalogue, PriorityRanker()))
 
 
 @given(st.data(), lines, catalogues)

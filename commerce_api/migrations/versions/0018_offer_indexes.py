@@ -1,4 +1,4 @@
-"""Which decisions were taken, and indexes that hold only what a sweep looks for."""
+"""Which decisions were taken, and indexes for what caps ask for and for what a sweep looks for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,9 @@ def upgrade() -> None:
         "UPDATE offer_decision SET taken_ms = (SELECT MIN(at_ms) FROM offer_outcome "
         "WHERE offer_outcome.decision = offer_decision.id AND offer_outcome.type = 'accepted')"
     )
+    op.drop_index("ix_offer_decision_subject", "offer_decision")
+    columns = ["brand", "subject", "chosen", "presented_ms", "decided_ms"]
+    op.create_index("ix_offer_decision_subject", "offer_decision", columns)
     op.drop_index("ix_offer_decision_decided", "offer_decision")
     for name, condition in (("untaken", "taken_ms IS NULL"), ("signed", "snapshot IS NOT NULL")):
         where = sa.text(condition)

@@ -204,6 +204,8 @@ order_request = Table(
 )
 
 _USED = text("checkout IS NOT NULL")
+_UNTAKEN = text("taken_ms IS NULL")
+_SIGNED = text("snapshot IS NOT NULL")
 offer_decision = Table(
     "offer_decision",
     metadata,
@@ -218,9 +220,13 @@ offer_decision = Table(
     Column("presented_ms", BigInteger, nullable=True),
     Column("slot", String(20), nullable=True),
     Column("checkout", String(40), nullable=True),  # the one that it is used in
-    Index("ix_offer_decision_subject", "brand", "subject", "decided_ms"),
-    Index("ix_offer_decision_decided", "decided_ms"),
+    Column("taken_ms", BigInteger, nullable=True),  # when it first was in a checkout and held there
+    # All that caps ask for: what was decided for a shopper, and for none, is counted without looking at the records.
+    Index("ix_offer_decision_subject", "brand", "subject", "chosen", "presented_ms", "decided_ms"),
     Index("ix_offer_decision_checkout", "checkout", sqlite_where=_USED, postgresql_where=_USED),
+    # What is to be forgotten in time, and no row that stays: a sweep that finds nothing reads nothing.
+    Index("ix_offer_decision_untaken", "decided_ms", sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN),
+    Index("ix_offer_decision_signed", "decided_ms", sqlite_where=_SIGNED, postgresql_where=_SIGNED),
 )
 
 # The offers that were on the table, under the hash that decisions name: with them a decision can be played again.

@@ -14,6 +14,7 @@ from commerce_api.catalogue.feed_text import is_plain
 from commerce_api.catalogue.feed_url import safe_url
 from commerce_api.memory.terms import BrandKey, MemoryTerms, Wording
 from commerce_api.theme import Theme
+from offer_engine.offers import NO_OFFER
 from tokenization.money import MoneyInvalid, exponent
 
 MAXIMUM_POLICY_BYTES: Final = 1024 * 1024
@@ -62,6 +63,12 @@ def _id(text: str) -> str:
     return text
 
 
+def _is_an_offer(text: str) -> str:
+    if text == NO_OFFER:
+        raise ValueError("write another id: in the record of a decision this one says that no offer was made")
+    return text
+
+
 def _plain(text: str) -> str:
     if not is_plain(text):
         raise ValueError("write plain text on one line: no HTML tags, no invisible characters, no space at the ends")
@@ -88,6 +95,7 @@ Country = Annotated[str, AfterValidator(_country)]
 Region = Annotated[str, AfterValidator(_region)]
 Currency = Annotated[str, AfterValidator(_currency)]
 Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), AfterValidator(_id)]
+OfferId = Annotated[Id, AfterValidator(_is_an_offer)]
 Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 Url = Annotated[str, Field(max_length=2_000), AfterValidator(_public_url)]
 AmountMinor = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT_MINOR)]
@@ -200,7 +208,7 @@ class OfferLimits(_Part):
 
 
 class NeverDiscounted(_Part):
-    """Categories that no offer may touch, in these regions or everywhere, and the law that says so."""
+    """Categories that no offer may touch, with all below them, in these regions or everywhere, and the law that says so."""
 
     categories: Annotated[Categories, Field(min_length=1)]
     regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()
@@ -223,7 +231,7 @@ class OfferRules(_Part):
 class Offer(_Part):
     """An offer that may be made in conversation, and its bounds. A change of its terms gets a higher ``version``."""
 
-    id: Id
+    id: OfferId
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     title: Title
     kind: Literal["percent_off", "amount_off", "free_shipping"]

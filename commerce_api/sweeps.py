@@ -1,6 +1,7 @@
 """What goes on without anybody asking: payments whose caller went away, checkouts and reservations whose time is over.
 
-Each sweep is a pass over rows that say themselves what is due, so a pass may die anywhere and the next one carries on.
+Each sweep is a pass over rows that say themselves what is due, so a pass may die anywhere and the next one carries on. What
+waits for nobody is looked for every second, what was kept for weeks and months every hour.
 """
 
 import asyncio
@@ -25,17 +26,21 @@ from commerce_api.payment import Payments, Turn
 from tokenization.logs import cause_of
 
 INTERVAL_SECONDS = 1.0
+FORGETTING_SECONDS = 3_600  # what is kept for weeks and months may stay an hour longer
 LIMIT = 50  # rows of a kind in one pass: a pass stays short, the next one takes the rest
 log = structlog.get_logger("commerce_api")
 
 
 async def run(database: Database, payments: Payments) -> None:
     """Sweeps until cancelled."""
-    after = Turn()
+    after, forgetting_ms = Turn(), 0
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
         try:
             after = await sweep(database, payments, after)
+            if payments.clock() >= forgetting_ms:
+                await forget(database)
+                forgetting_ms = payments.clock() + FORGETTING_SECONDS * 1000
         except Exception as failure:  # noqa: BLE001  # the database may be away for a while; the rows wait
             log.warning("sweep_failed", cause=cause_of(failure))
 
@@ -56,13 +61,18 @@ async def sweep(database: Database, payments: Payments, after: Turn | None = Non
     await _expire_overdue(database, payments)
     await database.change(lambda tx: stock.release_lapsed(tx, LIMIT))
     await database.maintain(lambda tx: budget.release_lapsed(tx, LIMIT))
-    await database.maintain(lambda tx: outcomes.forget_old(tx, LIMIT))
     await database.maintain(lambda tx: model_calls.forget_old(tx, LIMIT))
     await database.maintain(lambda tx: facts.forget_old(tx, LIMIT))
     await database.maintain(lambda tx: consents.forget_old(tx, LIMIT))
     await database.maintain(forget_old)
     await database.maintain(grants.forget_old)
     return turn
+
+
+async def forget(database: Database) -> None:
+    """Deletes every decision whose time is over, so many in a transaction that others have theirs between."""
+    while await database.maintain(lambda tx: outcomes.forget_old(tx, LIMIT)):
+        pass
 
 
 async def _give_back(payments: Payments) -> None:

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from offer_engine.eligibility import Asked, first_broken, open_in, rules_for
 from offer_engine.features import context_features, offer_features
-from offer_engine.offers import Context, ContextLine, Offer, Rules, margin_minor
-
-NO_OFFER = "no_offer"
+from offer_engine.offers import NO_OFFER, Context, ContextLine, Offer, Rules, margin_minor
 
 
 class Scored(NamedTuple):
@@ -101,7 +99,8 @@ class Decision:
                     "consents": context.known.consents,
                     "owned": sorted(context.known.owned),
                     "history": {
-                        offer: [list(seen.shown_ms), seen.refused_ms] for offer, seen in context.known.history.items()
+                        offer: [list(seen.shown_ms), seen.refused_ms, seen.open_count]
+                        for offer, seen in context.known.history.items()
                     },
                     "memory": dict(context.known.memory),
                 },
@@ -152,10 +151,13 @@ def _candidate(scored: Scored, context: Context, features: dict[str, float]) -> 
 
 
 class Catalogue:
-    """A brand's offers, with what is the same for every decision over them worked out once."""
+    """A brand's offers, with what is the same for every decision over them worked out once.
+
+    In the order of their ids, whatever order they came in: the same offers give the same decision, and the same record of it.
+    """
 
     def __init__(self, offers: Sequence[Offer]) -> None:
-        self.offers = tuple(offers)
+        self.offers = tuple(sorted(offers, key=lambda offer: offer.id))
         alike: dict[Asked, Asked] = {}
         each = ((offer, rules_for(offer)) for offer in self.offers)
         self.rules = tuple((offer, alike.setdefault(rules, rules)) for offer, rules in each)

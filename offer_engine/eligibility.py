@@ -9,17 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from offer_engine.offers import (
-    Context,
-    Left,
-    Offer,
-    OfferKind,
-    Verification,
-    applies_to,
-    is_within,
-    margin_minor,
-    may_be_within,
-)
+from offer_engine.offers import Context, Left, Offer, OfferKind, Verification, applies_to, is_within, margin_minor
 
 DAY_MS: Final = 86_400_000
 
@@ -88,12 +78,7 @@ def _is_elsewhere(offer: Offer, context: Context) -> bool:
 
 
 def _is_unlawful(offer: Offer, context: Context) -> bool:
-    """Where it goes may not be known yet, or only the country: then a rule of any place in it counts."""
-    return bool(context.rules.never_discounted) and any(
-        (not rule.regions or may_be_within(context.region, rule.regions))
-        and any(applies_to(offer, line) and rule.categories & line.categories for line in context.lines)
-        for rule in context.rules.never_discounted
-    )
+    return any(applies_to(offer, line) for line in context.lines_under_law)
 
 
 def _is_too_high(offer: Offer, context: Context) -> bool:
@@ -111,11 +96,12 @@ def _is_out_of_stock(offer: Offer, context: Context) -> bool:
 
 
 def _was_shown_too_often(offer: Offer, context: Context) -> bool:
+    """What is open may be shown and taken yet: it counts, or a shopper could collect more than they are to be shown."""
     limits, seen = offer.limits, context.known.history.get(offer.id)
     if limits.per_subject is None or seen is None:
         return False
     since_ms = context.now_ms - limits.per_subject_days * DAY_MS
-    return sum(shown_ms > since_ms for shown_ms in seen.shown_ms) >= limits.per_subject
+    return sum(shown_ms > since_ms for shown_ms in seen.shown_ms) + seen.open_count >= limits.per_subject
 
 
 def _was_refused_recently(offer: Offer, context: Context) -> bool:
@@ -209,7 +195,7 @@ _IDLE: Final[dict[Exclusion, Callable[[Offer], bool]]] = {
 # When no offer can break a rule in this context.
 _QUIET: Final[dict[Exclusion, Callable[[Context], bool]]] = {
     Exclusion.PAUSED: lambda context: not context.rules.paused,
-    Exclusion.EXCLUDED_BY_LAW: lambda context: not context.rules.never_discounted,
+    Exclusion.EXCLUDED_BY_LAW: lambda context: not context.lines_under_law,
     Exclusion.DISCOUNT_TOO_HIGH: lambda context: context.rules.maximum_discount_basis_points >= 10_000,
     Exclusion.MARGIN_TOO_LOW: lambda context: context.rules.minimum_margin_basis_points is None,
     Exclusion.DOES_NOT_STACK: lambda context: not context.has_codes,

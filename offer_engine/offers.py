@@ -1,9 +1,12 @@
 """What an offer is, and what is known when one is chosen. Amounts are integer minor units, rates are basis points."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import Final
+
+NO_OFFER: Final = "no_offer"  # the name, beside the offers' ids, of making none
 
 
 class OfferKind(StrEnum):
@@ -100,10 +103,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of an offer with this subject: when it was shown, and when it was last refused."""
+    """What became of an offer with this subject: when it was shown, when it was last refused, and how many of it are open:
+    made, still holding, and not shown so far as anybody said.
+    """
 
     shown_ms: tuple[int, ...] = ()
     refused_ms: int | None = None
+    open_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,21 @@ class Context:
     def subtotal_minor(self) -> int:
         """The lines' sum before anything is taken off."""
         return sum(line.unit_price_minor * line.quantity for line in self.lines)
+
+    @cached_property
+    def lines_under_law(self) -> tuple[ContextLine, ...]:
+        """The lines that no offer may be about, where it goes. That may not be known yet, or only the country: then a rule of
+        any place in it counts.
+        """
+        here = [
+            category
+            for rule in self.rules.never_discounted
+            if not rule.regions or may_be_within(self.region, rule.regions)
+            for category in rule.categories
+        ]
+        if not here:
+            return ()
+        return tuple(line for line in self.lines if any(is_below(each, here) for each in line.categories))
 
     @cached_property
     def _scopes(self) -> "dict[Scope, int | None]":
@@ -208,6 +229,16 @@ def applies_to(offer: Offer, line: ContextLine) -> bool:
     if offer.product_ids and line.product_id not in offer.product_ids:
         return False
     return not offer.categories or bool(offer.categories & line.categories)
+
+
+def is_below(category: str, categories: Iterable[str]) -> bool:
+    """Whether a category is one of these or below one: ``Books > Novels`` is below ``books``. Case and spaces say nothing."""
+    path = _path(category)
+    return any(path[: len(above)] == above for above in map(_path, categories))
+
+
+def _path(category: str) -> list[str]:
+    return [part.strip().casefold() for part in category.split(">")]
 
 
 def may_be_within(region: str | None, regions: frozenset[str]) -> bool:

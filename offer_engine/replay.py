@@ -4,6 +4,7 @@ What is needed is all in the record but two things, each named there by a hash: 
 that ranked them.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -38,6 +39,22 @@ def replay(record: Mapping[str, Any], offers: Catalogue, ranker: Ranker) -> Deci
     return decide(context_of(record), offers, ranker, record["draw"])
 
 
+def is_same(record: Mapping[str, Any], again: Decision) -> bool:
+    """Whether a decision came out again as the record has it.
+
+    Which offers were left out is a set: its order says nothing. What a record leaves out of its context is as the default is.
+    """
+    return _content(json.loads(json.dumps(again.record()))) == _content(record)
+
+
+def _content(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **record,
+        "excluded": {each["offer"]: each["reason"] for each in record["excluded"]},
+        "context": (context_of(record), record["context"]["features"]),
+    }
+
+
 def context_of(record: Mapping[str, Any]) -> Context:
     """The context that a decision was made in."""
     said = record["context"]
@@ -56,10 +73,7 @@ def context_of(record: Mapping[str, Any]) -> Context:
             verification=Verification[record["verification"].upper()],
             consents=known["consents"],
             owned=frozenset(known["owned"]),
-            history={
-                offer: History(tuple(shown_ms), refused_ms)
-                for offer, (shown_ms, refused_ms) in known["history"].items()
-            },
+            history={offer: History(tuple(shown_ms), *more) for offer, (shown_ms, *more) in known["history"].items()},
             memory=known.get("memory", {}),
         ),
         rules=Rules(

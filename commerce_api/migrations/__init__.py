@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
-HEAD = "0017"  # the newest revision under versions/
+HEAD = "0018"  # the newest revision under versions/
 
 
 def upgrade(connection: Connection) -> None:

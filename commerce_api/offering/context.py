@@ -5,10 +5,10 @@ No name, no address, no e-mail, no protected attribute: a decision cannot depend
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.engine import Connection
 
 from commerce_api.brands import Brand
@@ -17,24 +17,42 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory.consents import has_consent
 from commerce_api.memory.using import facts_for_offers, features_of
 from commerce_api.models import offer_decision, offer_outcome, order, variant
-from commerce_api.offering.outcomes import REFUSALS
+from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, REFUSALS
 from commerce_api.offering.pseudonyms import nobody, pseudonym_of
 from commerce_api.schemas import LineGiven
-from offer_engine.offers import ContextLine, History, Known, Verification
+from offer_engine.offers import NO_OFFER, ContextLine, History, Known, Verification
 
-_LOOKED_BACK_MS: Final = 365 * 86_400_000
-_DECISIONS_MAXIMUM: Final = 500
+_DAY_MS: Final = 86_400_000
+_FEATURE_DAYS: Final = 30  # what rankers look back on, whatever the caps (offer_engine/features.py)
+_FEATURE_TIMES: Final = 50  # of each offer; a cap that looks at more gets more
 _ORDERS_MAXIMUM: Final = 50
-_HISTORY = (
-    select(offer_decision.c.id, offer_decision.c.chosen, offer_decision.c.presented_ms)
-    .where(
-        offer_decision.c.brand == bindparam("at"),
-        offer_decision.c.subject == bindparam("who"),
-        offer_decision.c.decided_ms > bindparam("since_ms"),
-        offer_decision.c.presented_ms.is_not(None),
+_OFFERED: Final = (
+    offer_decision.c.brand == bindparam("at"),
+    offer_decision.c.subject == bindparam("who"),
+    offer_decision.c.chosen != NO_OFFER,
+)
+_IS_OPEN: Final = offer_decision.c.presented_ms.is_(None) & (offer_decision.c.decided_ms > bindparam("open_since_ms"))
+_AT: Final = func.coalesce(offer_decision.c.presented_ms, offer_decision.c.decided_ms)
+# The newest of each offer by itself: decisions for others, or for none, take no place of theirs.
+_NUMBERED: Final = (
+    select(
+        offer_decision.c.chosen,
+        offer_decision.c.presented_ms,
+        func.row_number().over(partition_by=offer_decision.c.chosen, order_by=_AT.desc()).label("place"),
     )
-    .order_by(offer_decision.c.decided_ms.desc())
-    .limit(_DECISIONS_MAXIMUM)
+    .where(*_OFFERED, or_(offer_decision.c.presented_ms > bindparam("since_ms"), _IS_OPEN))
+    .subquery()
+)
+_HISTORY: Final = (
+    select(_NUMBERED.c.chosen, _NUMBERED.c.presented_ms)
+    .where(_NUMBERED.c.place <= bindparam("times"))
+    .order_by(_NUMBERED.c.chosen, _NUMBERED.c.place)
+)
+_REFUSED: Final = (
+    select(offer_decision.c.chosen, func.max(offer_outcome.c.at_ms).label("refused_ms"))
+    .join(offer_outcome, offer_outcome.c.decision == offer_decision.c.id)
+    .where(*_OFFERED, offer_outcome.c.type.in_(REFUSALS), offer_outcome.c.at_ms > bindparam("since_ms"))
+    .group_by(offer_decision.c.chosen)
 )
 _ORDERS = (
     select(order.c.document)
@@ -68,7 +86,7 @@ def known_of(
         verification=verification,
         consents=has_consent(connection, brand.id, subject, "personal_offers"),
         owned=_owned(connection, brand.id, caller),
-        history=_history(connection, brand.id, subject, now_ms),
+        history=_history(connection, brand, subject, now_ms),
         memory=features_of(facts_for_offers(connection, brand, subject, verification, now_ms), brand.currency),
     )
 
@@ -108,22 +126,24 @@ def _owned(connection: Connection, brand: str, caller: Caller) -> frozenset[str]
     return frozenset(line["product_id"] for text in documents for line in json.loads(text)["priced"]["lines"])
 
 
-def _history(connection: Connection, brand: str, subject: str, now_ms: int) -> Mapping[str, History]:
-    found = connection.execute(_HISTORY, {"at": brand, "who": subject, "since_ms": now_ms - _LOOKED_BACK_MS}).all()
-    if not found:
-        return {}
-    refused = {
-        row.decision: row.at_ms
-        for row in connection.execute(
-            select(offer_outcome.c.decision, offer_outcome.c.at_ms).where(
-                offer_outcome.c.decision.in_([row.id for row in found]), offer_outcome.c.type.in_(REFUSALS)
-            )
-        )
+def _history(connection: Connection, brand: Brand, subject: str, now_ms: int) -> dict[str, History]:
+    """As far back and as many of each offer as the policy's caps look at."""
+    limits = [offer.limits for offer in brand.policy.offers]
+    days = max((_FEATURE_DAYS, *(max(each.per_shopper_days, each.cooldown_days) for each in limits)))
+    asked = {
+        "at": brand.id,
+        "who": subject,
+        "since_ms": now_ms - days * _DAY_MS,
+        "open_since_ms": now_ms - OFFER_LIFETIME_SECONDS * 1000,
+        "times": max((_FEATURE_TIMES, *(each.per_shopper or 0 for each in limits))),
     }
-    shown: defaultdict[str, list[int]] = defaultdict(list)
-    last: dict[str, int] = {}
-    for row in found:
-        shown[row.chosen].append(row.presented_ms)
-        if row.id in refused:
-            last[row.chosen] = max(refused[row.id], last.get(row.chosen, 0))
-    return {offer: History(tuple(times), last.get(offer)) for offer, times in shown.items()}
+    made: defaultdict[str, list[int | None]] = defaultdict(list)
+    for offer, presented_ms in connection.execute(_HISTORY, asked):
+        made[offer].append(presented_ms)
+    refused = {row.chosen: row.refused_ms for row in connection.execute(_REFUSED, asked)}
+    return {offer: _seen(made[offer], refused.get(offer)) for offer in sorted(made.keys() | refused.keys())}
+
+
+def _seen(presented_ms: list[int | None], refused_ms: int | None) -> History:
+    shown_ms = tuple(each for each in presented_ms if each is not None)
+    return History(shown_ms, refused_ms, len(presented_ms) - len(shown_ms))

@@ -4,6 +4,7 @@ What holds before an offer is told to anybody:
  1. The decision is on record with all that it could have been, and why not (offer_engine/decide.py).
  2. What it takes off is set aside from its budget; where that is used up in this very moment, it is decided again without it.
  3. It is signed, cut to what was set aside: checkout honours nothing else.
+ 4. It is signed until OFFER_LIFETIME_SECONDS later or the policy's end of it, whichever comes first; no other moment is told.
 """
 
 import json
@@ -21,7 +22,7 @@ from commerce_api.checkout.service import Caller
 from commerce_api.models import offer_decision, offer_policy
 from commerce_api.offering import budget
 from commerce_api.offering.context import known_of, lines_of, subject_of
-from commerce_api.offering.outcomes import present
+from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, present
 from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
@@ -37,7 +38,6 @@ from offer_engine.snapshot import Sayable, Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
 
-OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 _SAID: Final = {
     OfferKind.PERCENT_OFF: "It takes this much off these products.",
     OfferKind.AMOUNT_OFF: "It takes this much off these products.",
@@ -66,14 +66,13 @@ def make_offer(
     offers = catalogue_of(brand.policy, brand.currency)
     context = _context(tx, brand, caller, lines, offer_key, region, shopper)
     identifier = new_id("off")
-    expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
     ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
-    decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
-    made = _as_set_aside(decision)
+    decision = _decided(tx, brand, context, offers, ranker, identifier)
+    made, expires_ms = _as_set_aside(decision), _expires_ms(decision.chosen.offer, tx.now_ms)
     _keep(tx, brand.id, offers)
     snapshot = said = None
     if made is not None:
-        said = _sayable(brand, made, decision.context, locale)
+        said = _sayable(brand, made, decision.context, locale, expires_ms)
         signed = Snapshot(identifier, brand.id, caller.principal, expires_ms, made, said)
         snapshot = sign_snapshot(signed, offer_key)  # (3)
     tx.execute(
@@ -135,7 +134,6 @@ def _decided(
     offers: Catalogue,
     ranker: Ranker,
     identifier: str,
-    expires_ms: int,
 ) -> Decision:
     """(1) (2)"""
     draw = secrets.randbelow(2**53) / 2**53
@@ -147,6 +145,7 @@ def _decided(
         if chosen is None or limited is None or not budget.is_limited(limited.limits):
             return decision
         amount_minor, known = decision.context.taken_minor(chosen), context.known
+        expires_ms = _expires_ms(chosen, tx.now_ms)
         left = budget.reserve(tx, brand.id, limited, identifier, amount_minor, expires_ms, known.verification)
         if left is None:
             return decision
@@ -161,6 +160,12 @@ def _keep(tx: Transaction, brand: str, offers: Catalogue) -> None:
         tx.execute(insert(offer_policy).values(hash=offers.hash, brand=brand, document=document, first_ms=tx.now_ms))
 
 
+def _expires_ms(offer: Offer | None, now_ms: int) -> int:
+    """(4)"""
+    lapses_ms = now_ms + OFFER_LIFETIME_SECONDS * 1000
+    return lapses_ms if offer is None or offer.valid_until_ms is None else min(lapses_ms, offer.valid_until_ms)
+
+
 def _as_set_aside(decision: Decision) -> Offer | None:
     """The chosen offer, taking off at most what was set aside for it (3)."""
     chosen = decision.chosen.offer
@@ -169,15 +174,18 @@ def _as_set_aside(decision: Decision) -> Offer | None:
     return replace(chosen, maximum_discount_minor=decision.context.taken_minor(chosen))
 
 
-def _sayable(brand: Brand, made: Offer, context: Context, locale: str | None) -> Sayable:
-    """What may be said of it, signed with it: figures come from here, whoever finds the words."""
+def _sayable(brand: Brand, made: Offer, context: Context, locale: str | None, expires_ms: int) -> Sayable:
+    """What may be said of it, signed with it: figures come from here, whoever finds the words.
+
+    Of an offer without an end nobody says that it is soon over.
+    """
     disclosures = next((offer.disclosures for offer in brand.policy.offers if offer.id == made.id), ())
     return sayable(
         made,
         context,
         locale=locale_for(locale or "en"),
         brand=brand.name,
-        expires_ms=made.valid_until_ms,
+        expires_ms=None if made.valid_until_ms is None else expires_ms,  # (4)
         disclosures=disclosures,
     )
 

@@ -11,7 +11,7 @@ What holds:
 
 from typing import Any, Final, Literal
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, EventType
@@ -26,6 +26,7 @@ Outcome = Literal["shown", "dismissed", "declined", "accepted", "purchased", "re
 _FIND: Final = select(offer_decision).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
+OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 SIGNED_KEPT_SECONDS: Final = 7 * 86_400
 DECISIONS_KEPT_SECONDS: Final = 400 * 86_400  # a year to learn from, and a month
 REFUSALS: Final = ("dismissed", "declined")
@@ -69,6 +70,9 @@ def note(
             recorded_ms=tx.now_ms,
         )
     )
+    if outcome == "accepted":
+        untaken = (offer_decision.c.id == decision, offer_decision.c.taken_ms.is_(None))
+        tx.execute(update(offer_decision).where(*untaken).values(taken_ms=tx.now_ms))
     tx.record(
         Event(
             type=EventType.OFFER_OUTCOME,
@@ -101,31 +105,23 @@ def let_go(tx: Transaction, checkout: str, *, but: str | None = None) -> None:
     tx.execute(held.values(checkout=None))
 
 
-def forget_old(tx: Transaction, limit: int) -> None:
-    """Deletes what is past its time (5)."""
-    signed = (
-        select(offer_decision.c.id)
-        .where(
-            offer_decision.c.decided_ms < tx.now_ms - SIGNED_KEPT_SECONDS * 1000, offer_decision.c.snapshot.is_not(None)
-        )
-        .order_by(offer_decision.c.decided_ms)
-        .limit(limit)
-    )
-    ids = list(tx.execute(signed).scalars())
-    tx.execute(update(offer_decision).where(offer_decision.c.id.in_(ids)).values(snapshot=None))
-    taken = select(offer_outcome.c.decision).where(offer_outcome.c.type == "accepted")
-    old = (
-        select(offer_decision.c.id)
-        .where(
-            offer_decision.c.decided_ms < tx.now_ms - DECISIONS_KEPT_SECONDS * 1000, offer_decision.c.id.not_in(taken)
-        )
-        .order_by(offer_decision.c.decided_ms)
-        .limit(limit)
-    )
-    ids = list(tx.execute(old).scalars())
-    tx.execute(delete(offer_outcome).where(offer_outcome.c.decision.in_(ids)))
-    tx.execute(delete(offer_reservation).where(offer_reservation.c.decision.in_(ids)))
-    tx.execute(delete(offer_decision).where(offer_decision.c.id.in_(ids)))
+def forget_old(tx: Transaction, limit: int) -> int:
+    """Deletes what is past its time (5), at most ``limit`` of each kind; returns how many rows that were."""
+    signed = _before(tx.now_ms - SIGNED_KEPT_SECONDS * 1000, offer_decision.c.snapshot.is_not(None), limit)
+    emptied = list(tx.execute(signed).scalars())
+    tx.execute(update(offer_decision).where(offer_decision.c.id.in_(emptied)).values(snapshot=None))
+    untaken = _before(tx.now_ms - DECISIONS_KEPT_SECONDS * 1000, offer_decision.c.taken_ms.is_(None), limit)
+    old = list(tx.execute(untaken).scalars())
+    tx.execute(delete(offer_outcome).where(offer_outcome.c.decision.in_(old)))
+    tx.execute(delete(offer_reservation).where(offer_reservation.c.decision.in_(old)))
+    tx.execute(delete(offer_decision).where(offer_decision.c.id.in_(old)))
+    return len(emptied) + len(old)
+
+
+def _before(moment_ms: int, condition: ColumnElement[bool], limit: int) -> Select[tuple[str]]:
+    """Decisions of before a moment, oldest first. Each condition is that of an index, which holds those alone."""
+    of = (offer_decision.c.decided_ms < moment_ms, condition)
+    return select(offer_decision.c.id).where(*of).order_by(offer_decision.c.decided_ms).limit(limit)
 
 
 def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:

@@ -16,8 +16,8 @@ from commerce_api.brands import Brand
 from commerce_api.models import offer_budget, offer_decision, offer_outcome
 from commerce_api.offering.replayed import Replayed, replayed
 from commerce_api.policy import Offer
-from offer_engine.decide import NO_OFFER
 from offer_engine.judging.style import style
+from offer_engine.offers import NO_OFFER
 from offer_engine.serving import Rankers
 from tokenization.clock import as_text
 from tokenization.money import Money

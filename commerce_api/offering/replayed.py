@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Row
 
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_decision, offer_policy
-from offer_engine.replay import ReplayRefused, offers_from, replay
+from offer_engine.replay import ReplayRefused, is_same, offers_from, replay
 from offer_engine.serving import Rankers
 from tokenization.ids import is_id
 
@@ -48,4 +48,4 @@ def replayed(connection: Connection, row: "Row[Any]", rankers: Rankers) -> Repla
         again = replay(record, offers_from(json.loads(document)), ranker)
     except ReplayRefused:
         return Replayed(row.id, record, None)
-    return Replayed(row.id, record, json.loads(json.dumps(again.record())) == record)
+    return Replayed(row.id, record, is_same(record, again))

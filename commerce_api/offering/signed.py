@@ -7,7 +7,6 @@ What holds for what opened() gives:
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,12 @@ from sqlalchemy.engine import Connection, Row
 from commerce_api.brands import Brand
 from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.models import offer_decision, offer_policy
-from offer_engine.offers import Offer, Verification
+from commerce_api.models import offer_decision
+from offer_engine.offers import Context, Offer, Verification
 from offer_engine.presenting.locales import locale_for
 from offer_engine.presenting.sayables import sayable
 from offer_engine.replay import context_of
-from offer_engine.snapshot import Sayable, SnapshotInvalid, open_snapshot
+from offer_engine.snapshot import Sayable, Snapshot, SnapshotInvalid, open_snapshot
 from tokenization.ids import is_id
 
 
@@ -61,7 +60,7 @@ def opened(
     if snapshot.decision != decision or said is None:
         raise CommerceRefusal(CommerceError.OFFER_INVALID)
     if locale is not None and locale_for(locale) != said.locale:
-        said = _in_another_language(connection, brand.id, record, snapshot.offer, said, locale_for(locale))
+        said = _in_another_language(context_of(record), snapshot, said, locale_for(locale))
     is_known = record["verification"] != Verification.ANONYMOUS.name.lower() and not record.get("erased")
     variants = tuple(line[0] for line in record["context"]["lines"])
     return Signed(decision, snapshot.offer, said, row.subject if is_known else None, variants)
@@ -80,16 +79,13 @@ def _row(connection: Connection, brand: str, principal: str, decision: str) -> "
     return row
 
 
-def _in_another_language(
-    connection: Connection, brand: str, record: Mapping[str, Any], offer: Offer, signed: Sayable, locale: str
-) -> Sayable:
+def _in_another_language(context: Context, snapshot: Snapshot, signed: Sayable, locale: str) -> Sayable:
     """(2)"""
-    context = context_of(record)
-    expires_ms = _expires_ms(connection, brand, record["policy_hash"], offer.id)
+    expires_ms = None if signed.value("expires") is None else snapshot.expires_ms
 
     def in_(language: str) -> Sayable:
         return sayable(
-            offer,
+            snapshot.offer,
             context,
             locale=language,
             brand=signed.brand,
@@ -101,11 +97,3 @@ def _in_another_language(
     if in_(signed.locale) != signed:
         raise CommerceRefusal(CommerceError.OFFER_INVALID)
     return in_(locale)
-
-
-def _expires_ms(connection: Connection, brand: str, policy_hash: str, offer: str) -> int | None:
-    """When the offer ends by the policy it was decided by: a signature holds that as a text alone."""
-    of = (offer_policy.c.hash == policy_hash, offer_policy.c.brand == brand)
-    document = connection.execute(select(offer_policy.c.document).where(*of)).scalar()
-    found: dict[str, int | None] = {each["id"]: each["valid_until_ms"] for each in json.loads(document or "[]")}
-    return found.get(offer)

@@ -12,7 +12,7 @@ _catalogues: "OrderedDict[tuple[int, str], tuple[Policy, Catalogue]]" = OrderedD
 
 
 def catalogue_of(policy: Policy, currency: str) -> Catalogue:
-    """The offers that a policy has, in its order.
+    """The offers that a policy has.
 
     Kept by the policy object, which is the same from one call to the next (commerce_api/brands.py); it is kept too, so that no
     other can come to have its identity.

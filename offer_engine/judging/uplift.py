@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from offer_engine.decide import NO_OFFER
 from offer_engine.features import Vector
 from offer_engine.judging.policies import ScoringPolicy
 from offer_engine.learning.log import Arms, Batch
+from offer_engine.offers import NO_OFFER
 
 MOST_DECISIONS: Final = 500_000  # a curve does not become clearer beyond
 

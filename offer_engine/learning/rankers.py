@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from offer_engine.decide import NO_OFFER, Scored
+from offer_engine.decide import Scored
 from offer_engine.exploration import Exploration, choose
 from offer_engine.features import Matrix, Schema, Vector, assemble, context_features, offer_features
 from offer_engine.learning.gbdt import BoostedModel, with_offers
 from offer_engine.learning.linear import LinearModel
 from offer_engine.learning.registry import ModelKind, Registry
-from offer_engine.offers import Context, Offer
+from offer_engine.offers import NO_OFFER, Context, Offer
 
 HASH_DIGITS: Final = 16
 

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, true
+from sqlalchemy import Connection, Engine, event, insert, select, text, true
 from sqlalchemy.exc import DBAPIError
 
 from audit.transaction import Database, Transaction
+from commerce_api import sweeps
 from commerce_api.brands import pause_offers, save_brand
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_budget, offer_decision, offer_outcome, offer_reservation
-from commerce_api.offering import budget
+from commerce_api.offering import budget, context, making
+from commerce_api.offering import outcomes as outcomes_of_offers
 from commerce_api.offering.export import decisions_of
 from commerce_api.policy import Offer, Policy, load_policy
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
-from commerce_api.sweeps import sweep
+from commerce_api.sweeps import forget, sweep
 from offer_engine.features import DEFAULT_SCHEMA
 from offer_engine.learning.log import Reading
 from offer_engine.learning.rewards import RewardRule
@@ -30,7 +32,8 @@ from offer_engine.offers import Verification
 from offer_engine.snapshot import open_snapshot
 from tests.commerce_api.purchases import KETTLE
 from tests.commerce_api.test_payment import pay
-from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, STORE, World, commerce_world
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, OFFER_KEY, START_MS, STORE, World, commerce_world
+from tokenization.clock import as_datetime, as_text
 from tokenization.ids import new_id
 
 pytestmark = pytest.mark.anyio
@@ -163,6 +166,42 @@ async def test_a_switch_stops_offers_at_once_and_those_that_were_made_hold(world
     assert await reason(world) is None
 
 
+@pytest.mark.parametrize(
+    ("ends_seconds", "holds_seconds"), [(600, 600), (1_799, 1_799), (86_400, 1_800), (None, 1_800)]
+)
+async def test_an_offer_holds_no_longer_than_the_policy_lets_it_and_the_moment_that_is_told_is_the_one_that_holds(
+    world: World, ends_seconds: int | None, holds_seconds: int
+) -> None:
+    until_ms = None if ends_seconds is None else world.clock() + ends_seconds * 1000
+    ends = {} if until_ms is None else {"valid_until": as_text(until_ms)}
+    await with_offers(world, offer(limits={"budget_uses": 1}, **ends))
+    [made] = (await asked(world, locale="en")).offers
+    lapses_ms = world.clock() + holds_seconds * 1000
+    assert made.expires_at == as_text(lapses_ms)
+    said = re.search("The offer holds until .*?([0-9]{2}:[0-9]{2})", made.said or "")
+    assert (said[1] if said else None) == (None if until_ms is None else f"{as_datetime(lapses_ms):%H:%M}")
+    [held] = await world.rows(offer_reservation)
+    assert held.expires_ms == lapses_ms
+    world.clock.now_ms = lapses_ms - 1
+    assert (await taken(world, made.offer_id)).totals.discount.amount_minor == TAKEN_MINOR
+    world.clock.now_ms = lapses_ms
+    late = await taken(world, made.offer_id)
+    assert late.totals.discount.amount_minor == 0
+    assert "offer_invalid" in {message.code for message in late.messages}
+
+
+async def test_planted_fault_a_signature_that_outlives_the_policy_s_end_takes_the_discount_off_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        making, "_expires_ms", lambda _, now_ms: now_ms + outcomes_of_offers.OFFER_LIFETIME_SECONDS * 1000
+    )
+    await with_offers(world, offer(valid_until=as_text(world.clock() + 60_000)))
+    made = (await asked(world)).offers[0].offer_id
+    world.clock.advance(61)
+    assert (await taken(world, made)).totals.discount.amount_minor == TAKEN_MINOR
+
+
 async def test_what_a_shopper_bought_is_known_to_them_alone(world: World) -> None:
     await with_offers(world, offer(), offer(id="again", audience={"owns_product_ids": ["hp-kettle"]}))
     await bought(world, ROBIN)
@@ -179,14 +218,77 @@ async def test_one_shopper_is_shown_an_offer_so_often_and_no_more_until_days_hav
     assert await reason(world, ROBIN) is None
 
 
-async def test_what_was_not_shown_counts_as_nothing(world: World) -> None:
+async def test_what_was_not_shown_counts_while_it_holds_and_then_as_nothing(tmp_path: Path, database_url: str) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer(limits={"per_shopper": 2, "per_shopper_days": 7}))
+        made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(2)]
+        assert await reason(world, ROBIN, shown=False) == "shown_too_often"
+        assert await outcomes(world) == []
+        for _ in range(2):
+            await world.desk.offer_shown(BRAND, ROBIN, made[0])
+        assert await outcomes(world) == [("shown", 0)]
+        assert await reason(world, ROBIN, shown=False) == "shown_too_often"  # made[1] is open
+        world.clock.advance(1_800)
+        assert await reason(world, ROBIN) is None
+        assert await reason(world, ROBIN) == "shown_too_often"
+        *_, record = await world.commerce.database.read(lambda connection: decisions_of(connection, BRAND, "", 100))
+        assert {len(seen) for seen in record["context"]["known"]["history"].values()} <= {3}
+
+
+async def test_planted_fault_where_what_is_open_does_not_count_a_shopper_collects_offers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.offering.context.OFFER_LIFETIME_SECONDS", 0)
     await with_offers(world, offer(limits={"per_shopper": 1}))
-    made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(3)]
-    assert await outcomes(world) == []
-    for _ in range(2):
-        await world.desk.offer_shown(BRAND, ROBIN, made[0])
-    assert await outcomes(world) == [("shown", 0)]
+    views = [await asked(world, AGENT, shopper="shp_robin", shown=False) for _ in range(3)]
+    for made in [view.offers[0].offer_id for view in views]:
+        await world.desk.complete_checkout(BRAND, AGENT, (await taken(world, made, AGENT)).checkout_id)
+
+
+async def decided_often(world: World, chosen: str, count: int) -> None:
+    """As many decisions more for the shopper of the newest, each shown."""
+
+    def work(tx: Transaction) -> None:
+        row = tx.execute(select(offer_decision).order_by(offer_decision.c.decided_ms.desc()).limit(1)).one()
+        base = {**row._mapping, "chosen": chosen, "snapshot": None, "presented_ms": tx.now_ms, "decided_ms": tx.now_ms}
+        tx.execute(insert(offer_decision).values([{**base, "id": new_id("off")} for _ in range(count)]))
+
+    await world.commerce.database.maintain(work)
+
+
+@pytest.mark.parametrize("chosen", ["no_offer", "another"])
+async def test_a_cap_and_a_rest_hold_however_often_it_is_decided_for_none_or_for_another(
+    tmp_path: Path, database_url: str, chosen: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        limits = {"per_shopper": 1, "per_shopper_days": 60}
+        await with_offers(world, offer(limits=limits), offer(id="rests", limits={"cooldown_days": 60}, priority=900))
+        [first] = (await asked(world, ROBIN)).offers
+        await world.desk.offer_refused(BRAND, ROBIN, first.offer_id, "declined")
+        assert (await asked(world, ROBIN)).offers != []
+        for _ in range(6):
+            world.clock.advance(60)
+            await decided_often(world, chosen, 100)
+        left_out = ["fifteen: shown_too_often", "rests: refused_recently"]
+        assert (await asked(world, ROBIN)).not_offered == left_out
+        world.clock.advance(59 * 86_400)
+        assert (await asked(world, ROBIN)).not_offered == left_out
+        world.clock.advance(86_400)
+        assert (await asked(world, ROBIN)).offers != []
+
+
+async def test_planted_fault_where_offers_share_the_places_of_what_is_looked_back_on_a_cap_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = select(offer_decision.c.chosen, offer_decision.c.presented_ms).where(*context._OFFERED)
+    monkeypatch.setattr(context, "_HISTORY", newest.order_by(offer_decision.c.decided_ms.desc()).limit(500))
+    await with_offers(world, offer(limits={"per_shopper": 1}))
+    assert await reason(world, ROBIN) is None
     assert await reason(world, ROBIN) == "shown_too_often"
+    world.clock.advance(1)
+    for _ in range(5):
+        await decided_often(world, "another", 100)
+    assert await reason(world, ROBIN) is None
 
 
 async def test_who_refused_an_offer_is_left_in_peace_for_a_while(world: World) -> None:
@@ -517,18 +619,97 @@ async def test_a_budget_of_money_for_free_shipping_is_refused_when_the_policy_is
         await with_offers(world, free)
 
 
-async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_sooner(world: World) -> None:
+async def test_decisions_that_nobody_took_are_forgotten_and_what_was_signed_sooner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.sweeps.LIMIT", 1)
     await with_offers(world, offer(limits={"budget_uses": 9}))
-    await asked(world)
+    for _ in range(3):
+        await asked(world)
     kept = await bought(world)
     world.clock.advance(7 * 86_400 + 1)
-    await sweep(world.commerce.database, world.commerce.payments)
+    await forget(world.commerce.database)
     assert {row.snapshot for row in await world.rows(offer_decision)} == {None}
     world.clock.advance(400 * 86_400)
-    await sweep(world.commerce.database, world.commerce.payments)
+    await forget(world.commerce.database)
     assert [row.id for row in await world.rows(offer_decision)] == [kept]
     assert {row.decision for row in await world.rows(offer_outcome)} == {kept}
     assert {row.decision for row in await world.rows(offer_reservation)} == {kept}
+
+
+async def forgetting_plans(world: World) -> list[str]:
+    """How the database goes about it when decisions are looked for that are to be forgotten."""
+    asked_for: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked_for.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await forget(world.commerce.database)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    def explain(connection: Connection) -> list[str]:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if not is_sqlite:
+            connection.execute(
+                text("SET LOCAL enable_seqscan = off")
+            )  # for the few rows of a test it would read them all
+        how = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+        found = [connection.exec_driver_sql(how + statement, parameters).all() for statement, parameters in asked_for]
+        return [str(rows) for rows in found]
+
+    return [plan for plan in await world.commerce.database.read(explain) if "offer_decision" in plan]
+
+
+INDEXES = ("ix_offer_decision_signed", "ix_offer_decision_untaken")
+
+
+async def test_who_looks_for_what_is_to_be_forgotten_reads_no_decision_that_stays(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await with_offers(world, offer())
+        kept = [await bought(world) for _ in range(2)]
+        world.clock.advance(outcomes_of_offers.DECISIONS_KEPT_SECONDS + 1)
+        await forget(world.commerce.database)
+        assert {(row.id, row.taken_ms is None, row.snapshot) for row in await world.rows(offer_decision)} == {
+            (decision, False, None) for decision in kept
+        }  # neither index has a row of theirs
+        plans = await forgetting_plans(world)
+        assert [index in plan for index, plan in zip(INDEXES, plans, strict=True)] == [True, True]
+
+
+async def test_planted_fault_without_those_indexes_every_decision_is_read(world: World) -> None:
+    for index in INDEXES:
+        await world.commerce.database.maintain(partial(Transaction.execute, statement=text(f"DROP INDEX {index}")))
+    plans = await forgetting_plans(world)
+    assert len(plans) == 2
+    assert all("SCAN offer_decision" in plan for plan in plans)
+
+
+async def test_decisions_are_forgotten_every_hour_and_not_every_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "INTERVAL_SECONDS", 0)
+    forgot: list[int] = []
+
+    async def note(_: Any) -> None:
+        forgot.append(world.clock())
+
+    async def one_second(_: Any, payments: Any, turn: Any = None) -> Any:
+        world.clock.advance(1)
+        if world.clock() - START_MS >= 2 * sweeps.FORGETTING_SECONDS * 1000:
+            raise asyncio.CancelledError
+        return turn
+
+    monkeypatch.setattr(sweeps, "forget", note)
+    monkeypatch.setattr(sweeps, "sweep", one_second)
+    with pytest.raises(asyncio.CancelledError):
+        await sweeps.run(world.commerce.database, world.commerce.payments)
+    assert [moment - START_MS for moment in forgot] == [1_000, 1_000 + sweeps.FORGETTING_SECONDS * 1000]
 
 
 @pytest.mark.parametrize(("locale", "word"), [("en", "off"), ("de-CH", "Rabatt"), ("fr", "%"), ("xx", "off")])

@@ -92,6 +92,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"offers": [{**OFFER, "kind": "free_shipping"}]}, "offers[0]: percent_off needs"),
         ({"offers": [{**OFFER, "percent_basis_points": 10_001}]}, "offers[0].percent_basis_points: "),
         ({"offers": [{**OFFER, "percent_basis_points": 0}]}, "offers[0].percent_basis_points: "),
+        ({"offers": [{**OFFER, "id": "no_offer"}]}, "offers[0].id: write another id"),
         ({"offers": [OFFER, {**OFFER, "version": 2}]}, "policy: offers has an id twice"),
         (
             {"offers": [{**OFFER, "valid_from": "2030-01-02T00:00:00Z", "valid_until": "2030-01-01T00:00:00Z"}]},

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offer_engine.decide import NO_OFFER, Catalogue, decide, policy_hash
-from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, rules_for
+from offer_engine.decide import Catalogue, decide, policy_hash
+from offer_engine.eligibility import Exclusion, exclusion, first_broken, no_longer_applies, open_in, rules_for
 from offer_engine.offers import (
+    NO_OFFER,
     Audience,
     Context,
     ContextLine,
@@ -91,6 +92,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_catalogue(
     forward = decide(context(over), Catalogue(catalogue), PriorityRanker(), 0.5)
     backward = decide(context(over), Catalogue(catalogue[::-1]), PriorityRanker(), 0.5)
     assert forward.chosen == backward.chosen
+    assert forward.record() == backward.record()
     assert forward.policy_hash == backward.policy_hash == policy_hash(catalogue)
 
 
@@ -216,6 +218,49 @@ def test_a_rule_that_is_passed_over_could_not_have_been_broken(reason: Exclusion
 def test_passing_rules_over_changes_no_reason(over: tuple[ContextLine, ...], offer: Offer, other: Offer) -> None:
     asked = replace(context(over), left={offer.id: Left(other.amount_minor, other.version)})
     assert first_broken(offer, asked, rules_for(offer)) is exclusion(offer, asked)
+
+
+BOOKS = Rules(never_discounted=(NeverDiscounted(frozenset({"Books", "Home > Tobacco"}), frozenset({"DE"})),))
+
+
+@pytest.mark.parametrize(
+    ("category", "is_lawful"),
+    [
+        ("Books", False),
+        ("Books > Novels", False),
+        ("Books > Novels > Crime", False),
+        ("books>novels", False),
+        ("BOOKS  >  Novels", False),
+        ("Home > Tobacco > Pipes", False),
+        ("Home", True),
+        ("Home > Bookshelves", True),
+        ("Bookshelves", True),
+        ("Books & Media", True),
+        ("Toys > Books", True),
+    ],
+)
+def test_a_law_about_a_category_is_about_all_below_it_however_it_is_written(category: str, *, is_lawful: bool) -> None:
+    line = replace(LINE, categories=frozenset({category, "sale"}))
+    asked = replace(context((LINE, line)), rules=BOOKS, region="DE")
+    why = None if is_lawful else Exclusion.EXCLUDED_BY_LAW
+    assert exclusion(BASE, asked) is no_longer_applies(BASE, asked) is why
+    assert first_broken(BASE, asked, open_in(asked, rules_for(BASE))) is why
+    assert exclusion(replace(BASE, product_ids=frozenset({"p9"})), asked) is Exclusion.NO_PRODUCT_IN_SCOPE
+
+
+def test_planted_fault_a_law_that_knows_categories_by_their_text_alone_is_passed_by_a_novel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("offer_engine.offers.is_below", lambda category, categories: category in categories)
+    line = replace(LINE, categories=frozenset({"Books > Novels"}))
+    assert exclusion(BASE, replace(context((line,)), rules=BOOKS, region="DE")) is None
+
+
+@pytest.mark.parametrize(("open_count", "why"), [(0, None), (1, Exclusion.SHOWN_TOO_OFTEN)])
+def test_what_is_open_counts_as_shown(open_count: int, why: Exclusion | None) -> None:
+    limited = replace(BASE, limits=Limits(per_subject=2))
+    known = Known(history={"o": History((NOW_MS,), None, open_count)})
+    assert exclusion(limited, replace(context((LINE,)), known=known)) is why
 
 
 def test_there_is_a_case_for_each_reason() -> None:

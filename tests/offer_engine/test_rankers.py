@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offer_engine.decide import NO_OFFER, Catalogue, decide
+from offer_engine.decide import Catalogue, decide
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, assemble, category_number, context_features, offer_features
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Statistics, fit
@@ -18,7 +18,7 @@ from offer_engine.learning.log import Arms, Reading
 from offer_engine.learning.rankers import LinearRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, RewardRule
-from offer_engine.offers import ContextLine, Offer, OfferKind
+from offer_engine.offers import NO_OFFER, ContextLine, Offer, OfferKind
 from tests.offer_engine.test_decide import NOW_MS, catalogues, context, lines
 
 

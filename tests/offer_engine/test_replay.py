@@ -21,8 +21,8 @@ from offer_engine.offers import (
     Verification,
 )
 from offer_engine.rank import PriorityRanker
-from offer_engine.replay import ReplayRefused, context_of, offers_as_data, offers_from, replay
-from tests.offer_engine.test_decide import BASE, NOW_MS, catalogues, context, lines
+from offer_engine.replay import ReplayRefused, context_of, is_same, offers_as_data, offers_from, replay
+from tests.offer_engine.test_decide import BASE, LINE, NOW_MS, catalogues, context, lines
 from tests.offer_engine.test_rankers import RANKER
 
 regions = st.sampled_from([None, "US", "US-OR", "DE"])
@@ -49,7 +49,7 @@ knowns = st.builds(
     owned=st.frozensets(st.sampled_from(["p1", "p3"])),
     history=st.dictionaries(
         st.text("abcdef", min_size=1, max_size=2),
-        st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS)),
+        st.builds(History, st.tuples(st.integers(0, NOW_MS)), st.none() | st.integers(0, NOW_MS), st.integers(0, 3)),
     ),
     memory=st.dictionaries(st.sampled_from(["memory.size", "memory.gift"]), st.floats(0, 10**6)),
 )
@@ -93,7 +93,43 @@ def test_a_record_of_before_guests_had_a_share_comes_out_again(over: tuple[Conte
     record = decide(replace(context(over), left={"o": Left(minor)}), catalogue, PriorityRanker(), 0.5).record()
     record["context"]["left"] = {offer: parts[:2] for offer, parts in record["context"]["left"].items()}
     assert context_of(record).left == {"o": Left(minor)}
-    assert replay(record, catalogue, PriorityRanker()).chosen.name == record["chosen"]
+    assert is_same(record, replay(record, catalogue, PriorityRanker()))
+
+
+def test_a_record_of_before_open_offers_were_counted_comes_out_again() -> None:
+    known = Known(history={"o": History((NOW_MS,), NOW_MS)})
+    catalogue = Catalogue([replace(BASE, limits=Limits(per_subject=1))])
+    record = decide(replace(context((LINE,)), known=known), catalogue, PriorityRanker(), 0.5).record()
+    history = record["context"]["known"]["history"]
+    record["context"]["known"]["history"] = {offer: parts[:2] for offer, parts in history.items()}
+    assert is_same(record, replay(record, catalogue, PriorityRanker()))
+    record["context"]["known"]["history"] = {"o": [[], None]}
+    assert not is_same(record, replay(record, catalogue, PriorityRanker()))
+
+
+@given(st.data(), lines, catalogues)
+def test_it_comes_out_again_from_offers_that_were_kept_in_another_order(
+    data: st.DataObject, over: tuple[ContextLine, ...], catalogue: list[Offer]
+) -> None:
+    kept = json.loads(json.dumps(offers_as_data(Catalogue(data.draw(st.permutations(catalogue))))))
+    for ranker in (PriorityRanker(), RANKER):
+        record = json.loads(json.dumps(decide(context(over), Catalogue(catalogue), ranker, 0.5).record()))
+        shuffled = {**record, "excluded": data.draw(st.permutations(record["excluded"]))}
+        again = replay(record, offers_from(data.draw(st.permutations(kept))), ranker)
+        assert json.loads(json.dumps(again.record())) == record
+        assert is_same(shuffled, again)
+
+
+@given(lines, catalogues.filter(bool))
+def test_planted_fault_an_offer_that_was_left_out_for_another_reason_is_not_the_same(
+    over: tuple[ContextLine, ...], catalogue: list[Offer]
+) -> None:
+    asked = replace(context(over), rules=Rules(paused=True))
+    decision = decide(asked, Catalogue(catalogue), PriorityRanker(), 0.5)
+    record = json.loads(json.dumps(decision.record()))
+    assert is_same(record, decision)
+    record["excluded"][0]["reason"] = "budget_spent"
+    assert not is_same(record, decision)
 
 
 @given(lines, catalogues)

@@ -5,10 +5,12 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, SchemaRefused
@@ -19,17 +21,32 @@ from offer_engine.judging.policies import LinearPolicy, ScoringPolicy
 from offer_engine.judging.promotion import Guard, Measured, Reason, Rules, Stage, advance, gate
 from offer_engine.judging.report import ANSWERS, TITLES, render_report, shown
 from offer_engine.judging.uplift import uplift_of
+from offer_engine.learning import cards, gbdt
 from offer_engine.learning.files import read_lines, size_bytes
-from offer_engine.learning.linear import LinearModel, ModelInvalid, fit
+from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, fit
 from offer_engine.learning.log import LogInvalid, Reading
+from offer_engine.learning.machines import Machines
 from offer_engine.learning.registry import Card, Change, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, Measure, RewardRule
+from offer_engine.learning.summary import Summary
+from offer_engine.learning.together import count_together, train_together
 from offer_engine.learning.training import Source, Told, count_in_processes
-from tokenization.clock import now_milliseconds
+from tokenization.clock import monotonic_seconds, now_milliseconds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 TRAINED_PERCENT: Final = 70  # of the subjects; the others are judged on
 OK, REFUSED = 0, 1
+_TELL_SECONDS: Final = 30.0
 _TABLE_WIDTH: Final = 180  # of what is not a terminal: nothing is folded
+
+
+class Training(NamedTuple):
+    """Who hears how far training is: bytes and decisions that were read, trees that are grown."""
+
+    read: Told
+    grown: Callable[[int], None]
 
 
 class CommandRefused(Exception):
@@ -59,12 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="judge a model on subjects it was not trained on")
     report = commands.add_parser("report", help="the same, as a page with plots")
     promote = commands.add_parser("promote", help="one stage further, if what was measured lets it")
+    card = commands.add_parser("card", help="what a reviewer asks of a model: its data, features, metrics and limits")
     rollback = commands.add_parser("rollback", help="take all traffic from the model that has any")
     for command, run in (
         (train, _train),
         (evaluate, _evaluate),
         (report, _report),
         (promote, _promote),
+        (card, _card),
         (rollback, _rollback),
     ):
         command.add_argument(
@@ -74,9 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (train, evaluate, report, promote):
         _add_log(command)
     train.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes, one for each file"
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes, one for each file, and threads"
     )
     train.add_argument("--kind", choices=("linear", "boosted"), default="linear", help="(default: %(default)s)")
+    _add_machines(train)
+    card.add_argument("model", metavar="MODEL", help="the beginning of its name")
     for command in (evaluate, report, promote):
         command.add_argument("--model", required=True, metavar="BEGINNING", help="of the model's name")
         _add_exploration(command)
@@ -106,8 +127,22 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "--reversal-days", type=int, default=30, metavar="DAYS", help="it may come back within (default: 30)"
     )
     command.add_argument(
-        "--as-of", type=int, default=now_milliseconds(), metavar="MS", help="when the log was exported"
+        "--as-of", type=int, metavar="MS", help="when the log was exported, in ms since the epoch (default: now)"
     )
+
+
+def _add_machines(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--machines", metavar="IP:PORT,IP:PORT,…", help="train with these machines, each of which reads its own files"
+    )
+    command.add_argument("--this", type=int, default=0, metavar="N", help="which of the machines this is, from 0")
+    command.add_argument(
+        "--wait-minutes", type=float, default=120.0, metavar="N", help="for the others to read (default: %(default)g)"
+    )
+
+
+def _as_of(arguments: argparse.Namespace) -> int:
+    return now_milliseconds() if arguments.as_of is None else int(arguments.as_of)
 
 
 def _add_exploration(command: argparse.ArgumentParser) -> None:
@@ -118,48 +153,62 @@ def _add_exploration(command: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    source = Source(tuple(arguments.log), DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (0, TRAINED_PERCENT))
-    with _progress("reading decisions", size_bytes(source.paths)) as told:
-        if arguments.kind == "boosted":
-            from offer_engine.learning import gbdt
-
-            trained = gbdt.train(source, told)
-            data, kind, reading = trained.model.to_bytes(), ModelKind.BOOSTED, trained.reading
-        else:
-            counted = count_in_processes(source, arguments.jobs, told)
-            _require_decisions(counted.reading)
-            data, kind = fit(counted.statistics, DEFAULT_SCHEMA).to_bytes(), ModelKind.LINEAR
-            reading = counted.reading
-    _require_decisions(reading)
-    card = Registry(arguments.registry).add(data, kind, _about(reading, arguments))
-    _say(f"{card.model}  {reading.used:,} decisions, {len(reading.arms.names)} offers; {_left_out(reading)}")
+    if arguments.machines and arguments.as_of is None:
+        raise CommandRefused("several machines need the same --as-of")
+    rule, as_of = _rule(arguments), _as_of(arguments)
+    source = Source(tuple(arguments.log), DEFAULT_SCHEMA, rule, as_of, (0, TRAINED_PERCENT))
+    machines = arguments.machines and Machines.parsed(arguments.machines, arguments.this, 60.0 * arguments.wait_minutes)
+    trained = (_boosted if arguments.kind == "boosted" else _linear)(source, machines, arguments.jobs)
+    if machines and machines.this:
+        _say(f"machine {machines.this} is done; the model is in the registry of machine 0")
+        return OK
+    about = {
+        **cards.about(trained.reading, trained.summary, trained.model),
+        "trained_ms": now_milliseconds(),
+        "trained_by": getpass.getuser(),
+        "parameters": trained.parameters,
+        "machines": len(machines.places) if machines else 1,
+    }
+    card = Registry(arguments.registry).add(trained.model.to_bytes(), trained.kind, about)
+    _say(
+        f"{card.model}  {card.decisions:,} decisions, {card.offers} offers; {_left_out(trained.reading, trained.summary)}"
+    )
     return OK
 
 
-def _require_decisions(reading: Reading) -> None:
-    if not reading.used:
-        raise CommandRefused(f"no decision can be learned from: {_left_out(reading)}")
+class _Trained(NamedTuple):
+    """A model of either kind, and what its card is made from."""
+
+    model: LinearModel | gbdt.BoostedModel
+    kind: ModelKind
+    reading: Reading
+    summary: Summary
+    parameters: dict[str, Any]
 
 
-def _about(reading: Reading, arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "trained_ms": now_milliseconds(),
-        "trained_by": getpass.getuser(),
-        "data_from_ms": reading.first_ms or 0,
-        "data_until_ms": reading.last_ms or 0,
-        "decisions": reading.used,
-        "left_out": {
-            "not_presented": reading.not_presented,
-            "immature": reading.immature,
-            "erased": reading.erased,
-            "kept_for_judging": reading.other_share,
-        },
-        "measure": arguments.measure.value,
-        "features": [feature.name for feature in reading.schema.features],
-        "schema_hash": reading.schema.hash,
-        "offers": len(reading.arms.names),
-        "metrics": {"trained_percent_of_subjects": float(TRAINED_PERCENT)},
-    }
+def _linear(source: Source, machines: Machines | None, jobs: int) -> _Trained:
+    with _training(source) as told:
+        read = partial(count_together, machines) if machines else count_in_processes
+        counted = read(source, jobs, told.read)
+    if not counted.summary.decisions.sum():
+        raise CommandRefused(f"no decision can be learned from: {_left_out(counted.reading, counted.summary)}")
+    priors = Priors()
+    model = fit(counted.statistics, source.schema, priors)
+    return _Trained(model, ModelKind.LINEAR, counted.reading, counted.summary, asdict(priors))
+
+
+def _boosted(source: Source, machines: Machines | None, jobs: int) -> _Trained:
+    with _training(source) as told:
+        train = partial(train_together, machines) if machines else gbdt.train
+        trained = train(source, jobs, *told)
+    parameters = {**gbdt.PARAMETERS, "rounds": gbdt.ROUNDS}
+    return _Trained(trained.model, ModelKind.BOOSTED, trained.reading, trained.summary, parameters)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    registry = Registry(arguments.registry)
+    sys.stdout.write(cards.as_text(registry.card(registry.find(arguments.model))))
+    return OK
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -243,7 +292,7 @@ def _reading(arguments: argparse.Namespace, card: Card) -> Reading:
     """Other subjects than the model was trained on, whatever log it is."""
     if card.schema_hash != DEFAULT_SCHEMA.hash:
         raise CommandRefused("this model was trained on another schema of features; train a new one")
-    return Reading(DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (TRAINED_PERCENT, 100))
+    return Reading(DEFAULT_SCHEMA, _rule(arguments), _as_of(arguments), (TRAINED_PERCENT, 100))
 
 
 def _policy(arguments: argparse.Namespace) -> ScoringPolicy:
@@ -254,13 +303,11 @@ def _policy(arguments: argparse.Namespace) -> ScoringPolicy:
     except ValueError as wrong:
         raise CommandRefused(str(wrong)) from None
     if registry.card(name).kind is ModelKind.BOOSTED:
-        from offer_engine.learning import gbdt
-
         return gbdt.BoostedPolicy(gbdt.BoostedModel.from_bytes(registry.load(name)), exploration)
     return LinearPolicy(LinearModel.from_bytes(registry.load(name)), exploration)
 
 
-def _batches(arguments: argparse.Namespace, reading: Reading, told: Told) -> Callable[[], Any]:
+def _batches(arguments: argparse.Namespace, reading: Reading, told: Callable[[int], None]) -> Callable[[], Any]:
     """Each reading goes on where the progress of the last one ended."""
     total, readings = size_bytes(arguments.log), iter(range(1_000))
 
@@ -275,10 +322,10 @@ def _rule(arguments: argparse.Namespace) -> RewardRule:
     return RewardRule(arguments.measure, arguments.purchase_days * DAY_MS, arguments.reversal_days * DAY_MS)
 
 
-def _left_out(reading: Reading) -> str:
+def _left_out(reading: Reading, summary: Summary) -> str:
     return (
         f"left out {reading.not_presented:,} never shown, {reading.immature:,} too young, "
-        f"{reading.erased:,} erased, {reading.other_share:,} of other subjects"
+        f"{reading.erased:,} erased, {summary.held_out_decisions:,} of other subjects"
     )
 
 
@@ -301,24 +348,51 @@ def _say_table(judgement: Judgement) -> None:
 
 
 @contextmanager
-def _progress(title: str, total_bytes: int) -> Iterator[Told]:
+def _progress(title: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, where that is a terminal."""
+    with _bar(title, total_bytes) as bar:
+        yield lambda done: bar.update(bar.task_ids[0], completed=done)
+
+
+@contextmanager
+def _training(source: Source) -> Iterator[Training]:
+    """How far training is, on standard error: a bar on a terminal, elsewhere a line now and then."""
+    started = shown = monotonic_seconds()
+    total = size_bytes(source.paths)
+    with _bar("reading decisions", total) as bar:
+
+        def read(done_bytes: int, decisions: int) -> None:
+            nonlocal shown
+            now = monotonic_seconds()
+            rate = decisions / max(now - started, 1e-9)
+            left = (now - started) * (total - done_bytes) / max(done_bytes, 1)
+            said = f"{decisions:,} decisions, {rate:,.0f}/s, {left:,.0f} s left"
+            bar.update(bar.task_ids[0], completed=done_bytes, description=said)
+            if bar.disable and now - shown >= _TELL_SECONDS:
+                shown = now
+                sys.stderr.write(f"{said}\n")
+
+        def grown(trees: int) -> None:
+            nonlocal shown
+            said = f"{trees} of {gbdt.ROUNDS} trees"
+            bar.update(bar.task_ids[0], description=said)
+            if bar.disable and monotonic_seconds() - shown >= _TELL_SECONDS:
+                shown = monotonic_seconds()
+                sys.stderr.write(f"{said}\n")
+
+        yield Training(read, grown)
+
+
+def _bar(title: str, total_bytes: int) -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns: Sequence[Any] = (
-        *(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        ),
-    )
+    text = TextColumn("{task.description}")
+    columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total_bytes)
-        yield lambda done: progress.update(task, completed=done)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar.add_task(title, total=total_bytes)
+    return bar
 
 
 def _say(text: str) -> None:

@@ -61,6 +61,26 @@ ALLOWED: Final[Mapping[str, Side]] = {
         Side.OFFER,
     ),
 }
+SOURCES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("subtotal_minor", "line_count", "unit_count", "highest_price_minor", "main_category"), "the basket"
+    ),
+    **dict.fromkeys(("hour_of_day", "day_of_week"), "the clock, UTC"),
+    **dict.fromkeys(("channel", "slot"), "where the offer is shown"),
+    **dict.fromkeys(("verification_level",), "how the shopper signed in"),
+    **dict.fromkeys(
+        (
+            *("visits_30d", "purchases_365d", "spend_365d_minor", "days_since_purchase"),
+            *("offers_shown_30d", "offers_accepted_90d", "offers_declined_30d"),
+        ),
+        "the brand's own record of the shopper's pseudonym",
+    ),
+    **dict.fromkeys(MEMORY, "told by the shopper, who let it be remembered"),
+    **dict.fromkeys(
+        ("discount_minor", "discount_share", "margin_minor", "margin_share"), "the offer's terms, and the basket"
+    ),
+    **dict.fromkeys(("priority", "kind", "category", "minimum_subtotal_minor", "hours_left"), "the offer's terms"),
+}
 
 
 class SchemaRefused(ValueError):

@@ -136,6 +136,10 @@ class LinearModel:
         optimistic: Vector = means + optimism * np.sqrt(np.maximum(variances, 0.0))
         return optimistic
 
+    def expects(self, features: Matrix, arm: Integers, arms: Arms) -> Vector:
+        """The expected reward of each row, ``arm`` being its offer's number."""
+        return self.scores(features, self.lookup(arms.names, arms.categories)[arm])
+
     def drawn(self, seed: int) -> "LinearModel":
         """The model with one draw of the posterior in the place of its means: linear Thompson sampling by the batch.
 

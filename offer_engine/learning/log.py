@@ -9,14 +9,14 @@ What holds for a decision that is read:
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from offer_engine.features import ALLOWED, Matrix, Schema, Side, Vector, assemble
 from offer_engine.learning.rewards import RewardRule, Unknown
@@ -86,13 +86,15 @@ class Reading:
     """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported.
 
     ``share``: which subjects are read, as percent from (inclusive) and to (exclusive) of an even split by their hash. A model
-    is judged on other subjects than it was trained on.
+    is judged on other subjects than it was trained on. ``only_chosen``: of each decision only what was chosen, as if nothing
+    else had been there; training needs no more.
     """
 
     schema: Schema
     rule: RewardRule
     now_ms: int
     share: tuple[int, int] = (0, 100)
+    only_chosen: bool = False
     arms: Arms = field(default_factory=Arms)
     lines: int = 0
     used: int = 0
@@ -105,25 +107,22 @@ class Reading:
 
     def batches(self, lines: Iterable[str | bytes], size: int = BATCH_DECISIONS) -> Iterator[Batch]:
         """The log's decisions with known rewards. Raises LogInvalid."""
-        kept: list[tuple[dict[str, Any], float]] = []
+        kept: list[_Record] = []
         for line in lines:
             if not line.strip():
                 continue
             self.lines += 1
             record = self._record(line)
-            if record.fields["subject"] is None:
+            if record.code is None:
                 self.erased += 1
-                continue
-            if not self.share[0] <= subject_share(record.fields["subject"]) < self.share[1]:
+            elif not self.share[0] <= _share(record.code) < self.share[1]:
                 self.other_share += 1
-                continue
-            match record.reward:
-                case Unknown.NOT_PRESENTED:
-                    self.not_presented += 1
-                case Unknown.IMMATURE:
-                    self.immature += 1
-                case reward:
-                    kept.append((record.fields, reward))
+            elif record.reward is Unknown.NOT_PRESENTED:
+                self.not_presented += 1
+            elif record.reward is Unknown.IMMATURE:
+                self.immature += 1
+            else:
+                kept.append(record)
             if len(kept) == size:
                 yield self._batch(kept)
                 kept = []
@@ -132,34 +131,43 @@ class Reading:
 
     def _record(self, line: str | bytes) -> "_Record":
         try:
-            fields = json.loads(line)
-            candidates = fields["candidates"]
+            fields = from_json(line)
+            candidates, wanted, subject = fields["candidates"], fields["chosen"], fields["subject"]
             vector = [each["propensity"] for each in candidates]
-            [chosen] = [place for place, each in enumerate(candidates) if each["offer"] == fields["chosen"]]
-            subject_code(fields["subject"] or "")
-            whole = abs(math.fsum(vector) - 1) < _WHOLE and min(vector) >= 0 < vector[chosen]
+            [place] = [place for place, each in enumerate(candidates) if each["offer"] == wanted]
+            code = None if subject is None else subject_code(subject)
+            whole = abs(math.fsum(vector) - 1) < _WHOLE and min(vector) >= 0 < vector[place]
             reward = self.rule.reward(fields, self.now_ms)
+            context = {} if subject is None else fields["context"].get("features", {})
+            decided_ms = int(fields["decided_ms"])
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             whole = False
         if not whole:
             raise LogInvalid(f"line {self.lines} is no decision record with whole propensities")  # (1)
-        return _Record(fields, reward)
+        if self.only_chosen:
+            candidates, place = [candidates[place]], 0
+        return _Record(context, candidates, place, code, decided_ms, reward)
 
-    def _batch(self, kept: list[tuple[dict[str, Any], float]]) -> Batch:
-        records = [record for record, _ in kept]
-        candidates = [each for record in records for each in record["candidates"]]
-        counts = np.array([len(record["candidates"]) for record in records])
-        places = [_place(record) for record in records]
-        moments = [int(record["decided_ms"]) for record in records]
+    def _batch(self, kept: "list[_Record]") -> Batch:
+        try:
+            return self._columned(kept)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            raise LogInvalid(f"a decision up to line {self.lines} has features that are no numbers") from None
+
+    def _columned(self, kept: "list[_Record]") -> Batch:
+        candidates = [each for record in kept for each in record.candidates]
+        counts = np.array([len(record.candidates) for record in kept])
+        places = np.array([record.place for record in kept])
+        moments = [record.decided_ms for record in kept]
         self.used += len(kept)
         self.first_ms = min([*moments, self.first_ms if self.first_ms is not None else moments[0]])
         self.last_ms = max([*moments, self.last_ms or 0])
-        context, offer = self._columns([record["context"].get("features", {}) for record in records], candidates)
+        context, offer = self._columns([record.context for record in kept], candidates)
         return Batch(
             counts=counts,
-            chosen=np.cumsum(counts) - counts + np.array(places),
-            reward=np.array([reward for _, reward in kept], dtype=np.float64),
-            subject=np.array([subject_code(record["subject"]) for record in records], dtype=np.uint64),
+            chosen=np.cumsum(counts) - counts + places,
+            reward=np.array([record.reward for record in kept], dtype=np.float64),
+            subject=np.array([record.code for record in kept], dtype=np.uint64),
             decided_ms=np.array(moments),
             features=assemble(self.schema, context, offer, counts),
             arm=np.array(
@@ -169,25 +177,29 @@ class Reading:
         )
 
     def _columns(
-        self, contexts: list[Mapping[str, float]], candidates: list[Mapping[str, Any]]
+        self, contexts: Sequence[Mapping[str, float]], candidates: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Vector], dict[str, Vector]]:
         offers = [each.get("features", {}) for each in candidates]
         sides: dict[Side, dict[str, Vector]] = {Side.CONTEXT: {}, Side.OFFER: {}}
         for feature in self.schema.features:
             side = ALLOWED[feature.name]
             rows = contexts if side is Side.CONTEXT else offers
-            sides[side][feature.name] = np.array([row.get(feature.name, 0.0) for row in rows], dtype=np.float64)
+            values = np.array([row.get(feature.name, 0.0) for row in rows], dtype=np.float64)
+            if values.ndim > 1 or not np.isfinite(values).all():
+                raise ValueError("a feature is a finite number")
+            sides[side][feature.name] = values
         return sides[Side.CONTEXT], sides[Side.OFFER]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    fields: dict[str, Any]
+class _Record(NamedTuple):
+    """What is needed of a line; ``place`` is the chosen candidate's, ``code`` the subject's or None where it was erased."""
+
+    context: dict[str, float]
+    candidates: list[dict[str, Any]]
+    place: int
+    code: int | None
+    decided_ms: int
     reward: float | Unknown
-
-
-def _place(record: Mapping[str, Any]) -> int:
-    return next(place for place, each in enumerate(record["candidates"]) if each["offer"] == record["chosen"])
 
 
 def subject_code(subject: str) -> int:
@@ -197,4 +209,13 @@ def subject_code(subject: str) -> int:
 
 def subject_share(subject: str) -> int:
     """The percent of an even split, 0 to 99, that a subject falls into; independent of folds and groups."""
-    return (subject_code(subject) >> 40) % 100
+    return _share(subject_code(subject))
+
+
+def share_of(codes: npt.NDArray[np.uint64]) -> Integers:
+    """The same for the subjects of a batch."""
+    return ((codes >> np.uint64(40)) % np.uint64(100)).astype(np.int64)
+
+
+def _share(code: int) -> int:
+    return (code >> 40) % 100

@@ -39,7 +39,12 @@ class ModelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What must be known of a model before it may serve. Times in ms since the epoch, metrics in units of the reward."""
+    """What must be known of a model before it may serve. Times in ms since the epoch, metrics in units of the reward.
+
+    ``left_out`` counts decisions by why they were not trained on. ``metrics``, ``calibration`` (by tenths of what the model
+    expects, the least first: expected, seen, decisions) are of subjects that it was not trained on. ``by_offer``: decisions
+    trained on and their mean reward, of the offers with the most. ``code_hash`` is that of the program that trained it.
+    """
 
     model: str
     kind: ModelKind
@@ -55,6 +60,18 @@ class Card:
     offers: int
     metrics: dict[str, float] = field(default_factory=dict)
     purpose: str = "Ranks the offers that the rules allow. It decides nobody's price and no eligibility."
+    lines: int = 0
+    purchase_days: float = 0.0
+    reversal_days: float = 0.0
+    sources: dict[str, str] = field(default_factory=dict)
+    calibration: list[list[float]] = field(default_factory=list)
+    by_offer: dict[str, list[float]] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    exploration: dict[str, Any] = field(default_factory=dict)
+    limits: list[str] = field(default_factory=list)
+    fairness: str = ""
+    code_hash: str = ""
+    machines: int = 1
 
 
 @dataclass(frozen=True, slots=True)

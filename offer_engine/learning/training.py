@@ -1,83 +1,120 @@
-"""Training: a log becomes statistics, in as many processes as there are files and cores, and statistics a model."""
+"""Training: a log becomes sums or rows, in as many processes as there are files and cores, and those a model.
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+Both kinds of model are trained on the subjects of ``trained_share``; of the other subjects a sample is kept for the card.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from offer_engine.features import Schema
 from offer_engine.learning.files import read_lines, size_bytes
 from offer_engine.learning.linear import Statistics
-from offer_engine.learning.log import Reading
+from offer_engine.learning.log import Batch, Reading, share_of
 from offer_engine.learning.rewards import RewardRule
+from offer_engine.learning.summary import Summary
 
-Told = Callable[[int], None]
+Told = Callable[[int, int], None]  # bytes and decisions that are done
+_Part = TypeVar("_Part", bound="_Read")
+COUNTERS: Final = ("lines", "used", "not_presented", "immature", "erased")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is trained on. ``now_ms`` is when the log was exported; ``share`` is that of Reading."""
+    """What is trained on. ``now_ms`` is when the log was exported; ``trained_share`` is of subjects, as Reading's ``share``."""
 
     paths: tuple[Path, ...]
     schema: Schema
     rule: RewardRule
     now_ms: int
-    share: tuple[int, int] = (0, 100)
+    trained_share: tuple[int, int] = (0, 100)
 
     def reading(self) -> Reading:
-        """A reading of it that has not begun."""
-        return Reading(self.schema, self.rule, self.now_ms, self.share)
+        """A reading of all its subjects that has not begun."""
+        return Reading(self.schema, self.rule, self.now_ms, only_chosen=True)
+
+    def parts(self) -> "list[Source]":
+        """A source for each file."""
+        return [replace(self, paths=(path,)) for path in self.paths]
+
+    def read(self, reading: Reading, summary: Summary, told: Told) -> Iterator[tuple[Batch, npt.NDArray[np.bool_]]]:
+        """The batches, and which of their decisions are trained on; all are in the summary. Raises LogInvalid, OSError."""
+        batches = reading.batches(read_lines(self.paths, lambda done: told(done, reading.lines)))
+        for batch in batches:
+            share = share_of(batch.subject)
+            trained = (self.trained_share[0] <= share) & (share < self.trained_share[1])
+            summary.add(batch, trained)
+            yield batch, trained
+
+
+class _Read(Protocol):
+    @property
+    def reading(self) -> Reading: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Statistics, and the reading they came from, which says what was left out."""
+    """Statistics, and the reading and the summary that came with them."""
 
     statistics: Statistics
     reading: Reading
+    summary: Summary
 
 
-def count(source: Source, told: Told = lambda _: None) -> Counted:
+def untold(done_bytes: int, decisions: int) -> None:
+    """Tells nobody how far it is."""
+
+
+def count(source: Source, told: Told = untold) -> Counted:
     """The statistics of a source, in this process. Raises LogInvalid, OSError."""
     reading = source.reading()
+    summary = Summary(source.schema.width, reading.arms)
     statistics = Statistics(source.schema.width, reading.arms)
-    for batch in reading.batches(read_lines(source.paths, told)):
-        statistics.add(batch)
-    return Counted(statistics, reading)
+    for batch, trained in source.read(reading, summary, told):
+        statistics.add(batch, trained)
+    return Counted(statistics, reading, summary)
 
 
-def count_in_processes(source: Source, jobs: int, told: Told = lambda _: None) -> Counted:
+def count_in_processes(source: Source, jobs: int, told: Told = untold) -> Counted:
     """The same, each file in one of ``jobs`` processes. The order in which they end changes nothing but rounding."""
     if jobs < 2 or len(source.paths) < 2:
         return count(source, told)
-    parts = [Source((path,), source.schema, source.rule, source.now_ms, source.share) for path in source.paths]
-    found: dict[int, Counted] = {}
-    done = 0
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(count, part): place for place, part in enumerate(parts)}
-        for future in as_completed(waiting):
-            found[waiting[future]] = future.result()
-            done += size_bytes(parts[waiting[future]].paths)
-            told(done)
-    return merged([found[place] for place in range(len(parts))])
-
-
-def merged(parts: Sequence[Counted]) -> Counted:
-    """The parts' sums and counts as one. There is at least one part."""
-    first, *others = parts
-    reading = first.reading
-    for part in others:
-        first.statistics.merge(part.statistics)
-        other = part.reading
-        reading.lines += other.lines
-        reading.used += other.used
-        reading.not_presented += other.not_presented
-        reading.immature += other.immature
-        reading.other_share += other.other_share
-        reading.erased += other.erased
-        moments = [each for each in (reading.first_ms, other.first_ms) if each is not None]
-        reading.first_ms = min(moments, default=None)
-        moments = [each for each in (reading.last_ms, other.last_ms) if each is not None]
-        reading.last_ms = max(moments, default=None)
+    parts = in_processes(count, source.parts(), jobs, told)
+    first = next(parts)
+    for part in parts:
+        merge(first, part)
     return first
+
+
+def in_processes(
+    work: Callable[[Source], _Part], parts: Sequence[Source], jobs: int, told: Told = untold
+) -> Iterator[_Part]:
+    """What ``work`` makes of each part, in the parts' order, so that no more of it is held than is worked on."""
+    done_bytes = decisions = 0
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for part, found in zip(parts, pool.map(work, parts), strict=True):
+            done_bytes += size_bytes(part.paths)
+            decisions += found.reading.lines
+            told(done_bytes, decisions)
+            yield found
+
+
+def merge(first: Counted, other: Counted) -> None:
+    """Adds another's sums and counts."""
+    first.statistics.merge(other.statistics)
+    first.summary.merge(other.summary)
+    add_reading(first.reading, other.reading)
+
+
+def add_reading(reading: Reading, other: Reading) -> None:
+    """Adds another's counts; the offers' names are merged with their sums."""
+    for name in COUNTERS:
+        setattr(reading, name, getattr(reading, name) + getattr(other, name))
+    reading.first_ms = min((each for each in (reading.first_ms, other.first_ms) if each is not None), default=None)
+    reading.last_ms = max((each for each in (reading.last_ms, other.last_ms) if each is not None), default=None)

@@ -3,13 +3,15 @@
 import gzip
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from offer_engine import cli
 from offer_engine.cli import main
-from offer_engine.features import DEFAULT_SCHEMA
+from offer_engine.features import ALLOWED, DEFAULT_SCHEMA, SOURCES
 from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.intervals import Interval
 from offer_engine.judging.judge import Judgement, Verdict
@@ -17,6 +19,8 @@ from offer_engine.judging.plots import Bar, curves, forest
 from offer_engine.judging.promotion import Guard, Reason
 from offer_engine.judging.report import render_report
 from offer_engine.judging.support import Refusal
+from offer_engine.learning import cards
+from offer_engine.learning.cards import code_hash
 from offer_engine.learning.log import Reading
 from offer_engine.learning.registry import Card, Change, ModelKind, Registry
 from offer_engine.learning.rewards import RewardRule
@@ -56,7 +60,60 @@ def test_training_says_what_it_learned_from_and_writes_a_card(registry: Registry
     assert 10_000 < card.decisions < 12_500
     assert card.decisions + card.left_out["kept_for_judging"] == 16_000
     assert (card.offers, card.kind, card.schema_hash) == (3, ModelKind.LINEAR, DEFAULT_SCHEMA.hash)
-    assert NOW_MS < card.data_from_ms < card.data_until_ms
+    assert NOW_MS == card.data_from_ms < card.data_until_ms
+
+
+def test_a_card_says_what_a_reviewer_asks_and_reads_as_text(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [card] = registry.cards()
+    assert main(["card", card.model[:12], "--registry", str(registry.directory)]) == 0
+    text = capsys.readouterr().out
+    assert sum(decisions for decisions, _ in card.by_offer.values()) == card.decisions
+    assert card.metrics["rmse"] < card.metrics["rmse_of_the_mean"]
+    assert sum(row[2] for row in card.calibration) == card.metrics["held_out_rows"] == card.left_out["kept_for_judging"]
+    assert (card.lines, card.code_hash, card.machines) == (16_000, code_hash(), 1)
+    for said in (card.model, "2026-11-18", f"{card.decisions:,} trained on", "the basket", "offer-1", "squarecb"):
+        assert said in text
+    assert "No protected attribute" in text
+    assert set(card.sources) == set(card.features)
+    assert "psn_" not in text
+
+
+def test_every_feature_that_is_allowed_has_a_source() -> None:
+    assert set(SOURCES) == set(ALLOWED)
+
+
+def test_a_card_of_before_reads_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Registry(tmp_path)
+    about = {"trained_ms": 1, "trained_by": "t", "data_from_ms": 1, "data_until_ms": 1, "decisions": 1, "left_out": {}}
+    card = registry.add(
+        b"x", ModelKind.LINEAR, {**about, "measure": "c", "features": [], "schema_hash": "", "offers": 1}
+    )
+    assert main(["card", card.model, "--registry", str(tmp_path)]) == 0
+    assert "not recorded" in capsys.readouterr().out
+
+
+def test_the_program_s_hash_changes_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code_hash()
+    copy = tmp_path / "offer_engine"
+    shutil.copytree(Path(cards.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cards, "__file__", str(copy / "learning" / "cards.py"))
+    assert code_hash.__wrapped__() == before
+    with (copy / "decide.py").open("a", encoding="utf-8") as planted:
+        planted.write("# planted")
+    assert code_hash.__wrapped__() != before
+
+
+def test_training_says_how_far_it_is_where_nobody_has_a_terminal(
+    log: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_TELL_SECONDS", 0.0)
+    command = ["train", str(log[0]), "--registry", str(tmp_path), "--as-of", AS_OF, "--jobs", "1", "--kind", "boosted"]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"^8,000 decisions, [\d,]+/s, 0 s left$", said, re.MULTILINE)
+    assert "100 of 100 trees" in said
 
 
 def test_files_counted_in_processes_make_the_same_model(log: list[Path], registry: Registry, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.market_log import block
+from offer_engine.exploration import choose
 from offer_engine.features import DEFAULT_SCHEMA, Feature, Schema, SchemaRefused
 from offer_engine.learning import rewards
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, Statistics, fit
 from offer_engine.learning.log import Arms, Batch, LogInvalid, Reading
 from offer_engine.learning.rewards import DAY_MS, Delays, Measure, RewardRule, Unknown
-from offer_engine.market import CONTEXT_NAMES, NOW_MS, Market, Player, Shape, lines
+from offer_engine.market import CONTEXT_NAMES, NOW_MS, Market, Player, Round, Shape, lines, record
 
 SCHEMA = Schema(tuple(Feature(name) for name in CONTEXT_NAMES))
 LATER_MS = NOW_MS + 365 * DAY_MS
@@ -297,3 +299,35 @@ def test_a_model_s_file_with_a_feature_that_none_may_use_is_refused() -> None:
 def test_statistics_of_another_schema_are_refused() -> None:
     with pytest.raises(ValueError, match="another schema"):
         fit(counted(LOG), DEFAULT_SCHEMA)
+
+
+def test_only_what_was_chosen_reads_as_the_chosen_rows_of_all() -> None:
+    [everything] = Reading(SCHEMA, RULE, LATER_MS).batches(LOG, size=10_000)
+    [chosen] = Reading(SCHEMA, RULE, LATER_MS, only_chosen=True).batches(LOG, size=10_000)
+    np.testing.assert_array_equal(chosen.features, everything.features[everything.chosen])
+    np.testing.assert_array_equal(chosen.propensity, everything.propensity[everything.chosen])
+    np.testing.assert_array_equal(chosen.reward, everything.reward)
+    assert set(chosen.counts) == {1}
+
+
+@pytest.mark.parametrize("planted", ["x", None, [1.0], float("nan"), 1e999])
+def test_a_feature_that_is_no_number_ends_the_reading_in_one_sentence(planted: object) -> None:
+    broken = json.loads(LOG[0])
+    broken["context"]["features"]["hour_of_day"] = planted
+    with pytest.raises(LogInvalid, match="up to line 1 "):
+        list(Reading(SCHEMA, RULE, LATER_MS).batches([json.dumps(broken)]))
+
+
+def test_a_long_log_s_lines_are_the_market_s_records() -> None:
+    market = Market.made(Shape(arms=8, rounds=0, subjects=200_000), 1)
+    for line in block(market, 1_000_000, 50):
+        said = json.loads(line)
+        number = int(said["decision_id"].removeprefix("off_"))
+        place = [each["offer"] for each in said["candidates"]].index(said["chosen"])
+        around = np.array(list(said["context"]["features"].values()))
+        vector = np.full(8, 1 / 8)
+        subject = int(said["subject"].removeprefix("psn_"))
+        bought = bool(said["outcomes"])
+        played = Round(number, subject, around, np.arange(8), vector, said["draw"], place, bought, vector)
+        assert line == json.dumps(record(played, "random"))
+        assert choose(vector, said["draw"]) == place

@@ -22,7 +22,7 @@ from offer_engine.presenting.locales import folded, grammar_data, words
 
 BRAND: Final = "{brand}"  # stands for the shop's own name
 _STEPS_REMEMBERED: Final = 50_000  # honest sentences of a language need some thousands
-_LEXEME: Final = re.compile(r"[()\[\]|]|<[a-z_]+>|\{[a-z_]+\}|[^\s()\[\]|<>{}]+")
+_LEXEME: Final = re.compile(r"[()\[\]|]|<[a-z_]+>|\{[a-z_.]+\}|[^\s()\[\]|<>{}]+")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _START, _END = 0, 1  # between clauses: where a clause may begin, where one has ended
 

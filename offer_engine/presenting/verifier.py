@@ -160,6 +160,18 @@ class Verifier:
 
     def sentence(self, text: str, state: State) -> tuple[Verdict, State]:
         """The verdict on the next sentence, and the state after it."""
+        is_short = len(text) <= MAXIMUM_SENTENCE
+        if is_short and self._grammar_has(_taken_apart(text)):
+            return self._read(text, state, self._grammar.vouched)
+        verdict, _ = self._read(text, state, frozenset())
+        return (Verdict.WORDING if verdict is Verdict.OK else verdict), state  # (7)
+
+    def without_grammar(self, text: str, state: State) -> tuple[Verdict, State]:
+        """The verdict by (1) to (6) and (8) alone: for words that are no sentence, such as a shopper's name."""
+        return self._read(text, state, frozenset())
+
+    def _read(self, text: str, state: State, vouched: frozenset[str]) -> tuple[Verdict, State]:
+        """The same; ``vouched`` are words of the lists that may be said, for the grammar has the sentence they are in."""
         if len(text) > MAXIMUM_SENTENCE or state.length + len(text) > MAXIMUM_TEXT:
             return Verdict.TOO_LONG, state  # (8)
         sentence = _taken_apart(text)
@@ -172,9 +184,8 @@ class Verifier:
         for verdict in (
             placed,
             self._values_are_not_turned(sentence, words),
-            self._words_may_be_said(sentence, words, state),
+            self._words_may_be_said(sentence, words, state, vouched),
             self._names_are_known(sentence, words),
-            self._grammar_has_it(sentence, words),
         ):
             if verdict is not Verdict.OK:
                 return verdict, state
@@ -270,7 +281,9 @@ class Verifier:
             end = word.end
         return False
 
-    def _words_may_be_said(self, sentence: _Sentence, words: Sequence[Word], state: State) -> Verdict:
+    def _words_may_be_said(
+        self, sentence: _Sentence, words: Sequence[Word], state: State, vouched: frozenset[str]
+    ) -> Verdict:
         """(3: words) (5)"""
         licences = self._licensed(sentence, state)
         for word in words:
@@ -285,7 +298,7 @@ class Verifier:
             length = found.length if found else 1
             is_new = place + length > len(state.tail)  # what lies before was read with its sentence
             innocent = found is not None and found.kind == "harmless"
-            innocent = innocent or all(word in self._grammar.vouched for word in run[place : place + length])
+            innocent = innocent or vouched.issuperset(run[place : place + length])
             if is_new and not innocent and self._lexicon.is_number(run[place]):
                 return Verdict.NUMBER_WORD
             if found is None:
@@ -339,8 +352,9 @@ class Verifier:
             begins = False
         return Verdict.OK
 
-    def _grammar_has_it(self, sentence: _Sentence, words: Sequence[Word]) -> Verdict:
+    def _grammar_has(self, sentence: _Sentence) -> bool:
         """(7)"""
+        words = self._lexicon.words_of(sentence.flat)
         placed = [(place, f"{{{slot.field}}}") for place, slot in sentence.slots]
         run = [word.folded for word in words]
         place = 0
@@ -351,8 +365,7 @@ class Verifier:
             else:
                 placed.append((words[place].start, run[place]))
                 place += 1
-        accepted = self._grammar.accepts([token for _, token in sorted(placed)])
-        return Verdict.OK if accepted else Verdict.WORDING
+        return self._grammar.accepts([token for _, token in sorted(placed)])
 
     def _known_titles(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
         """Pairs of words, and single words, by which a product or an offer that is not spoken of would be named."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,6 +11,7 @@ from offer_engine.presenting import grammar as grammars
 from offer_engine.presenting.grammar import Grammar, Pattern, grammar
 from offer_engine.presenting.lexicon import lexicon
 from offer_engine.presenting.locales import LOCALES, folded, grammar_data, phrases
+from offer_engine.presenting.remembered import remembered
 from offer_engine.presenting.verifier import Verdict, Verifier
 from tests.offer_engine.presenting.world import BRAND, grounds, verdict_in_the_middle
 
@@ -39,6 +41,12 @@ BOUND = {
     "it": "offre porta risparmia riduce abbassa vale costa paga aggiunga metta",
     "nl": "geeft brengt biedt levert bespaart verlaagt geldt kost betaalt leggen",
     "pt": "oferece traz poupa reduz baixa vale custa paga ponha adicione",
+}
+MEMORY = {
+    "memory.name.preferred": "Robin",
+    "memory.size.clothing": "M",
+    "memory.size.shoe": "EU 42",
+    "memory.gift.occasion": "wedding",
 }
 BASKETS = {
     "basket",
@@ -220,10 +228,15 @@ def sentence_of(own: Grammar, rng: Random) -> list[str]:
     return tokens
 
 
+def _memory(token: str) -> str:
+    return "{" + token + "}" if token.startswith("{memory.") else token
+
+
 def written(tokens: list[str]) -> str:
     """A sentence's tokens as a text of the first offer."""
     return " ".join(
-        BRAND if token == grammars.BRAND else re.sub(r"\{([a-z_]+)\}", r"{{offer.1.\1}}", token) for token in tokens
+        BRAND if token == grammars.BRAND else re.sub(r"\{([a-z_]+)\}", r"{{offer.1.\1}}", _memory(token))
+        for token in tokens
     )
 
 
@@ -263,7 +276,7 @@ def test_there_is_no_word_to_promise_with_nor_to_agree_with(locale: str) -> None
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_nothing_can_be_promised_in_the_grammar_s_own_words(locale: str) -> None:
-    """Of 85 that were tried 5 passed, and the grammars were mended."""
+    """Of 85 that were tried 5 passed; 4 are closed, and docs/offers-presenting.md names the other."""
     assert [text for text in OWN_WORDS[locale] if verdict_in_the_middle(text, locale) is Verdict.OK] == []
 
 
@@ -285,7 +298,8 @@ def test_a_word_of_giving_or_costing_stands_only_beside_a_slot(locale: str) -> N
 @pytest.mark.parametrize("locale", LOCALES)
 def test_what_the_grammar_has_the_other_rules_let_pass(locale: str) -> None:
     """A frame that the lists refuse is one that an honest model is told of in vain. Some turns of few frames are."""
-    own, rng, verifier = grammar(locale), Random(locale), Verifier(grounds(locale))
+    own, rng, known = grammar(locale), Random(locale), remembered(MEMORY, locale)
+    verifier = Verifier(replace(grounds(locale), remembered=known))
     texts = [written(list(said(pattern, rng))) for pattern in own.clauses for _ in range(12)]
     state = verifier.sentence("{{offer.1.title}}. ", verifier.start())[1]
     refused = [text for text in texts if verifier.sentence(text, state)[0] is not Verdict.OK]

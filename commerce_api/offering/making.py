@@ -25,7 +25,7 @@ from commerce_api.offering.outcomes import present
 from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
-from offer_engine.decide import Catalogue, Decision, Ranker, decide
+from offer_engine.decide import Catalogue, Decision
 from offer_engine.offers import Context, Offer, OfferKind, discount_minor
 from offer_engine.presenting import templates
 from offer_engine.presenting.locales import locale_for
@@ -67,8 +67,7 @@ def make_offer(
     context = _context(tx, brand, caller, lines, offer_key, region, shopper)
     identifier = new_id("off")
     expires_ms = tx.now_ms + OFFER_LIFETIME_SECONDS * 1000
-    ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
-    decision = _decided(tx, brand, context, offers, ranker, identifier, expires_ms)
+    decision = _decided(tx, brand, context, offers, rankers, identifier, expires_ms)
     made = _as_set_aside(decision)
     _keep(tx, brand.id, offers)
     snapshot = said = None
@@ -133,15 +132,16 @@ def _decided(
     brand: Brand,
     context: Context,
     offers: Catalogue,
-    ranker: Ranker,
+    rankers: Rankers,
     identifier: str,
     expires_ms: int,
 ) -> Decision:
     """(1) (2)"""
+    ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
     draw = secrets.randbelow(2**53) / 2**53
     by_id = {offer.id: offer for offer in brand.policy.offers}
     while True:
-        decision = decide(context, offers, ranker, draw)
+        decision = rankers.decide(ranker, context, offers, draw)
         chosen = decision.chosen.offer
         limited = None if chosen is None else by_id[chosen.id]
         if chosen is None or limited is None or not budget.is_limited(limited.limits):

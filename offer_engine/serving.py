@@ -140,6 +140,10 @@ class Rankers:
             if (newest := _newest(registry)) and (ranker := self._load(registry, newest.model)):
                 self._loaded[folder.name] = ranker
 
+    def serving(self, brand: str) -> LinearRanker | None:
+        """The model that has traffic, where it can be loaded."""
+        return self._look(brand).ranker
+
     def registry(self, brand: str) -> Registry | None:
         """The brand's registry; None where no model serves."""
         return None if self.directory is None else Registry(self.directory / brand)

@@ -63,13 +63,21 @@ def told(brand: Brand, standing: Standing | None) -> list[str]:
         *guard_lines(standing.measured, RULES),
         f"  Bounds hold at every look and for every guard at once, {LEVEL:.0%} sure.",
         "",
-        f"next: {NEXT[standing.move.reason]}",
+        f"next: {next_step(brand, standing)}",
     ]
-    if standing.move.reason is Reason.PASSED:
-        lines.append(f"      to {words(standing.move.stage.value)}, {_who(brand)}")
-    if standing.move.reason is Reason.TOO_FEW_DECISIONS:
-        lines.append(f"      it has {standing.measured.decisions:,} of {RULES.decisions:,}")
     return [*lines, f"      looked at again {_moment(standing.looks_next_ms)}"]
+
+
+def next_step(brand: Brand, standing: Standing) -> str:
+    """What comes next, in words."""
+    step = NEXT[standing.move.reason]
+    match standing.move.reason:
+        case Reason.PASSED:
+            return f"{step} to {words(standing.move.stage.value)}, {_who(brand)}"
+        case Reason.TOO_FEW_DECISIONS:
+            return f"{step}: {standing.measured.decisions:,} of {RULES.decisions:,}"
+        case _:
+            return step
 
 
 def words(code: str) -> str:

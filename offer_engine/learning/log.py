@@ -11,7 +11,7 @@ What holds for a decision that is read:
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ class Batch:
     """Decisions as columns, and their candidates, decision after decision.
 
     By decision: counts of candidates, chosen (a row of the candidates), reward, subject, decided_ms. By candidate: features (of
-    the schema), arm (its number in Arms), propensity.
+    the schema), arm (its number in Arms), propensity, preferred (1 for the one that the merchant's priorities would make).
     """
 
     counts: Integers
@@ -68,6 +68,7 @@ class Batch:
     features: Matrix
     arm: Integers
     propensity: Vector
+    preferred: Vector
 
     @property
     def starts(self) -> Integers:
@@ -166,6 +167,7 @@ class Reading:
                 [self.arms.code(each["offer"], int(each.get("features", {}).get("category", 0))) for each in candidates]
             ),
             propensity=np.array([each["propensity"] for each in candidates], dtype=np.float64),
+            preferred=np.concatenate([_preferred(record["candidates"]) for record in records]),
         )
 
     def _columns(
@@ -188,6 +190,16 @@ class _Record:
 
 def _place(record: Mapping[str, Any]) -> int:
     return next(place for place, each in enumerate(record["candidates"]) if each["offer"] == record["chosen"])
+
+
+def _preferred(candidates: Sequence[Mapping[str, Any]]) -> Vector:
+    """Which one offer_engine/rank.py's priorities come to: no offer where there is no other."""
+    keys = [
+        (not each["version"], -each.get("features", {}).get("priority", 0.0), -each["margin_minor"], each["offer"])
+        for each in candidates
+    ]
+    best = keys.index(min(keys))
+    return np.array([float(place == best) for place in range(len(keys))])
 
 
 def subject_code(subject: str) -> int:

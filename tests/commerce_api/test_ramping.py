@@ -63,7 +63,10 @@ async def stored(world: World, records: Iterable[dict[str, Any]]) -> None:
         identifier, came = row.pop("decision_id"), row.pop("outcomes")
         decided = {name: row.pop(name) for name in ("decided_ms", "presented_ms", "slot")}
         of = {"id": identifier, "brand": BRAND, "principal": "test", "subject": row["subject"], "chosen": row["chosen"]}
+        row["context"] = {**row["context"], "region": "US-OR"}
         decisions.append({**of, **decided, "record": json.dumps(row)})
+        shown = {"type": "shown", "value_minor": 0, "key": "shown"}
+        came.append({**shown, "at_ms": decided["presented_ms"], "recorded_ms": decided["presented_ms"]})
         outcomes += [{**each, "decision": identifier, "brand": BRAND} for each in came]
 
     def insert_all(tx: Any) -> None:

@@ -252,7 +252,7 @@ def _reading(arguments: argparse.Namespace, card: Card) -> Reading:
     """Other subjects than the model was trained on, whatever log it is."""
     if card.schema_hash != DEFAULT_SCHEMA.hash:
         raise CommandRefused("this model was trained on another schema of features; train a new one")
-    return Reading(DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (TRAINED_PERCENT, 100))
+    return Reading(DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (TRAINED_PERCENT, 100), explored_only=True)
 
 
 def _policy(arguments: argparse.Namespace) -> ScoringPolicy:

@@ -87,13 +87,15 @@ class Reading:
     """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported.
 
     ``share``: which subjects are read, as percent from (inclusive) and to (exclusive) of an even split by their hash. A model
-    is judged on other subjects than it was trained on.
+    is judged on other subjects than it was trained on. ``explored_only`` leaves out decisions in which some candidate could not
+    have been chosen: of other policies they tell nothing.
     """
 
     schema: Schema
     rule: RewardRule
     now_ms: int
     share: tuple[int, int] = (0, 100)
+    explored_only: bool = False
     arms: Arms = field(default_factory=Arms)
     lines: int = 0
     used: int = 0
@@ -101,6 +103,7 @@ class Reading:
     immature: int = 0
     other_share: int = 0
     erased: int = 0
+    not_explored: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
@@ -117,6 +120,9 @@ class Reading:
                 continue
             if not self.share[0] <= subject_share(record.fields["subject"]) < self.share[1]:
                 self.other_share += 1
+                continue
+            if self.explored_only and min(each["propensity"] for each in record.fields["candidates"]) <= 0:
+                self.not_explored += 1
                 continue
             match record.reward:
                 case Unknown.NOT_PRESENTED:

@@ -140,9 +140,11 @@ class Rankers:
             if (newest := _newest(registry)) and (ranker := self._load(registry, newest.model)):
                 self._loaded[folder.name] = ranker
 
-    def serving(self, brand: str) -> LinearRanker | None:
-        """The model that has traffic, where it can be loaded."""
-        return self._look(brand).ranker
+    def serving(self, brand: str) -> ModelRanker | None:
+        """The model that has traffic, where it can be loaded. It waits for that: for pages, never for a decision."""
+        registry = self.registry(brand)
+        newest = _newest(registry) if registry is not None else None
+        return self._load(registry, newest.model) if registry is not None and newest is not None else None
 
     def registry(self, brand: str) -> Registry | None:
         """The brand's registry; None where no model serves."""

@@ -27,7 +27,7 @@ from offer_engine.judging.promotion import Side
 from offer_engine.judging.support import Refusal
 from offer_engine.judging.uplift import Qini, uplift_of
 from offer_engine.learning.log import Reading
-from offer_engine.learning.rankers import LinearRanker
+from offer_engine.learning.rankers import LinearRanker, ModelRanker
 from offer_engine.learning.registry import Change
 from offer_engine.learning.rewards import DAY_MS, RewardRule
 
@@ -74,7 +74,7 @@ class Record(NamedTuple):
 
 
 def earning_of(
-    connection: Connection, brand: Brand, stage: Change | None, ranker: LinearRanker | None, now_ms: int
+    connection: Connection, brand: Brand, stage: Change | None, ranker: ModelRanker | None, now_ms: int
 ) -> Earning:
     """What can be told by now. ``stage`` and ``ranker`` are those of the model that has traffic, if one has."""
     record = _read(connection, brand, stage, now_ms)
@@ -86,7 +86,7 @@ def earning_of(
         nothing = (WHY[Refusal.NO_DECISIONS],)
         policies = tuple(Earned(name, None, nothing) for name in ("Your priorities", "By chance"))
         return Earning(policies, 0, reading.immature, tuple(uplifts), None)
-    model = None if ranker is None else LinearPolicy(ranker.model, ranker.rule)
+    model = LinearPolicy(ranker.model, ranker.rule) if isinstance(ranker, LinearRanker) else None
     wanted: list[Policy] = [PriorityPolicy(), *([model] if model is not None else [])]
     judgement = Judge(replicates=_REPLICATES).judge(reading, from_lines(reading, lambda: record.lines), wanted)
     qini = None

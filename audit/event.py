@@ -68,7 +68,7 @@ _KEYS: Final[Mapping[str, _Kind]] = {
     **_keys_of(_Kind.TEXT, "client entry head settlement"),
     **_keys_of(_Kind.CODE, "algorithm brand channel country decided_by decision environment format from kind method"),
     **_keys_of(_Kind.CODE, "policy processor protocol provider purpose role rule side source state to version"),
-    **_keys_of(_Kind.CODE, "act host limit tool verb wording"),
+    **_keys_of(_Kind.CODE, "act host limit model tool verb wording"),
     **_keys_of(_Kind.COUNT, "added attempt candidates count epoch findings gap_seconds items length lines missing"),
     **_keys_of(_Kind.COUNT, "products quantity refused removed skipped status total tree_size tries units updated"),
     **_keys_of(_Kind.COUNT, "breaks matched"),
@@ -101,6 +101,7 @@ class EventType(StrEnum):
     OFFER_OUTCOME = "offer.outcome"
     OFFERS_PAUSED = "offers.paused"
     OFFERS_RESUMED = "offers.resumed"
+    OFFER_MODEL_MOVED = "offer_model.moved"
     FACT_KEPT = "fact.kept"
     FACT_FORGOTTEN = "fact.forgotten"
     MEMORY_CONSENT_GIVEN = "memory.consent_given"
@@ -271,6 +272,9 @@ MEANINGS: Final[Mapping[EventType, _Meaning]] = {
     EventType.OFFER_OUTCOME: _means("Something came of an offer", "offer kind amount_minor"),
     EventType.OFFERS_PAUSED: _means("A brand makes no offers for now", "reason"),
     EventType.OFFERS_RESUMED: _means("A brand makes offers again", ""),
+    EventType.OFFER_MODEL_MOVED: _means(
+        "A model came to decide for another share of a brand's shoppers", "model from to reason"
+    ),
     EventType.FACT_KEPT: _means("A fact about a shopper was kept", "shopper kind source"),
     EventType.FACT_FORGOTTEN: _means("A fact about a shopper was forgotten", "shopper kind"),
     EventType.MEMORY_CONSENT_GIVEN: _means("A shopper agreed to be remembered", "consent purpose wording"),

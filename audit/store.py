@@ -109,6 +109,13 @@ def events_about(connection: Connection, resource: str) -> list[bytes]:
     return [bytes(entry) for entry in rows.scalars()]
 
 
+def event_count(connection: Connection, resource: str) -> int:
+    """How many entries are about one resource."""
+    return connection.execute(
+        select(func.count()).select_from(audit_event).where(audit_event.c.resource == resource)
+    ).scalar_one()
+
+
 def placed_count(connection: Connection) -> int:
     """How many entries have a place in the log."""
     last: int | None = connection.execute(select(func.max(audit_event.c.leaf_index))).scalar_one()

@@ -228,6 +228,19 @@ class OfferRules(_Part):
     hold_out_percent: Annotated[int, Field(ge=0, le=50)] = 0
 
 
+class Models(_Part):
+    """How models that rank offers come to serve. They go back by themselves; with ``automatic`` they go on so, too.
+
+    ``groups``: shoppers whom a model must do as well by, told apart so (offer_engine/judging/guards.py).
+    """
+
+    ramp: Literal["by_hand", "automatic"] = "by_hand"
+    groups: Annotated[tuple[Literal["verification", "country", "returning"], ...], Field(max_length=3)] = (
+        "verification",
+        "returning",
+    )
+
+
 class Offer(_Part):
     """An offer that may be made in conversation, and its bounds. A change of its terms gets a higher ``version``."""
 
@@ -314,6 +327,7 @@ class Policy(_Part):
     offer_rules: OfferRules = OfferRules()
     offer_wording: Literal["template", "chosen", "free"] = "template"
     offer_wording_seconds: Annotated[int, Field(ge=1, le=20)] = 6
+    models: Models = Models()
     checkout_lifetime_seconds: Annotated[int, Field(ge=60, le=_DAY_SECONDS)] = 1_800
     reservation_seconds: Annotated[int, Field(ge=30, le=_DAY_SECONDS)] = 900
     assistant_payments: AssistantPayments | None = None
@@ -329,6 +343,7 @@ class Policy(_Part):
         _refuse_repeated(self.ships_to, "ships_to names a country twice")
         _refuse_repeated((option.id for option in self.shipping_options), "shipping_options has an id twice")
         _refuse_repeated((offer.id for offer in self.offers), "offers has an id twice")
+        _refuse_repeated(self.models.groups, "models.groups names a group twice")
         _refuse_repeated((code.code.upper() for code in self.discount_codes), "discount_codes has a code twice")
         return self
 

@@ -18,6 +18,7 @@ from commerce_api.brands import ORIGIN
 from commerce_api.embeddings.nearest import nearest_of
 from commerce_api.links import Links
 from commerce_api.migrations import upgrade
+from commerce_api.offering.ramping import Ramp
 from commerce_api.offering.saying import SayingDesk, open_saying
 from commerce_api.payment import Payments
 from commerce_api.settings import CommerceSettings
@@ -82,6 +83,7 @@ async def running_commerce(settings: CommerceSettings, clock: Clock = now_millis
             background = [
                 tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
                 tasks.create_task(sweeps.run(commerce.database, commerce.payments)),
+                tasks.create_task(Ramp(commerce.database, settings.data / OFFER_MODELS, clock).run()),
             ]
             try:
                 yield commerce

@@ -2,10 +2,9 @@
 
 import argparse
 import getpass
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -15,18 +14,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, SchemaRefused
 from offer_engine.judging.estimators import Estimator
-from offer_engine.judging.intervals import Interval
+from offer_engine.judging.guards import GROUPINGS, GROUPINGS_USUAL, Comparison
 from offer_engine.judging.judge import Judge, Judgement, from_lines
+from offer_engine.judging.looks import newest_look
 from offer_engine.judging.policies import LinearPolicy, ScoringPolicy
-from offer_engine.judging.promotion import Guard, Measured, Reason, Rules, Stage, advance, gate
+from offer_engine.judging.promotion import Measured, Reason, Rules, Stage, advance, gate
 from offer_engine.judging.report import ANSWERS, TITLES, render_report, shown
+from offer_engine.judging.standing import guard_lines, reason_of
 from offer_engine.judging.uplift import uplift_of
 from offer_engine.learning import cards, gbdt
 from offer_engine.learning.files import read_lines, size_bytes
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, fit
 from offer_engine.learning.log import LogInvalid, Reading
 from offer_engine.learning.machines import Machines
-from offer_engine.learning.registry import Card, Change, ModelKind, ModelMissing, Registry
+from offer_engine.learning.registry import Card, Change, HistoryMoved, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, Measure, RewardRule
 from offer_engine.learning.summary import Summary
 from offer_engine.learning.together import count_together, train_together
@@ -60,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except (CommandRefused, LogInvalid, ModelMissing, ModelInvalid, SchemaRefused) as refused:
         sys.stderr.write(f"offer-engine: {refused}\n")
+        return REFUSED
+    except HistoryMoved:
+        sys.stderr.write("offer-engine: the history was added to meanwhile; look at it and ask again\n")
         return REFUSED
     except FileNotFoundError as missing:
         sys.stderr.write(f"offer-engine: no such file: {missing.filename}\n")
@@ -103,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_exploration(command)
     report.add_argument("--out", type=Path, default=Path("offers.html"), metavar="FILE", help="(default: %(default)s)")
     promote.add_argument(
-        "--measured", type=Path, metavar="FILE", help="what was seen in this stage; not for an apprentice"
+        "--groups",
+        nargs="*",
+        choices=list(GROUPINGS),
+        default=GROUPINGS_USUAL,
+        help=f"shoppers whom the model must do as well by (default: {' '.join(GROUPINGS_USUAL)})",
     )
     rollback.add_argument("--reason", required=True, help="why, for the history")
     for command in (promote, rollback):
@@ -230,54 +238,55 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    registry = Registry(arguments.registry)
-    name = registry.find(arguments.model)
-    stage, serving = _stage(registry, name), _serving(registry)
+    registry, rules = Registry(arguments.registry), Rules()
+    name, history = registry.find(arguments.model), registry.history()
+    stage, serving = _stage(history, name), _serving(history)
     if serving not in (None, name):
         raise CommandRefused(f"{serving[:16]} is on its way; roll it back first")
     reason = _judged(arguments)[3] if stage is Stage.APPRENTICE else Reason.PASSED
-    measured = Measured(0, 0, {}) if arguments.measured is None else read_measured(arguments.measured)
-    move = advance(stage, measured, Rules(), reason)
+    measured = Measured(0, 0, {}) if serving is None else _measured(arguments, history[-1])
+    move = advance(stage, measured, rules, reason)
     if move.stage is not stage:
-        registry.record(Change(now_milliseconds(), name, move.stage.value, arguments.by, move.reason.value))
+        told = reason_of(move, measured, rules)
+        newest = history[-1] if history else None
+        registry.record_after(Change(now_milliseconds(), name, move.stage.value, arguments.by, told), newest)
+    for line in guard_lines(measured, rules):
+        _say(line)
     _say(f"{name[:16]}  {stage.value} -> {move.stage.value}: {move.reason.value.replace('_', ' ')}")
     return OK if move.reason is Reason.PASSED else REFUSED
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
     registry = Registry(arguments.registry)
-    name = _serving(registry)
+    history = registry.history()
+    name = _serving(history)
     if name is None:
         raise CommandRefused("no model has traffic")
-    registry.record(Change(now_milliseconds(), name, Stage.ROLLED_BACK.value, arguments.by, arguments.reason))
+    change = Change(now_milliseconds(), name, Stage.ROLLED_BACK.value, arguments.by, arguments.reason)
+    registry.record_after(change, history[-1])
     _say(f"{name[:16]}  -> {Stage.ROLLED_BACK.value}; the incumbent decides alone")
     return OK
 
 
-def _stage(registry: Registry, name: str) -> Stage:
-    stages = [Stage(change.stage) for change in registry.history() if change.model == name]
+def _stage(history: Sequence[Change], name: str) -> Stage:
+    stages = [Stage(change.stage) for change in history if change.model == name]
     return stages[-1] if stages else Stage.APPRENTICE
 
 
-def _serving(registry: Registry) -> str | None:
+def _serving(history: Sequence[Change]) -> str | None:
     """The model that has traffic or had it last and was not taken back."""
-    history = registry.history()
     return history[-1].model if history and Stage(history[-1].stage) is not Stage.ROLLED_BACK else None
 
 
-def read_measured(path: Path) -> Measured:
-    """``{"decisions": n, "stage_ms": n, "guards": {"refunds": [value, lower, upper], …}}``. Raises CommandRefused."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        guards = {
-            Guard(name): Interval(float(value), float(lower), float(upper), float(lower), float(upper))
-            for name, (value, lower, upper) in found["guards"].items()
-        }
-        return Measured(int(found["decisions"]), int(found["stage_ms"]), guards)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CommandRefused(
-            f"{path} does not say decisions, stage_ms and guards: see docs/offers-judging.md"
-        ) from None
+def _measured(arguments: argparse.Namespace, began: Change) -> Measured:
+    """What the log says of the stage, as the newest look sees it."""
+    look = newest_look(began.at_ms, arguments.as_of)
+    if look is None:
+        return Measured(0, 0, {})
+    comparison = Comparison(began.model, began.at_ms, look, arguments.groups)
+    with _progress("comparing", size_bytes(arguments.log)) as told:
+        comparison.add_lines(read_lines(arguments.log, told))
+    return comparison.measured()
 
 
 def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Reason]:
@@ -292,7 +301,8 @@ def _reading(arguments: argparse.Namespace, card: Card) -> Reading:
     """Other subjects than the model was trained on, whatever log it is."""
     if card.schema_hash != DEFAULT_SCHEMA.hash:
         raise CommandRefused("this model was trained on another schema of features; train a new one")
-    return Reading(DEFAULT_SCHEMA, _rule(arguments), _as_of(arguments), (TRAINED_PERCENT, 100))
+    share = (TRAINED_PERCENT, 100)
+    return Reading(DEFAULT_SCHEMA, _rule(arguments), _as_of(arguments), share, explored_only=True)
 
 
 def _policy(arguments: argparse.Namespace) -> ScoringPolicy:

@@ -72,6 +72,7 @@ class Decision:
     exploration: str = "none"
     model_hash: str | None = None
     feature_schema: str | None = None
+    fell_back: str | None = None  # the model whose turn it was, and that could not decide
 
     def record(self) -> dict[str, Any]:
         """The decision as JSON data: context, policy, candidates, exclusions with reasons, choice with its propensity.
@@ -112,6 +113,7 @@ class Decision:
             "candidates": _candidates(self.ranked, context),
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
+            **({"fell_back": self.fell_back} if self.fell_back else {}),
         }
 
 

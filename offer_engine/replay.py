@@ -6,7 +6,7 @@ that ranked them.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from offer_engine.decide import Catalogue, Decision, Ranker, decide
@@ -36,7 +36,10 @@ def replay(record: Mapping[str, Any], offers: Catalogue, ranker: Ranker) -> Deci
         raise ReplayRefused("what was known of the shopper was erased at their wish")
     if record["policy_hash"] != offers.hash or record["policy"] != f"{ranker.name}:{ranker.version}":
         raise ReplayRefused("other offers, or another ranker, than the record's")
-    return decide(context_of(record), offers, ranker, record["draw"])
+    decision = decide(context_of(record), offers, ranker, record["draw"])
+    return replace(
+        decision, fell_back=record.get("fell_back")
+    )  # what happened to the model then is the record's to say
 
 
 def is_same(record: Mapping[str, Any], again: Decision) -> bool:

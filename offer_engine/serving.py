@@ -4,34 +4,51 @@ What holds:
  1. Chance decides for the share of subjects that a brand holds out, the same ones each time; where it holds out none, for none.
  2. A model decides for the share of its stage (judging/promotion.py), where the newest line of the brand's history names one
     that is not rolled back; the priorities decide for all others.
- 3. A model that is missing or damaged, or whose library is not installed, decides nothing: the priorities do, and the log
-    says so.
+ 3. A model that is missing, damaged, of a kind that cannot serve, fails, or gives no whole vector decides nothing: the
+    priorities do, and the decision's record names the model whose turn it was. One that took longer than SLOW_SECONDS rests
+    for REST_SECONDS in this process, and it is the same for its turns meanwhile.
  4. The history is read again after LOOK_SECONDS: a rollback holds from then on in every process, without a restart.
  5. No decision waits for a model. One that came up since is loaded beside, and decides once it is there; until then the
     priorities do. ``warm`` loads what serves before a process takes its first request.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Final
 
 import structlog
 
-from offer_engine.decide import Ranker
+from offer_engine.decide import Catalogue, Decision, Ranker, decide
 from offer_engine.exploration import Exploration
 from offer_engine.features import SchemaRefused
 from offer_engine.judging.promotion import SHARE_PERCENT, Side, Stage, side
 from offer_engine.learning.linear import ModelInvalid
 from offer_engine.learning.rankers import ModelRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, ModelMissing, Registry
+from offer_engine.offers import Context
 from offer_engine.rank import ChanceRanker, PriorityRanker
 
 LOOK_SECONDS: Final = 10.0
+SLOW_SECONDS: Final = 0.25
+REST_SECONDS: Final = 30.0
+_WHOLE: Final = 1e-6
 PRIORITIES: Final = PriorityRanker()
 CHANCE: Final = ChanceRanker()
 log = structlog.get_logger("offer_engine")
+
+
+class StandIn(PriorityRanker):
+    """The priorities, where it is the turn of a model that cannot decide (3)."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+
+class _NoWholeVector(Exception):
+    """A model's probabilities do not sum to 1: no draw from them means anything."""
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -41,9 +58,10 @@ def in_thread(work: Callable[[], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A brand's model and its stage, as the history had it."""
+    """A brand's model and its stage, as the history had it. Without a ranker the model could not be loaded."""
 
     until_seconds: float
+    model: str
     ranker: ModelRanker | None
     stage: Stage
 
@@ -63,22 +81,48 @@ class Rankers:
     _loaded: dict[str, ModelRanker] = field(default_factory=dict)
     _loading: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
+    _rests_until: dict[str, float] = field(default_factory=dict)
 
     def of(self, brand: str, subject: str, hold_out_percent: float) -> Ranker:
         """Who decides for this subject (1) (2)."""
         seen = self._look(brand)
-        name = seen.ranker.model_hash if seen.ranker is not None else ""
-        chosen = side(subject, name, seen.stage, hold_out_percent)
+        chosen = side(subject, seen.model, seen.stage, hold_out_percent)
         if chosen is Side.HOLD_OUT:
             return CHANCE
-        return seen.ranker if chosen is Side.MODEL and seen.ranker is not None else PRIORITIES
+        if chosen is Side.INCUMBENT:
+            return PRIORITIES
+        if seen.ranker is None or self.now_seconds() < self._rests_until.get(seen.model, 0.0):
+            return StandIn(seen.model)
+        return seen.ranker
+
+    def decide(self, ranker: Ranker, context: Context, offers: Catalogue, draw: float) -> Decision:
+        """The decision of who ``of`` named, or of the priorities where that one cannot (3)."""
+        if isinstance(ranker, ModelRanker):
+            try:
+                return self._by_model(ranker, context, offers, draw)
+            except Exception as failure:  # noqa: BLE001  # whatever it is, the shopper gets the priorities' offer
+                log.error("model_failed", model=ranker.model_hash[:16], cause=type(failure).__name__)
+                ranker = StandIn(ranker.model_hash)
+        decision = decide(context, offers, ranker, draw)
+        return replace(decision, fell_back=ranker.model) if isinstance(ranker, StandIn) else decision
+
+    def _by_model(self, ranker: ModelRanker, context: Context, offers: Catalogue, draw: float) -> Decision:
+        began_seconds = self.now_seconds()
+        decision = decide(context, offers, ranker, draw)
+        if not abs(math.fsum(scored.propensity for scored in decision.ranked) - 1) < _WHOLE:
+            raise _NoWholeVector
+        ended_seconds = self.now_seconds()
+        if ended_seconds - began_seconds > SLOW_SECONDS:
+            self._rests_until[ranker.model_hash] = ended_seconds + REST_SECONDS
+            log.warning("model_slow", model=ranker.model_hash[:16])
+        return decision
 
     def named(self, brand: str, policy: str) -> Ranker | None:
         """The ranker that a record names, or None where it is not here any more."""
         for ranker in (PRIORITIES, CHANCE):
             if policy == f"{ranker.name}:{ranker.version}":
                 return ranker
-        registry = self._registry(brand)
+        registry = self.registry(brand)
         kind, _, beginning = policy.partition(":")
         if registry is None or kind not in _KINDS:
             return None
@@ -96,7 +140,14 @@ class Rankers:
             if (newest := _newest(registry)) and (ranker := self._load(registry, newest.model)):
                 self._loaded[folder.name] = ranker
 
-    def _registry(self, brand: str) -> Registry | None:
+    def serving(self, brand: str) -> ModelRanker | None:
+        """The model that has traffic, where it can be loaded. It waits for that: for pages, never for a decision."""
+        registry = self.registry(brand)
+        newest = _newest(registry) if registry is not None else None
+        return self._load(registry, newest.model) if registry is not None and newest is not None else None
+
+    def registry(self, brand: str) -> Registry | None:
+        """The brand's registry; None where no model serves."""
         return None if self.directory is None else Registry(self.directory / brand)
 
     def _look(self, brand: str) -> _Seen:
@@ -110,14 +161,13 @@ class Rankers:
         return seen
 
     def _looked(self, brand: str, until_seconds: float) -> _Seen:
-        registry = self._registry(brand)
+        registry = self.registry(brand)
         newest = _newest(registry) if registry is not None else None
         if newest is None:
-            return _Seen(until_seconds, None, Stage.ROLLED_BACK)
+            return _Seen(until_seconds, "", None, Stage.ROLLED_BACK)
         ranker = self._loaded.get(brand)
-        return _Seen(
-            until_seconds, ranker if ranker and ranker.model_hash == newest.model else None, Stage(newest.stage)
-        )
+        loaded = ranker if ranker and ranker.model_hash == newest.model else None
+        return _Seen(until_seconds, newest.model, loaded, Stage(newest.stage))
 
     def _fetch(self, brand: str) -> None:
         """Has the brand's newest model loaded, once at a time (5)."""
@@ -129,7 +179,7 @@ class Rankers:
 
     def _fetched(self, brand: str) -> None:
         try:
-            registry = self._registry(brand)
+            registry = self.registry(brand)
             newest = _newest(registry) if registry is not None else None
             ranker = self._load(registry, newest.model) if registry is not None and newest is not None else None
             if ranker is not None:

@@ -28,8 +28,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     resume = actions.add_parser("resume", help="make offers again")
     export = actions.add_parser("export", help="decisions with what came of them, one JSON object a line")
     page = actions.add_parser("page", help="campaigns, budgets, what came of them and the newest decisions, as a page")
+    models = actions.add_parser("models", help="the model that ranks: its stage, its guards, its next step")
     again = actions.add_parser("replay", help="a decision played again: why it came out so")
-    for action in (pause, resume, export, page, again):
+    for action in (pause, resume, export, page, models, again):
         action.add_argument("brand", metavar="BRAND")
         action.add_argument(
             "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="holds commerce/ (default: %(default)s)"
@@ -39,6 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     page.add_argument("--output", type=Path, default=Path("offers.html"), metavar="FILE", help="(default: %(default)s)")
     again.add_argument("offer", metavar="OFFER_ID")
     page.set_defaults(run=_page_of)
+    models.set_defaults(run=_models)
     again.set_defaults(run=_again)
     pause.set_defaults(run=_switch)
     resume.set_defaults(run=_switch)
@@ -83,6 +85,18 @@ def _page_of(arguments: argparse.Namespace) -> int:
 
     arguments.output.write_text(_done(arguments, work, recorded=False), encoding="utf-8")
     sys.stdout.write(f"{arguments.output}\n")
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from commerce_api.brands import find_brand
+    from commerce_api.offering.standing import standing_of, told
+
+    def work(tx: "Transaction") -> list[str]:
+        brand = find_brand(tx.connection, arguments.brand)
+        return told(brand, standing_of(tx.connection, brand, _rankers(arguments).registry(brand.id), tx.now_ms))
+
+    sys.stdout.write("\n".join(_done(arguments, work, recorded=False)) + "\n")
     return 0
 
 

@@ -26,7 +26,7 @@ from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, present
 from commerce_api.offering.terms import catalogue_of, rules_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
-from offer_engine.decide import Catalogue, Decision, Ranker, decide
+from offer_engine.decide import Catalogue, Decision
 from offer_engine.offers import Context, Offer, OfferKind, discount_minor
 from offer_engine.presenting import templates
 from offer_engine.presenting.locales import locale_for
@@ -66,8 +66,7 @@ def make_offer(
     offers = catalogue_of(brand.policy, brand.currency)
     context = _context(tx, brand, caller, lines, offer_key, region, shopper)
     identifier = new_id("off")
-    ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
-    decision = _decided(tx, brand, context, offers, ranker, identifier)
+    decision = _decided(tx, brand, context, offers, rankers, identifier)
     made, expires_ms = _as_set_aside(decision), _expires_ms(decision.chosen.offer, tx.now_ms)
     _keep(tx, brand.id, offers)
     snapshot = said = None
@@ -132,14 +131,15 @@ def _decided(
     brand: Brand,
     context: Context,
     offers: Catalogue,
-    ranker: Ranker,
+    rankers: Rankers,
     identifier: str,
 ) -> Decision:
     """(1) (2)"""
+    ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
     draw = secrets.randbelow(2**53) / 2**53
     by_id = {offer.id: offer for offer in brand.policy.offers}
     while True:
-        decision = decide(context, offers, ranker, draw)
+        decision = rankers.decide(ranker, context, offers, draw)
         chosen = decision.chosen.offer
         limited = None if chosen is None else by_id[chosen.id]
         if chosen is None or limited is None or not budget.is_limited(limited.limits):

@@ -1,5 +1,6 @@
-"""What a merchant sees of a brand's offers: campaigns and budgets, what came of them, why others were not made, and decisions
-with the proof that they come out the same again. One HTML file that needs nothing else, without script."""
+"""What a merchant sees of a brand's offers: campaigns, budgets, what came of them, which way of choosing earns most, where
+the model stands, why offers were not made, and decisions with the proof that they come out the same again. One HTML file that
+needs nothing else, without script."""
 
 import json
 from collections import Counter
@@ -14,8 +15,14 @@ from sqlalchemy.engine import Connection
 
 from commerce_api.brands import Brand
 from commerce_api.models import offer_budget, offer_decision, offer_outcome
+from commerce_api.offering.earning import Earning, earning_of
+from commerce_api.offering.ramping import RULES
 from commerce_api.offering.replayed import Replayed, replayed
+from commerce_api.offering.standing import next_step, standing_of
 from commerce_api.policy import Offer
+from offer_engine.judging.plots import Bar, bar, drawn, forest, qini_curve
+from offer_engine.judging.promotion import SHARE_PERCENT
+from offer_engine.judging.standing import WORDS, verdict
 from offer_engine.judging.style import style
 from offer_engine.offers import NO_OFFER
 from offer_engine.serving import Rankers
@@ -76,6 +83,7 @@ def render_page(connection: Connection, brand: Brand, rankers: Rankers, now_ms: 
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
+        "number": lambda value: f"{value:,}",
         "words": lambda code: str(code).replace("_", " "),
         "moment": lambda at_ms: as_text(at_ms)[:16].replace("T", " "),
         "money": lambda minor: Money(minor, brand.currency).text(),
@@ -89,6 +97,7 @@ def render_page(connection: Connection, brand: Brand, rankers: Rankers, now_ms: 
         .limit(DECISIONS_SHOWN)
     ).all()
     return environment.get_template("page.html").render(
+        **_models(connection, brand, rankers, now_ms),
         brand=brand,
         campaigns=campaigns_of(connection, brand),
         decisions=[(row, replayed(connection, row, rankers)) for row in newest],
@@ -96,6 +105,37 @@ def render_page(connection: Connection, brand: Brand, rankers: Rankers, now_ms: 
         now_ms=now_ms,
         style=style(),
     )
+
+
+def _models(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int) -> dict[str, Any]:
+    """What page_models.html says: which way of choosing earns most, and where the model stands."""
+    registry = rankers.registry(brand.id)
+    standing = standing_of(connection, brand, registry, now_ms)
+    stage = standing.stage if standing is not None else None
+    earning = earning_of(connection, brand, stage, rankers.serving(brand.id), now_ms)
+    return {
+        "earning": earning,
+        "values_plot": drawn(forest(_values(earning), "Sales a decision")),
+        "uplifts_plot": drawn(forest(_uplifts(earning), "Gain over chance")),
+        "qini_plot": drawn(qini_curve(earning.qini)) if earning.qini else "",
+        "standing": standing,
+        "next": next_step(brand, standing) if standing is not None else "",
+        "guards": [(guard, words, verdict(guard, standing.measured, RULES)) for guard, words in WORDS.items()]
+        if standing is not None
+        else [],
+        "rules": RULES,
+        "shares": SHARE_PERCENT,
+        "stages": [(stage, percent) for stage, percent in SHARE_PERCENT.items() if percent],
+        "history": registry.history()[::-1] if registry is not None else [],
+    }
+
+
+def _values(earning: Earning) -> list[Bar]:
+    return [bar(each.name, each.value, marked=each.is_model) for each in earning.policies if each.value is not None]
+
+
+def _uplifts(earning: Earning) -> list[Bar]:
+    return [bar(name, uplift, marked=name == "The model") for name, uplift in earning.uplifts]
 
 
 def told(played: Replayed) -> Sequence[str]:
@@ -116,7 +156,8 @@ def told(played: Replayed) -> Sequence[str]:
 
 
 def share(part: int, whole: int) -> Share:
-    """A part of a whole."""
+    """A part of a whole, which is at least the part: what was taken was shown, though nobody may have said so."""
+    whole = max(whole, part)
     if not whole:
         return Share(part, whole, 0.0, 1.0)
     rate, z2 = part / whole, _NORMAL_95**2

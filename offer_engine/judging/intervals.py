@@ -4,7 +4,9 @@ What holds for an interval:
  1. What one subject did stays together: the unit that is drawn is the subject (or a group of subjects, which is coarser).
  2. It is never narrower than the empirical Bernstein bound (Maurer and Pontil 2009) over subjects, in both directions.
     A bootstrap sees only what happened; the bound's last term stands for what did not, and shrinks with their number alone.
- 3. The same sums and seed give the same interval.
+ 3. Where the width of what one decision can add is known, it counts, though nothing so wide was seen: of a few decisions that
+    all came out the same, the range that was observed is 0 and tells nothing.
+ 4. The same sums and seed give the same interval.
 """
 
 import math
@@ -41,19 +43,42 @@ def intervals(numerators: Matrix, denominators: Matrix, *, level: float, replica
 
     Columns share the draws, so a difference of two policies is a column of its own. Raises ValueError for less than two groups.
     """
+    each, unknown = np.eye(numerators.shape[1]), np.zeros(numerators.shape[1])
+    return contrasts(numerators, denominators, each, unknown, level=level, replicates=replicates, seed=seed)
+
+
+def contrasts(
+    numerators: Matrix,
+    denominators: Matrix,
+    weights: Matrix,
+    spans: Vector,
+    *,
+    level: float,
+    replicates: int,
+    seed: int,
+) -> list[Interval]:
+    """One interval for each row of ``weights``: of the columns' quotients, added up with these weights.
+
+    Sums are as those of ``intervals``. ``spans`` is the width of what one decision can add to each column's numerator, 0 where
+    that is not known (3). Raises ValueError for less than two groups.
+    """
     groups = numerators.shape[0]
     if groups < 2:
         raise ValueError("an interval needs at least two subjects")
-    values = _quotients(numerators.sum(axis=0), denominators.sum(axis=0))
+    quotients = _quotients(numerators.sum(axis=0), denominators.sum(axis=0))
+    values = weights @ quotients
     drawn = np.concatenate(
         [
-            _quotients(counts @ numerators, counts @ denominators)
+            _quotients(counts @ numerators, counts @ denominators) @ weights.T
             for counts in _draws(groups, replicates, np.random.default_rng(seed))
         ]
     )
     tail = (1 - level) / 2
     lows, highs = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    halves = _bernstein(numerators, denominators, values, tail)
+    means = denominators.mean(axis=0)
+    means = np.where(means > 0, means, 1.0)
+    contributions = (numerators - quotients * denominators) / means
+    halves = _bernstein(contributions @ weights.T, np.abs(weights) @ (spans / means), tail)
     return [
         Interval(float(v), float(min(lo, v - half)), float(max(hi, v + half)), float(lo), float(hi))  # (2)
         for v, lo, hi, half in zip(values, lows, highs, halves, strict=True)
@@ -66,14 +91,13 @@ def _draws(groups: int, replicates: int, rng: np.random.Generator) -> Iterator[M
     return (rng.poisson(1.0, size=(size, groups)).astype(np.float64) for size in sizes)
 
 
-def _bernstein(numerators: Matrix, denominators: Matrix, values: Vector, tail: float) -> Vector:
-    """Half the bound's width for each column, on the groups' linearised contributions to the quotient."""
-    groups = numerators.shape[0]
-    means = denominators.mean(axis=0)
-    contributions = (numerators - values * denominators) / np.where(means > 0, means, 1.0)
+def _bernstein(contributions: Matrix, least_ranges: Vector, tail: float) -> Vector:
+    """Half the bound's width for each column, on the groups' linearised contributions to it."""
+    groups = contributions.shape[0]
     log_term = math.log(2 / tail)
     spread = np.sqrt(2 * contributions.var(axis=0, ddof=1) * log_term / groups)
-    half: Vector = spread + 7 * np.ptp(contributions, axis=0) * log_term / (3 * (groups - 1))
+    ranges = np.maximum(np.ptp(contributions, axis=0), least_ranges)  # (3)
+    half: Vector = spread + 7 * ranges * log_term / (3 * (groups - 1))
     return half
 
 

@@ -18,7 +18,14 @@ import numpy.typing as npt
 from offer_engine.features import Matrix, Vector
 from offer_engine.judging.estimators import Estimator, Limits, Rows, terms
 from offer_engine.judging.intervals import Interval, intervals
-from offer_engine.judging.policies import FixedPolicy, LoggedPolicy, Policy, RandomPolicy, model_scores
+from offer_engine.judging.policies import (
+    FixedPolicy,
+    LoggedPolicy,
+    Policy,
+    PriorityPolicy,
+    RandomPolicy,
+    model_scores,
+)
 from offer_engine.judging.support import Needs, Refusal, Support, disagreement, refusals
 from offer_engine.learning.linear import LinearModel, Priors, Statistics, fit
 from offer_engine.learning.log import Batch, Integers, Reading
@@ -81,7 +88,9 @@ class Judge:
     def judge(self, reading: Reading, batches: Batches, policies: Sequence[Policy]) -> Judgement:
         """The verdicts. ``batches`` reads the log anew each time, with ``reading``'s schema and arms. Raises LogInvalid."""
         models, seen = self._reward_models(reading, batches)
-        incumbent, random = LoggedPolicy(), RandomPolicy()
+        # Where some decisions were left out as the priorities', those are who must be beaten, and not the chance that is left.
+        incumbent: Policy = PriorityPolicy("incumbent") if reading.not_explored else LoggedPolicy()
+        random = RandomPolicy()
         fixed = [FixedPolicy(name, "no_offer") for name in seen]
         everybody: list[Policy] = [incumbent, random, *fixed, *policies]
         tallies = [_Tally(policy) for policy in everybody]
@@ -188,7 +197,7 @@ def from_lines(reading: Reading, lines: Callable[[], Iterable[str | bytes]]) -> 
 
     def batches() -> Iterator[Batch]:
         reading.lines = reading.used = reading.not_presented = 0
-        reading.immature = reading.other_share = reading.erased = 0
+        reading.immature = reading.other_share = reading.erased = reading.not_explored = 0
         yield from reading.batches(lines())
 
     return batches

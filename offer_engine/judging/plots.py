@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from markupsafe import Markup
+
+from offer_engine.judging.intervals import Interval
+from offer_engine.judging.uplift import Qini
+
 WIDTH: Final = 760
 _LABEL: Final = 190
+_LABEL_LETTERS: Final = 24  # as many as fit there
 _ROW: Final = 30
 _MARGIN: Final = 24
 
@@ -21,6 +27,24 @@ class Bar:
     upper: float
     inner: tuple[float, float]
     marked: bool = False
+
+
+def bar(label: str, interval: Interval, *, marked: bool = False) -> Bar:
+    """The bar of an interval."""
+    inner = (interval.bootstrap_lower, interval.bootstrap_upper)
+    return Bar(label, interval.value, interval.lower, interval.upper, inner, marked)
+
+
+def qini_curve(qini: Qini) -> str:
+    """The curve of an order, beside the line that any order would come to by chance."""
+    straight = [(0.0, 0.0), (100.0, qini.gains[-1])]
+    ordered = [(100 * share, gain) for share, gain in zip(qini.shares, qini.gains, strict=True)]
+    return curves([("by the model", ordered), ("at random", straight)], "Qini curve", "% of decisions with an offer")
+
+
+def drawn(svg: str) -> Markup:
+    """The plot for a template: what it was given is escaped."""
+    return Markup(svg)  # nosec B704
 
 
 def forest(bars: Sequence[Bar], title: str) -> str:
@@ -45,7 +69,7 @@ def forest(bars: Sequence[Bar], title: str) -> str:
         y = _MARGIN + _ROW * place + _ROW / 2 - 4
         kind = ' class="marked"' if bar.marked else ""
         parts.append(
-            f'<g{kind}><text class="label" x="0" y="{y + 4:.1f}">{escape(bar.label)}</text>'
+            f'<g{kind}><text class="label" x="0" y="{y + 4:.1f}">{escape(_short(bar.label))}</text>'
             f'<line class="outer" x1="{x(bar.lower):.1f}" x2="{x(bar.upper):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<line class="inner" x1="{x(bar.inner[0]):.1f}" x2="{x(bar.inner[1]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<circle cx="{x(bar.value):.1f}" cy="{y:.1f}" r="4.5"/></g>'
@@ -85,6 +109,10 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], title: st
         )
     parts.append(f'<text class="tick" x="64" y="{height - 8}">{escape(across)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL_LETTERS else f"{label[: _LABEL_LETTERS - 1].rstrip()}…"
 
 
 def _open(height: int, title: str) -> str:

@@ -40,6 +40,17 @@ class LoggedPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorityPolicy:
+    """The merchant's priorities, as they were at each decision."""
+
+    name: str = "priorities"
+
+    def probabilities(self, batch: Batch, arms: Arms) -> Vector:
+        """All on what they prefer."""
+        return batch.preferred
+
+
+@dataclass(frozen=True, slots=True)
 class RandomPolicy:
     """Any candidate as likely as any other."""
 

@@ -8,6 +8,7 @@ What holds:
  1. A model leaves apprenticeship only through the gate: judged on a log that can tell, better than the incumbent and at
     least as good as the best fixed offer, no guard worse.
  2. It moves one stage at a time, on enough decisions of that stage and after its time, and never while a guard is worse.
+    What it earns must be as good as the incumbent's beyond doubt: one that ties waits.
  3. A guard that is worse beyond doubt takes all its traffic away at once, at any stage.
  4. A subject stays on its side while a stage lasts, and who was on the model's side at a lower share is so at a higher one.
  5. The hold-out is never served by the model and never by the incumbent: a share of subjects that gets random candidates, no
@@ -83,13 +84,36 @@ class Guard(StrEnum):
     GROUP_GAP = "group_gap"
 
 
+# How much worse a guard may be, where nobody says otherwise: shares, of decisions or of purchases; the gap in rewards. Of
+# reward and margin nothing may be lost.
+TOLERANCE: Final[Mapping[Guard, float]] = {
+    Guard.REFUNDS: 0.02,
+    Guard.OPT_OUTS: 0.01,
+    Guard.FAULTS: 0.01,
+    Guard.GROUP_GAP: 0.15,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When a model may move. ``tolerance``: how much worse each guard may be; a guard that is not named tolerates nothing."""
 
     decisions: int = 1_000
     stage_ms: int = 24 * 3_600_000
-    tolerance: Mapping[Guard, float] = field(default_factory=dict)
+    tolerance: Mapping[Guard, float] = field(default_factory=lambda: TOLERANCE)
+
+    def worse(self, guards: Mapping[Guard, Interval]) -> list[Guard]:
+        """The guards that are worse beyond doubt: not even the lower bound is within what is tolerated."""
+        return [guard for guard, interval in guards.items() if not interval.lower <= self.tolerance.get(guard, 0.0)]
+
+    def unclear(self, guards: Mapping[Guard, Interval]) -> list[Guard]:
+        """The guards of which it is not clear enough that they are no worse: the value must be within what is tolerated, and of
+        the reward the upper bound as well."""
+        return [
+            guard
+            for guard, interval in guards.items()
+            if not (interval.upper if guard is Guard.REWARD_LOST else interval.value) <= self.tolerance.get(guard, 0.0)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +169,11 @@ def advance(stage: Stage, measured: Measured, rules: Rules, gate_reason: Reason)
 
 
 def _guards(guards: Mapping[Guard, Interval], rules: Rules) -> Reason:
-    """Worse: not even the interval's lower bound is within tolerance. Unclear: the value is not, the bound is."""
-    for guard, interval in guards.items():
-        if not interval.lower <= rules.tolerance.get(guard, 0.0):
-            return Reason.GUARD_WORSE
+    if rules.worse(guards):
+        return Reason.GUARD_WORSE
     if set(Guard) - guards.keys():
         return Reason.GUARD_MISSING
-    for guard, interval in guards.items():
-        if not interval.value <= rules.tolerance.get(guard, 0.0):
-            return Reason.GUARD_UNCLEAR
-    return Reason.PASSED
+    return Reason.GUARD_UNCLEAR if rules.unclear(guards) else Reason.PASSED
 
 
 class Side(StrEnum):

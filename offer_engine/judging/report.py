@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
-from markupsafe import Markup
 
 from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.judge import Judgement, Verdict
-from offer_engine.judging.plots import Bar, curves, forest
+from offer_engine.judging.plots import Bar, bar, drawn, forest, qini_curve
 from offer_engine.judging.promotion import Reason
 from offer_engine.judging.style import style
 from offer_engine.judging.uplift import Qini
@@ -75,10 +74,10 @@ def render_report(
         estimators=list(Estimator),
         titles=TITLES,
         verdicts=verdicts,
-        values_plot=_plot(forest(_values(verdicts), "Value of each policy")),
-        lifts_plot=_plot(forest(_lifts(verdicts), "Difference from the incumbent")),
+        values_plot=drawn(forest(_values(verdicts), "Value of each policy")),
+        lifts_plot=drawn(forest(_lifts(verdicts), "Difference from the incumbent")),
         qini=qini,
-        qini_plot=_plot(_qini(qini)) if qini else "",
+        qini_plot=drawn(qini_curve(qini)) if qini else "",
         history=list(history)[::-1],
     )
 
@@ -97,40 +96,13 @@ def shown(judgement: Judgement) -> list[Verdict]:
 
 def _values(verdicts: Sequence[Verdict]) -> list[Bar]:
     return [
-        Bar(
-            label=each.policy,
-            value=each.values[Estimator.DR].value,
-            lower=each.values[Estimator.DR].lower,
-            upper=each.values[Estimator.DR].upper,
-            inner=(each.values[Estimator.DR].bootstrap_lower, each.values[Estimator.DR].bootstrap_upper),
-            marked=each.policy == "model",
-        )
-        for each in verdicts
-        if each.values
+        bar(each.policy, each.values[Estimator.DR], marked=each.policy == "model") for each in verdicts if each.values
     ]
 
 
 def _lifts(verdicts: Sequence[Verdict]) -> list[Bar]:
     return [
-        Bar(
-            label=each.policy,
-            value=each.lift.value,
-            lower=each.lift.lower,
-            upper=each.lift.upper,
-            inner=(each.lift.bootstrap_lower, each.lift.bootstrap_upper),
-            marked=each.policy == "model",
-        )
+        bar(each.policy, each.lift, marked=each.policy == "model")
         for each in verdicts
         if each.lift is not None and each.policy != "incumbent"
     ]
-
-
-def _qini(qini: Qini) -> str:
-    straight = [(0.0, 0.0), (100.0, qini.gains[-1])]
-    ordered = [(100 * share, gain) for share, gain in zip(qini.shares, qini.gains, strict=True)]
-    return curves([("by the model", ordered), ("at random", straight)], "Qini curve", "% of decisions with an offer")
-
-
-def _plot(svg: str) -> Markup:
-    # plots.py has escaped what it was given.
-    return Markup(svg)  # nosec B704

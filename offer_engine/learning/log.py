@@ -57,7 +57,7 @@ class Batch:
     """Decisions as columns, and their candidates, decision after decision.
 
     By decision: counts of candidates, chosen (a row of the candidates), reward, subject, decided_ms. By candidate: features (of
-    the schema), arm (its number in Arms), propensity.
+    the schema), arm (its number in Arms), propensity, preferred (1 for the one that the merchant's priorities would make).
     """
 
     counts: Integers
@@ -68,6 +68,7 @@ class Batch:
     features: Matrix
     arm: Integers
     propensity: Vector
+    preferred: Vector
 
     @property
     def starts(self) -> Integers:
@@ -87,7 +88,8 @@ class Reading:
 
     ``share``: which subjects are read, as percent from (inclusive) and to (exclusive) of an even split by their hash. A model
     is judged on other subjects than it was trained on. ``only_chosen``: of each decision only what was chosen, as if nothing
-    else had been there; training needs no more.
+    else had been there; training needs no more. ``explored_only`` leaves out decisions in which some candidate could not have
+    been chosen: of other policies they tell nothing.
     """
 
     schema: Schema
@@ -95,6 +97,7 @@ class Reading:
     now_ms: int
     share: tuple[int, int] = (0, 100)
     only_chosen: bool = False
+    explored_only: bool = False
     arms: Arms = field(default_factory=Arms)
     lines: int = 0
     used: int = 0
@@ -102,6 +105,7 @@ class Reading:
     immature: int = 0
     other_share: int = 0
     erased: int = 0
+    not_explored: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
@@ -117,6 +121,8 @@ class Reading:
                 self.erased += 1
             elif not self.share[0] <= _share(record.code) < self.share[1]:
                 self.other_share += 1
+            elif self.explored_only and min(each["propensity"] for each in record.candidates) <= 0:
+                self.not_explored += 1
             elif record.reward is Unknown.NOT_PRESENTED:
                 self.not_presented += 1
             elif record.reward is Unknown.IMMATURE:
@@ -174,6 +180,7 @@ class Reading:
                 [self.arms.code(each["offer"], int(each.get("features", {}).get("category", 0))) for each in candidates]
             ),
             propensity=np.array([each["propensity"] for each in candidates], dtype=np.float64),
+            preferred=np.concatenate([_preferred(record.candidates) for record in kept]),
         )
 
     def _columns(
@@ -200,6 +207,16 @@ class _Record(NamedTuple):
     code: int | None
     decided_ms: int
     reward: float | Unknown
+
+
+def _preferred(candidates: Sequence[Mapping[str, Any]]) -> Vector:
+    """Which one offer_engine/rank.py's priorities come to: no offer where there is no other."""
+    keys = [
+        (not each["version"], -each.get("features", {}).get("priority", 0.0), -each["margin_minor"], each["offer"])
+        for each in candidates
+    ]
+    best = keys.index(min(keys))
+    return np.array([float(place == best) for place in range(len(keys))])
 
 
 def subject_code(subject: str) -> int:

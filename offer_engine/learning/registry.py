@@ -3,14 +3,17 @@
     models/<sha256>.npz | .txt      the model: no pickle, so that loading it runs nothing
     models/<sha256>.json            its card
     history.jsonl                   what serves since when: one line for each change, only ever added to
+    history.lock                    held by who adds a line
 
 What holds:
  1. A model that is loaded is the one that its name says, to the byte.
  2. A file appears whole or not at all, and is never written again.
  3. What serves is the last line of the history; going back is a line more, not a line less.
+ 4. Who adds a line that follows from another one adds it behind that one or not at all, whatever other processes do meanwhile.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +31,10 @@ _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 class ModelMissing(LookupError):
     """No model of this name is in the registry."""
+
+
+class HistoryMoved(Exception):
+    """Another line was added meanwhile. The caller looks again."""
 
 
 class ModelKind(StrEnum):
@@ -135,7 +142,26 @@ class Registry:
 
     def record(self, change: Change) -> None:
         """Adds a line to the history, and returns when it is on disk (3)."""
+        with self._alone():
+            self._append(change)
+
+    def record_after(self, change: Change, newest: Change | None) -> None:
+        """Adds a line where ``newest`` is the last one (4); None where there is to be none. Raises HistoryMoved."""
+        with self._alone():
+            history = self.history()
+            if (history[-1] if history else None) != newest:
+                raise HistoryMoved
+            self._append(change)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else adds a line meanwhile. The lock goes with the process that has it."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "history.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _append(self, change: Change) -> None:
         path = self.directory / "history.jsonl"
         cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
         with path.open("a", encoding="utf-8") as history:

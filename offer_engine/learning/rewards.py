@@ -73,11 +73,22 @@ class RewardRule:
         seen = self._seen(now_ms - shown_ms)
         if seen < self.least_seen:
             return Unknown.IMMATURE  # (5)
+        return self._earned(record, shown_ms, now_ms) / seen
+
+    def so_far(self, record: Mapping[str, Any], now_ms: int) -> float:
+        """What a decision of any age earned by ``now_ms``; 0.0 where nobody was shown it.
+
+        No reward to learn from: young decisions earned less by then. Two sides that decided over the same time are as young.
+        """
+        shown_ms = record.get("presented_ms")
+        return 0.0 if shown_ms is None or shown_ms > now_ms else self._earned(record, shown_ms, now_ms)
+
+    def _earned(self, record: Mapping[str, Any], shown_ms: int, now_ms: int) -> float:
         outcomes = latest(record.get("outcomes", ()), now_ms)
         bought_ms = self.bought_ms(shown_ms, outcomes)
         if bought_ms is None:
             return 0.0
-        worth = self._worth(record) / seen
+        worth = self._worth(record)
         came_back = any(
             outcome["type"] in _REVERSALS and 0 <= outcome["at_ms"] - bought_ms <= self.reversal_window_ms  # (3)
             for outcome in outcomes

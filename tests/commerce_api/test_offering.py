@@ -50,10 +50,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield built
 
 
-async def with_offers(world: World, *offers: dict[str, Any], **rules: Any) -> None:
-    """The brand's policy has just these offers, and rules for all of them."""
+async def with_offers(
+    world: World, *offers: dict[str, Any], models: dict[str, Any] | None = None, **rules: Any
+) -> None:
+    """The brand's policy has just these offers, rules for all of them, and what it says of models."""
     document = json.loads(load_policy(STORE / "policy.json").model_dump_json())
-    document |= {"offers": list(offers), "offer_rules": rules}
+    document |= {"offers": list(offers), "offer_rules": rules, "models": models or {}}
     policy = Policy.model_validate_json(json.dumps(document))
     await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
 
@@ -143,7 +145,7 @@ async def test_a_decision_is_shown_taken_and_paid_and_each_is_on_record_once(tmp
 async def test_an_offer_is_made_to_whom_it_is_for_and_else_left_out_with_its_reason(
     world: World, changes: dict[str, Any], said: dict[str, Any], caller: Caller, why: str | None
 ) -> None:
-    rules = {"maximum_discount_basis_points": 3_000, "minimum_margin_basis_points": 0}
+    rules: dict[str, Any] = {"maximum_discount_basis_points": 3_000, "minimum_margin_basis_points": 0}
     await with_offers(world, offer(**changes), **rules)
     assert await reason(world, caller, **said) == why
 

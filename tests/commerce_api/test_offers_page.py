@@ -94,9 +94,9 @@ async def test_what_was_on_the_table_is_kept_when_the_policy_changes(world: Worl
     assert (await world.desk.get_offers(BRAND, GUEST, [])).offers == []
 
 
-@pytest.mark.parametrize(("part", "whole"), [(0, 0), (0, 1), (1, 1), (5, 10), (999, 1_000)])
+@pytest.mark.parametrize(("part", "whole"), [(0, 0), (0, 1), (1, 1), (5, 10), (999, 1_000), (2, 1), (1, 0)])
 def test_an_interval_holds_its_share_and_stays_within_bounds(part: int, whole: int) -> None:
     found = share(part, whole)
-    rate = part / whole if whole else 0.5
+    rate = min(part / whole, 1.0) if whole else 0.5
     assert 0 <= found.low <= rate <= found.high <= 1
     assert found.low < found.high

@@ -13,11 +13,13 @@ from offer_engine import cli
 from offer_engine.cli import main
 from offer_engine.features import ALLOWED, DEFAULT_SCHEMA, SOURCES
 from offer_engine.judging.estimators import Estimator
+from offer_engine.judging.guards import Comparison
 from offer_engine.judging.intervals import Interval
 from offer_engine.judging.judge import Judgement, Verdict
 from offer_engine.judging.plots import Bar, curves, forest
-from offer_engine.judging.promotion import Guard, Reason
+from offer_engine.judging.promotion import Measured, Reason, Stage
 from offer_engine.judging.report import render_report
+from offer_engine.judging.standing import WORDS
 from offer_engine.judging.support import Refusal
 from offer_engine.learning import cards
 from offer_engine.learning.cards import code_hash
@@ -25,6 +27,8 @@ from offer_engine.learning.log import Reading
 from offer_engine.learning.registry import Card, Change, ModelKind, Registry
 from offer_engine.learning.rewards import RewardRule
 from offer_engine.market import NOW_MS, FixedPlayer, Market, Player, Shape, lines
+from tests.offer_engine.stages import Staged, fixed
+from tests.offer_engine.test_rankers import ABOUT, MODEL
 
 AS_OF = "1900000000000"
 SHAPE = Shape(arms=3, rounds=16_000, subjects=4_000)
@@ -148,28 +152,76 @@ def test_a_log_that_cannot_tell_is_no_ground_to_promote(
     assert registry.history() == []
 
 
-def measured(path: Path, refunds: float) -> Path:
-    guards = {guard.value: [-0.02, -0.03, -0.01] for guard in Guard}
-    guards["refunds"] = [refunds, refunds - 0.01, refunds + 0.01]
-    path.write_text(json.dumps({"decisions": 5_000, "stage_ms": 10**9, "guards": guards}), encoding="utf-8")
+def stage_log(path: Path, name: str, *, is_good: bool) -> Path:
+    """What came of a stage of this model, which earns the most or the least that can be earned."""
+    of = Market.made(Shape(arms=4, rounds=8_000, subjects=6_000), seed=11)
+    model, incumbent = (fixed(of, -1 if is_good else 0), fixed(of, 0 if is_good else -1))
+    staged = Staged(of, model, incumbent, Stage.RAMP_50, name)
+    path.write_text("\n".join(json.dumps(record) for record in staged.records(3)), encoding="utf-8")
     return path
 
 
-def test_a_model_is_promoted_step_by_step_and_taken_back(
+def standing(folder: Path, stage: Stage) -> Registry:
+    """A registry whose model stands so since the market began."""
+    registry = Registry(folder)
+    card = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, dict(ABOUT))
+    registry.record(Change(NOW_MS, card.model, stage.value, "ops", "passed"))
+    return registry
+
+
+def test_a_model_passes_the_gate_and_then_waits_for_a_first_look(
     log: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "models"
     assert main(["train", *map(str, log), "--registry", str(folder), "--as-of", AS_OF, "--jobs", "1"]) == 0
     registry = Registry(folder)
     assert run("promote", log, registry, "--by", "ops") == 0
-    assert run("promote", log, registry) == 1, "nothing was measured yet"
-    assert run("promote", log, registry, "--measured", str(measured(tmp_path / "m.json", -0.02))) == 0
-    assert [change.stage for change in registry.history()] == ["canary", "ramp_5"]
-    assert run("promote", log, registry, "--measured", str(measured(tmp_path / "m.json", 0.3))) == 1
-    assert [change.stage for change in registry.history()] == ["canary", "ramp_5", "rolled_back"]
+    began_ms = registry.history()[0].at_ms
+    model = registry.cards()[0].model
+    command = ["promote", *map(str, log), "--registry", str(folder), "--model", model, "--as-of", str(began_ms + 1)]
+    assert main(command) == 1
+    assert [(change.stage, change.by) for change in registry.history()] == [("canary", "ops")]
+    assert "guard missing" in capsys.readouterr().out
+
+
+def test_a_stage_whose_log_is_good_leads_to_the_next_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = standing(tmp_path / "models", Stage.RAMP_5)
+    log = [stage_log(tmp_path / "log.jsonl", registry.history()[0].model, is_good=True)]
+    assert run("promote", log, registry, "--by", "ana") == 0
+    assert [(change.stage, change.by) for change in registry.history()] == [("ramp_5", "ops"), ("ramp_20", "ana")]
+    told = capsys.readouterr().out
+    assert "ramp_5 -> ramp_20: passed" in told
+    assert all(words in told for words in WORDS.values())
+
+
+def test_a_stage_whose_log_is_bad_ends_it_with_the_guards_that_it_was_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = standing(tmp_path / "models", Stage.RAMP_50)
+    log = [stage_log(tmp_path / "log.jsonl", registry.history()[0].model, is_good=False)]
+    assert run("promote", log, registry) == 1
+    last = registry.history()[-1]
+    assert (last.stage, last.reason) == ("rolled_back", "guard_worse: reward_lost, margin_lost")
     assert "guard worse" in capsys.readouterr().out
-    assert main(["rollback", "--registry", str(folder), "--reason", "again"]) == 1
-    assert registry.history()[0].by == "ops"
+    assert run("promote", log, registry) == 1, "it has ended"
+    assert len(registry.history()) == 2
+
+
+def test_a_history_that_moved_meanwhile_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = standing(tmp_path / "models", Stage.RAMP_50)
+    log = [stage_log(tmp_path / "log.jsonl", registry.history()[0].model, is_good=True)]
+    honest = Comparison.measured
+
+    def meanwhile(comparison: Comparison) -> Measured:
+        registry.record(Change(NOW_MS + 1, registry.history()[0].model, "rolled_back", "another", "complaints"))
+        return honest(comparison)
+
+    monkeypatch.setattr(Comparison, "measured", meanwhile)
+    assert run("promote", log, registry) == 1
+    assert "the history was added to meanwhile" in capsys.readouterr().err
+    assert [change.by for change in registry.history()] == ["ops", "another"]
 
 
 def test_a_person_can_take_a_model_back(log: list[Path], tmp_path: Path) -> None:
@@ -278,18 +330,3 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert out.count("\n") == 1
     assert told in out
     assert "psn_" not in out
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"decisions": 1, "stage_ms": 1, "guards": {"other": [0, 0, 0]}}'])
-def test_measurements_that_are_none_are_refused(
-    text: str, log: list[Path], registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    registry = Registry(tmp_path)
-    registry.directory.joinpath("models").mkdir()
-    about = {"trained_ms": 1, "trained_by": "t", "data_from_ms": 1, "data_until_ms": 1, "decisions": 1, "left_out": {}}
-    more = {"measure": "conversion", "features": [], "schema_hash": DEFAULT_SCHEMA.hash, "offers": 1}
-    card = registry.add(b"model", ModelKind.LINEAR, {**about, **more})
-    registry.record(Change(NOW_MS, card.model, "canary", "ops", "passed"))
-    (tmp_path / "m.json").write_text(text, encoding="utf-8")
-    assert run("promote", log, registry, "--measured", str(tmp_path / "m.json")) == 1
-    assert "does not say decisions, stage_ms and guards" in capsys.readouterr().err

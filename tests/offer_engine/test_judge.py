@@ -12,7 +12,15 @@ from offer_engine.features import Feature, Schema
 from offer_engine.judging import judge as judging
 from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.judge import Judge, Judgement, from_lines
-from offer_engine.judging.policies import FixedPolicy, LinearPolicy, LoggedPolicy, Policy, RandomPolicy, explored
+from offer_engine.judging.policies import (
+    FixedPolicy,
+    LinearPolicy,
+    LoggedPolicy,
+    Policy,
+    PriorityPolicy,
+    RandomPolicy,
+    explored,
+)
 from offer_engine.judging.support import Needs, Refusal
 from offer_engine.learning.linear import LinearModel, Priors, Statistics, fit
 from offer_engine.learning.log import Arms, Batch, Reading
@@ -183,3 +191,26 @@ def test_subjects_are_either_trained_on_or_judged_on() -> None:
     assert first.used + second.used == 6_000
     assert first.other_share == second.used
     assert 0.6 < first.used / 6_000 < 0.8
+
+
+PRIORITIES = list(lines(MARKET, FixedPlayer(1), seed=6))  # who try nothing else
+MIXED = [*LOG, *PRIORITIES]
+
+
+def judged_explored(log: list[str]) -> tuple[Judgement, Reading]:
+    reader = replace(reading(), explored_only=True)
+    return QUICK.judge(reader, from_lines(reader, lambda: log), [PriorityPolicy()]), reader
+
+
+def test_a_store_s_own_log_is_judged_on_chance_and_against_the_priorities() -> None:
+    judgement, reader = judged_explored(MIXED)
+    assert (reader.used, reader.not_explored) == (len(LOG), len(PRIORITIES))
+    assert not judgement.verdicts["random"].refusals
+    priorities = judgement.verdicts["always offer-1"].values[Estimator.DR].value
+    assert judgement.verdicts["incumbent"].values[Estimator.DR].value == pytest.approx(priorities)
+    assert judgement.verdicts["priorities"].lift == judgement.verdicts["incumbent"].lift
+    assert Refusal.NO_SUPPORT in judged(MIXED, []).verdicts["random"].refusals
+
+
+def test_a_log_of_the_priorities_alone_cannot_tell() -> None:
+    assert judged_explored(PRIORITIES)[0].verdicts["random"].refusals == (Refusal.NO_DECISIONS,)

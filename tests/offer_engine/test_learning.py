@@ -214,6 +214,7 @@ def synthetic(weights: dict[tuple[str, int], list[float]], rows: int, seed: int 
                 features=features,
                 arm=np.full(rows, code),
                 propensity=np.ones(rows),
+                preferred=np.ones(rows),
             )
         )
     return statistics

@@ -29,7 +29,7 @@ from offer_engine.judging.promotion import (
 from offer_engine.judging.support import Refusal
 from offer_engine.judging.uplift import qini
 
-RULES = Rules(decisions=1_000, stage_ms=1_000)
+RULES = Rules(decisions=1_000, stage_ms=1_000, tolerance={})
 
 
 def interval(value: float, half: float = 0.01) -> Interval:

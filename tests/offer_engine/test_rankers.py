@@ -1,6 +1,7 @@
 """A learned ranker draws with the probabilities it logs, is the one its name says, and keeps nobody waiting."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from offer_engine.features import DEFAULT_SCHEMA, assemble, category_number, con
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Statistics, fit
 from offer_engine.learning.log import Arms, Reading
 from offer_engine.learning.rankers import LinearRanker, load_ranker
-from offer_engine.learning.registry import Change, ModelKind, ModelMissing, Registry
+from offer_engine.learning.registry import Change, HistoryMoved, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, RewardRule
 from offer_engine.offers import NO_OFFER, ContextLine, Offer, OfferKind
 from tests.offer_engine.test_decide import NOW_MS, catalogues, context, lines
@@ -141,3 +142,19 @@ def test_the_history_only_grows_and_survives_a_line_that_was_cut_short(tmp_path:
     assert registry.history() == [first]
     registry.record(second)
     assert registry.history() == [first, second]
+
+
+def test_of_several_that_add_a_line_behind_the_same_one_one_does(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    changes = [Change(NOW_MS + n, "a" * 64, "canary", f"ops {n}", "a test") for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        added = [
+            future.exception() is None for future in [pool.submit(registry.record_after, c, None) for c in changes]
+        ]
+    assert added.count(True) == 1
+    [line] = registry.history()
+    assert line == changes[added.index(True)]
+    with pytest.raises(HistoryMoved):
+        registry.record_after(changes[0], None)
+    registry.record_after(changes[1], line)
+    assert registry.history() == [line, changes[1]]

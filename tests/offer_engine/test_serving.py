@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,16 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from offer_engine import serving
-from offer_engine.decide import Catalogue, decide
+from offer_engine.decide import Catalogue, Decision, Scored, decide
 from offer_engine.exploration import Exploration
 from offer_engine.judging.promotion import SHARE_PERCENT, Stage
 from offer_engine.learning.gbdt import Trained
-from offer_engine.learning.rankers import load_ranker
+from offer_engine.learning.rankers import LinearRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, Registry
-from offer_engine.offers import ContextLine, Offer
+from offer_engine.offers import Context, ContextLine, Offer
 from offer_engine.rank import ChanceRanker
 from offer_engine.replay import replay
-from offer_engine.serving import CHANCE, LOOK_SECONDS, PRIORITIES, Rankers
+from offer_engine.serving import CHANCE, LOOK_SECONDS, PRIORITIES, REST_SECONDS, SLOW_SECONDS, Rankers, StandIn
 from tests.offer_engine.test_decide import catalogues, context, lines
 from tests.offer_engine.test_rankers import ABOUT, MODEL, TEA, TWO
 
@@ -95,8 +96,16 @@ def test_a_rollback_holds_within_seconds_and_other_brands_have_no_part(
     assert shares(rankers) == {"priority": 100.0}
 
 
+def decided(rankers: Rankers, draw: float = 0.3) -> Decision:
+    """A decision for a subject of the brand."""
+    ranker = rankers.of(BRAND, SUBJECTS[0], 0)
+    return rankers.decide(ranker, context((TEA,)), Catalogue(TWO), draw)
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed", "boosted", "card"])
-def test_a_model_that_cannot_be_had_decides_nothing(registry: Registry, rankers: Rankers, damage: str) -> None:
+def test_a_model_that_cannot_be_had_decides_nothing_and_the_record_says_whose_turn_it_was(
+    registry: Registry, rankers: Rankers, damage: str
+) -> None:
     name = promoted(registry, Stage.FULL)
     file = registry.directory / "models" / f"{name}.npz"
     if damage == "missing":
@@ -106,8 +115,64 @@ def test_a_model_that_cannot_be_had_decides_nothing(registry: Registry, rankers:
     elif damage == "card":
         file.with_suffix(".json").write_text("{}", encoding="utf-8")
     else:
-        promoted(registry, Stage.FULL, b"trees", ModelKind.BOOSTED)
+        name = promoted(registry, Stage.FULL, b"trees", ModelKind.BOOSTED)
     assert shares(rankers) == {"priority": 100.0}
+    record = decided(rankers).record()
+    assert (record["policy"], record["model_hash"], record["fell_back"]) == ("priority:1", None, name)
+
+
+def test_where_a_model_is_missing_the_turns_of_others_are_not_its_own(registry: Registry, rankers: Rankers) -> None:
+    name = promoted(registry, Stage.RAMP_20)
+    (registry.directory / "models" / f"{name}.npz").unlink()
+    stood_in = [subject for subject in SUBJECTS if isinstance(rankers.of(BRAND, subject, 0), StandIn)]
+    assert len(stood_in) / len(SUBJECTS) == pytest.approx(0.2, abs=0.03)
+
+
+def failing(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:
+    raise FloatingPointError
+
+
+def no_numbers(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:
+    return [Scored(None, 0.0, float("nan"))]
+
+
+@pytest.mark.parametrize("rank", [failing, no_numbers])
+def test_a_model_that_fails_leaves_the_shopper_with_the_priorities_offer(
+    registry: Registry, rankers: Rankers, monkeypatch: pytest.MonkeyPatch, rank: Callable[..., list[Scored]]
+) -> None:
+    name = promoted(registry, Stage.FULL)
+    assert decided(rankers).fell_back is None
+    monkeypatch.setattr(LinearRanker, "rank", rank)
+    decision = decided(rankers)
+    by_priority = decide(context((TEA,)), Catalogue(TWO), PRIORITIES, 0.3)
+    assert decision == replace(by_priority, fell_back=name)
+    assert replay(json.loads(json.dumps(decision.record())), Catalogue(TWO), PRIORITIES).record() == decision.record()
+
+
+def test_a_model_that_is_slow_rests_and_its_turns_are_on_record_meanwhile(
+    registry: Registry, rankers: Rankers, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = promoted(registry, Stage.FULL)
+    honest = LinearRanker.rank
+
+    def slow(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:
+        now[0] += SLOW_SECONDS * 1.01
+        return honest(ranker, over, candidates)
+
+    monkeypatch.setattr(LinearRanker, "rank", slow)
+    assert decided(rankers).fell_back is None, "who waited has waited"
+    assert decided(rankers).fell_back == name
+    now[0] += REST_SECONDS
+    assert decided(rankers).fell_back is None
+
+
+def test_planted_fault_a_model_that_nobody_stands_in_for_fails_in_the_shopper_s_face(
+    registry: Registry, rankers: Rankers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(registry, Stage.FULL)
+    monkeypatch.setattr(LinearRanker, "rank", failing)
+    with pytest.raises(FloatingPointError):
+        decide(context((TEA,)), Catalogue(TWO), rankers.of(BRAND, SUBJECTS[0], 0), 0.3)
 
 
 def test_boosted_trees_serve_for_the_share_of_their_stage(

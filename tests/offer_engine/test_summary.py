@@ -38,6 +38,7 @@ def batch(arms: Arms, seed: int, size: int = 400) -> tuple[Batch, np.typing.NDAr
         features=features,
         arm=each,
         propensity=np.ones(size),
+        preferred=np.ones(size),
     )
     return made, rng.random(size) < 0.7
 

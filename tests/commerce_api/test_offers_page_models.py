@@ -1,0 +1,145 @@
+"""What the merchant's page says of models: which way of choosing earns most, what beats chance, where a model stands."""
+
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.async_api import Request, async_playwright
+
+from commerce_api.offering import earning
+from offer_engine.features import Vector
+from offer_engine.judging.promotion import Stage
+from offer_engine.learning.log import Integers
+from offer_engine.learning.registry import Change
+from offer_engine.market import NOW_MS, FixedPlayer, Player
+from tests.commerce_api.pages.test_browser import CHROMIUM, FLAGS, JUDGEMENTS
+from tests.commerce_api.test_offering import asked, offer, with_offers
+from tests.commerce_api.test_offers_page import page
+from tests.commerce_api.test_ramping import begun, registry_of, stored
+from tests.commerce_api.world import World, commerce_world
+from tests.mcp_server.conformance.suite import TOOLS
+from tests.offer_engine.stages import HOUR_MS, Staged, stark
+
+pytestmark = pytest.mark.anyio
+AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
+COMPLAINTS_OF_AXE = """async () => {
+  const only = { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] };
+  const { violations } = await axe.run(document, { runOnly: only });
+  return violations.map((each) => `${each.id}: ${each.nodes[0].html}`);
+}"""
+TITLES = ("15% off kettles and coffee", "Free shipping from $80", "10% off a second mug & more, for whoever comes back")
+
+
+class Mostly(Player):
+    """Nearly always the last arm, which is the best."""
+
+    def propensities(self, context: Vector, arms: Integers) -> Vector:
+        return np.where(arms == 3, 0.85, 0.05)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with commerce_world(tmp_path) as built:
+        offers = (offer(id=f"offer-{place}", title=title) for place, title in enumerate(TITLES, start=1))
+        await with_offers(built, *offers)
+        yield built
+
+
+async def with_a_model(world: World) -> World:
+    """A model at half of the shoppers, whose first sixty days are over."""
+    name = begun(world)
+    await stored(world, Staged(stark(3_000), Mostly(), FixedPlayer(1), Stage.RAMP_50, name).records(3))
+    world.clock.now_ms = NOW_MS + 60 * 24 * HOUR_MS
+    await asked(world)
+    return world
+
+
+def rows(html: str, region: str) -> dict[str, str]:
+    """The rows of a table by their names, as text."""
+    table = html.partition(f'aria-label="{region}"')[2].partition("</table>")[0]
+    found = re.findall(r'<tr[^>]*><th scope="row">(.*?)</th>(.*?)</tr>', table, re.DOTALL)
+    return {name: " ".join(re.sub(r"<[^>]+>", " ", cells).split()) for name, cells in found}
+
+
+async def test_ways_of_choosing_have_a_value_where_the_record_can_tell_and_else_a_reason(world: World) -> None:
+    html = await page(await with_a_model(world))
+    told = rows(html, "Ways of choosing")
+    best = told.pop("Always 10% off a second mug &amp; more, for whoever comes back")
+    value, low, high = map(float, best.split())
+    assert low < 0.92 < high
+    assert low < value < high
+    assert {"The model", "Your priorities", "By chance", "Never an offer"} <= told.keys()
+    assert told["Always Free shipping from $80"].startswith("cannot be told: too few decisions came out")
+    assert html.count("<svg") == 3
+    assert "mug & more" not in html
+
+
+async def test_planted_fault_decisions_that_tried_nothing_else_leave_nothing_to_tell(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earning, "_tells_of_others", lambda candidates: True)
+    told = rows(await page(await with_a_model(world)), "Ways of choosing")
+    assert "it would do what nobody has tried yet" in told["By chance"]
+    assert not [text for text in told.values() if not text.startswith("cannot be told")]
+
+
+async def test_gains_over_chance_are_told_with_their_bounds(world: World) -> None:
+    html = await page(await with_a_model(world))
+    [(value, low, high)] = re.findall(r"<li>The model: (\S+), from (\S+) to (\S+)</li>", html)
+    assert 0 < float(low) < float(value) < float(high)
+    assert "<li>Your priorities: -" in html
+
+
+async def test_the_model_s_stage_guards_and_history_are_there(world: World) -> None:
+    html = await page(await with_a_model(world))
+    assert re.search(r'<li aria-current="step">ramp 50<span>50 %</span></li>', html)
+    guards = rows(html, "Guards")
+    assert guards["sales lost, a decision"].endswith("0 fine")
+    assert len(guards) == 6
+    assert "may go on to full, with offer-engine promote" in html
+    name = registry_of(world).history()[0].model
+    registry_of(world).record(Change(NOW_MS + 2, name, "rolled_back", "<i>ana</i>", "complaints & <script>"))
+    world.desk.rankers._seen.clear()
+    html = await page(world)
+    assert "No model decides; your priorities do." in html
+    assert "&lt;i&gt;ana" in html
+    assert "<script" not in html
+
+
+async def test_without_chance_or_a_model_the_page_says_what_is_missing(world: World) -> None:
+    await asked(world)
+    html = await page(world)
+    reason = "cannot be told: no decision by chance or by a model is old enough"
+    assert rows(html, "Ways of choosing") == dict.fromkeys(("Your priorities", "By chance"), reason)
+    assert "nobody is held out" in html
+    assert "No model decides" in html
+    assert "<svg" not in html
+
+
+def noted(fetched: list[str], request: Request) -> None:
+    fetched.append(request.url)
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium")
+async def test_the_page_can_be_read_in_either_scheme_wide_and_narrow(world: World, tmp_path: Path) -> None:
+    (tmp_path / "offers.html").write_text(await page(await with_a_model(world)), encoding="utf-8")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for scheme in ("light", "dark"):
+            for width in (320, 1_100):
+                shown = await browser.new_page(
+                    viewport={"width": width, "height": 900}, color_scheme="dark" if scheme == "dark" else "light"
+                )
+                fetched: list[str] = []
+                shown.on("request", partial(noted, fetched))
+                await shown.goto((tmp_path / "offers.html").as_uri())
+                assert await shown.evaluate(JUDGEMENTS) == [], (scheme, width)
+                if AXE.exists():
+                    await shown.evaluate(AXE.read_text(encoding="utf-8"))
+                    assert await shown.evaluate(COMPLAINTS_OF_AXE) == [], (scheme, width)
+                assert len(fetched) == 1
+                await shown.close()
+        await browser.close()

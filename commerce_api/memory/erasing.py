@@ -1,7 +1,7 @@
 """All that is remembered of a shopper, handed out to them or deleted.
 
 What holds:
- 1. The export is whole, or refused: it needs the level of the most sensitive fact that there may be, whatever there is.
+ 1. The export is whole, or refused: it needs the highest level, which any fact may ask for by itself, whatever there is.
  2. Erasure deletes facts and consents, and in the decisions that were made for the shopper it puts nobody in their place and
     takes out what was known of them, who asked, and what was signed for them: no offer of theirs holds after it. It is done
     again as often as asked, with the same answer.
@@ -20,7 +20,7 @@ from commerce_api.checkout.service import shopper_principal
 from commerce_api.memory.asker import Asker
 from commerce_api.memory.consents import consents_of
 from commerce_api.memory.facts import forget_all, recall
-from commerce_api.memory.terms import Sensitivity
+from commerce_api.memory.terms import Level, Sensitivity
 from commerce_api.models import offer_decision, shopper_consent
 from commerce_api.offering.pseudonyms import nobody
 from offer_engine.features import MEMORY
@@ -29,7 +29,7 @@ from tokenization.clock import as_text
 
 def exported(tx: Transaction, asker: Asker) -> dict[str, Any]:
     """Facts and consents as JSON data (1). Raises StepUpNeeded."""
-    asker.require(max(map(asker.terms.needed_for, Sensitivity)))
+    asker.require(Level.VERIFIED)
     document = {
         "exported_at": as_text(tx.now_ms),
         "facts": [fact_data(row) for row in recall(tx.connection, asker, tx.now_ms)],

@@ -18,6 +18,7 @@ from commerce_api.brands import find_brand, save_brand
 from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError
 from commerce_api.memory import api, facts
+from commerce_api.memory.asker import Asker
 from commerce_api.memory.consents import WITHDRAWN_KEPT_SECONDS
 from commerce_api.memory.using import facts_for_offers
 from commerce_api.models import offer_decision, shopper_consent, shopper_fact
@@ -307,6 +308,63 @@ async def disown_newest(world: World) -> None:
         )
 
     await world.commerce.database.maintain(work)
+
+
+NEEDS = {"sensitive": "confirmed", "payment_adjacent": "confirmed"}
+
+
+async def test_an_export_is_whole_where_a_fact_asks_for_more_than_the_policy_needs(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, calling(world) as http:
+        await remember(world, needs=NEEDS)
+        await agree(http, "memory")
+        await tell(http, "style", "modern", level="verified")
+        await tell(http, "size.shoe", "42")
+        answer = await http.get(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+        assert (answer.status_code, code(answer)) == (403, CommerceError.STEP_UP_NEEDED.code)
+        told = (await http.get(f"{ROBIN}/facts", params={"known_by": CONFIRMED})).json()
+        assert (len(told["facts"]), told["step_up"]) == (1, answer.json()["step_up"])
+        whole = (await http.get(f"{ROBIN}/memory", params={"known_by": VERIFIED})).json()
+        assert {fact["value"] for fact in whole["facts"]} == {row.value for row in await world.rows(shopper_fact)}
+
+
+async def test_planted_fault_an_export_at_the_policy_s_highest_need_leaves_out_what_asks_for_more(
+    world: World, agent: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await remember(world, needs=NEEDS)
+    await agree(agent, "memory")
+    await tell(agent, "style", "modern", level="verified")
+    monkeypatch.setattr(Asker, "require", lambda *_: None)
+    answer = await agent.get(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+    assert answer.json()["facts"] == []
+    assert len(await world.rows(shopper_fact)) == 1
+
+
+@pytest.mark.parametrize("known_by", ["a_way_nobody_named", CLAIMED])
+async def test_whether_a_shopper_agreed_is_told_to_no_one_who_knows_nothing_of_them(
+    world: World, agent: httpx.AsyncClient, known_by: str
+) -> None:
+    await agree(agent, "memory")
+    answers = []
+    for shopper in (ROBIN, MORGAN):
+        said, how = {"text": "I wear a medium."}, {"known_by": known_by}
+        answer = await agent.post(f"{shopper}/facts/detected", json=said, params=how)
+        answers.append((answer.status_code, answer.content))
+    assert (answers[0] == answers[1]) is (known_by != CLAIMED)
+    assert answers[0][0] == (200 if known_by == CLAIMED else 403)
+    assert await world.rows(shopper_fact) == []
+
+
+async def test_planted_fault_without_a_level_the_refusal_tells_who_agreed(
+    agent: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agree(agent, "memory")
+    monkeypatch.setattr(Asker, "require", lambda *_: None)
+    said, how = {"text": "I wear a medium."}, {"known_by": "a_way_nobody_named"}
+    robin = await agent.post(f"{ROBIN}/facts/detected", json=said, params=how)
+    morgan = await agent.post(f"{MORGAN}/facts/detected", json=said, params=how)
+    assert robin.status_code != morgan.status_code
 
 
 async def test_planted_fault_erasure_that_goes_by_the_pseudonym_alone_leaves_the_shoppers_id(

@@ -224,6 +224,7 @@ offer_decision = Table(
     # All that caps ask for: what was decided for a shopper, and for none, is counted without looking at the records.
     Index("ix_offer_decision_subject", "brand", "subject", "chosen", "presented_ms", "decided_ms"),
     Index("ix_offer_decision_checkout", "checkout", sqlite_where=_USED, postgresql_where=_USED),
+    Index("ix_offer_decision_principal", "brand", "principal"),
     # What is to be forgotten in time, and no row that stays: a sweep that finds nothing reads nothing.
     Index("ix_offer_decision_untaken", "decided_ms", sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN),
     Index("ix_offer_decision_signed", "decided_ms", sqlite_where=_SIGNED, postgresql_where=_SIGNED),

@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -13,6 +15,7 @@ from commerce_api.catalogue.feed_rows import Refusal
 from commerce_api.catalogue.feed_text import is_plain
 from commerce_api.catalogue.feed_url import safe_url
 from commerce_api.memory.terms import BrandKey, MemoryTerms, Wording
+from commerce_api.regions import is_assigned
 from commerce_api.theme import Theme
 from offer_engine.offers import NO_OFFER
 from tokenization.money import MoneyInvalid, exponent
@@ -44,7 +47,7 @@ def _country(text: str) -> str:
 
 
 def _region(text: str) -> str:
-    if text[:2] not in COUNTRIES or not _REGION.fullmatch(text):
+    if text[:2] not in COUNTRIES or not _REGION.fullmatch(text) or not (len(text) == 2 or is_assigned(text)):
         raise ValueError("write a country code, or one with an ISO 3166-2 subdivision, such as US-CA")
     return text
 
@@ -337,6 +340,12 @@ class Policy(_Part):
     return_policy_text: Annotated[str, Field(max_length=5_000), AfterValidator(_plain_paragraphs)] | None = None
     theme: Theme | None = None
     memory: MemoryTerms = MemoryTerms()
+
+    @cached_property
+    def spoken_of(self) -> frozenset[str]:
+        """The regions that a tax, a law or an offer's audience names."""
+        laws = (law.regions for law in self.offer_rules.never_discounted)
+        return frozenset(chain(self.tax.by_region, *laws, *(offer.audience.regions for offer in self.offers)))
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:

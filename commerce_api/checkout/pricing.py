@@ -1,7 +1,6 @@
 """Pricing a checkout's document against the catalogue, the policy and the signed offer: what it comes to, what it lacks."""
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,13 +13,13 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import offer_decision, variant
 from commerce_api.offering.terms import rules_of
 from commerce_api.policy import DiscountCode, ShippingOption
+from commerce_api.regions import region_of
 from offer_engine.eligibility import no_longer_applies
 from offer_engine.offers import Context, ContextLine, Offer
 from offer_engine.snapshot import SnapshotInvalid, open_snapshot
 from tokenization.money import MAXIMUM_AMOUNT_MINOR
 
 OFFER_PATH = "$.offer_id"
-_SUBDIVISION = re.compile("[A-Z0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +215,7 @@ def _destination(brand: Brand, address: dict[str, Any] | None, problems: list[Pr
             )
         )
     country = address["country"]
-    region = _region_of(country, address.get("region") or "")
+    region = region_of(country, address.get("region") or "", brand.policy.spoken_of)
     if region is None and brand.policy.tax.tells_regions_apart(country):
         problems.append(
             Problem(
@@ -227,12 +226,6 @@ def _destination(brand: Brand, address: dict[str, Any] | None, problems: list[Pr
             )
         )
     return Destination(country, region)
-
-
-def _region_of(country: str, said: str) -> str | None:
-    """``US-CA`` of ``ca`` or ``US-CA``. What is no code names no place that a rule speaks of: only the country is known."""
-    code = said.strip().upper().removeprefix(f"{country}-")
-    return f"{country}-{code}" if _SUBDIVISION.fullmatch(code) else None
 
 
 def _shipping(

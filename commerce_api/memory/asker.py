@@ -11,10 +11,13 @@ from commerce_api.offering.pseudonyms import pseudonym_of
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A brand's agent that speaks with a shopper. ``subject`` is the shopper's pseudonym, ``means`` how they are known."""
+    """A brand's agent that speaks with a shopper. ``shopper`` is the id that it gives them, ``subject`` their pseudonym,
+    ``means`` how they are known.
+    """
 
     brand: str
     currency: str
+    shopper: str
     subject: str
     means: str
     level: Level
@@ -45,4 +48,4 @@ def asker_of(brand: Brand, caller: Caller, shopper: str, means: str, key: bytes)
         raise CommerceRefusal(CommerceError.SHOPPER_UNKNOWN)
     terms = brand.policy.memory
     subject = pseudonym_of(brand.id, shopper, key)
-    return Asker(brand.id, brand.currency, subject, means, terms.level_of(means), terms, caller.principal)
+    return Asker(brand.id, brand.currency, shopper, subject, means, terms.level_of(means), terms, caller.principal)

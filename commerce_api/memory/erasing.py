@@ -1,9 +1,10 @@
 """All that is remembered of a shopper, handed out to them or deleted.
 
 What holds:
- 1. The export is whole, or refused: it needs the level of the most sensitive fact that there may be, whatever there is.
+ 1. The export is whole, or refused: it needs the highest level, which any fact may ask for by itself, whatever there is.
  2. Erasure deletes facts and consents, and in the decisions that were made for the shopper it puts nobody in their place and
-    takes out what was known of them. It is done again as often as asked, with the same answer.
+    takes out what was known of them, who asked, and what was signed for them: no offer of theirs holds after it. It is done
+    again as often as asked, with the same answer.
  3. Its event says that it was done, with counts and no content.
 """
 
@@ -15,10 +16,11 @@ from sqlalchemy import delete, select, update
 from audit.event import Event, EventType
 from audit.transaction import Transaction
 from commerce_api.brands import ORIGIN
+from commerce_api.checkout.service import shopper_principal
 from commerce_api.memory.asker import Asker
 from commerce_api.memory.consents import consents_of
 from commerce_api.memory.facts import forget_all, recall
-from commerce_api.memory.terms import Sensitivity
+from commerce_api.memory.terms import Level, Sensitivity
 from commerce_api.models import offer_decision, shopper_consent
 from commerce_api.offering.pseudonyms import nobody
 from offer_engine.features import MEMORY
@@ -27,7 +29,7 @@ from tokenization.clock import as_text
 
 def exported(tx: Transaction, asker: Asker) -> dict[str, Any]:
     """Facts and consents as JSON data (1). Raises StepUpNeeded."""
-    asker.require(max(map(asker.terms.needed_for, Sensitivity)))
+    asker.require(Level.VERIFIED)
     document = {
         "exported_at": as_text(tx.now_ms),
         "facts": [fact_data(row) for row in recall(tx.connection, asker, tx.now_ms)],
@@ -73,7 +75,9 @@ def consent_data(row: Any) -> dict[str, Any]:
 
 
 def _unlink_decisions(tx: Transaction, asker: Asker) -> None:
-    of = (offer_decision.c.brand == asker.brand, offer_decision.c.subject == asker.subject)
+    """Those of their pseudonym, and those that they asked for under their own name."""
+    own = (offer_decision.c.subject == asker.subject) | (offer_decision.c.principal == shopper_principal(asker.shopper))
+    of = (offer_decision.c.brand == asker.brand, own)
     for row in tx.execute(select(offer_decision.c.id, offer_decision.c.record).where(*of)).all():
         record = json.loads(row.record)
         subject = record["subject"] = nobody()
@@ -85,7 +89,7 @@ def _unlink_decisions(tx: Transaction, asker: Asker) -> None:
         tx.execute(
             update(offer_decision)
             .where(offer_decision.c.id == row.id)
-            .values(subject=subject, record=json.dumps(record))
+            .values(subject=subject, principal=subject, snapshot=None, record=json.dumps(record))
         )
 
 

@@ -6,7 +6,8 @@ What holds:
  2. What a shopper is not known well enough for is left out by the query itself, of reading and of deleting alike: for a hidden
     fact and for none the same statements run and the same answer is given.
  3. Nothing that a shopper said is kept without consent to memory, nothing sensitive without consent to that.
- 4. Writing needs the level that reading needs, so that who gives a number cannot change what belongs to its owner.
+ 4. Writing needs the level that reading needs, so that who gives a number cannot change what belongs to its owner. Of whom
+    nothing is known, nothing is asked: not even whether they consented.
  5. What was detected never takes the place of what was told or is kept, and is never sensitive.
  6. The record has ids, keys and counts, and of what is sensitive not even the key.
 """
@@ -89,8 +90,9 @@ def keep(tx: Transaction, asker: Asker, new: NewFact) -> str:
 def keep_detected(tx: Transaction, asker: Asker, text: str) -> tuple[Detected, ...]:
     """Keeps what the rules find in the shopper's words, and returns what they found, of what this level may write.
 
-    Raises CommerceRefusal(CONSENT_MISSING).
+    Raises StepUpNeeded, CommerceRefusal(CONSENT_MISSING).
     """
+    asker.require_for(Sensitivity.PUBLIC)  # (4)
     _require_consent(tx, asker, "memory")  # (3)
     writable = asker.terms.seen_at(asker.level)
     found = tuple(one for one in detect(text, asker.currency) if _sensitivity(asker, one) in writable)

@@ -58,7 +58,7 @@ def facts_at(connection: Connection, brand: Brand, subject: str, level: Level, n
     """As facts_for_offers(), for a shopper who is known this well."""
     if not has_consent(connection, brand.id, subject, "personal_offers"):
         return {}
-    asker = Asker(brand.id, brand.currency, subject, "", level, brand.policy.memory, "service:commerce")
+    asker = Asker(brand.id, brand.currency, "", subject, "", level, brand.policy.memory, "service:commerce")
     usable = (Sensitivity.PUBLIC, Sensitivity.PERSONAL)
     rows: list[Any] = recall(connection, asker, now_ms)
     return {row.key: row.value for row in rows if row.sensitivity in usable}

@@ -24,6 +24,7 @@ from commerce_api.offering import budget
 from commerce_api.offering.context import known_of, lines_of, subject_of
 from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, present
 from commerce_api.offering.terms import catalogue_of, rules_of
+from commerce_api.regions import region_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
 from offer_engine.decide import Catalogue, Decision
@@ -119,11 +120,19 @@ def _context(
         currency=brand.currency,
         lines=lines_of(tx.connection, brand, lines),
         now_ms=tx.now_ms,
-        region=region,
+        region=_place(brand, region),
         known=known_of(tx.connection, brand, subject, caller, verification, tx.now_ms),
         rules=rules_of(brand.policy.offer_rules, paused=brand.offers_paused),
         left=budget.left_of(tx.connection, brand.id, brand.policy.offers),
     )
+
+
+def _place(brand: Brand, said: str | None) -> str | None:
+    """Where it would go; of a region that is none, its country."""
+    if said is None:
+        return None
+    country, _, region = said.partition("-")
+    return region_of(country, region, brand.policy.spoken_of) or country
 
 
 def _decided(

@@ -128,6 +128,8 @@ def test_tax_follows_the_region_then_the_country_then_the_general_rate() -> None
         ("OR", 500, False),
         ("California", 500, True),
         ("GB-CA", 500, True),
+        ("CAL", 500, True),
+        ("ZZ", 500, True),
         ("", 500, True),
         (None, 500, True),
     ],

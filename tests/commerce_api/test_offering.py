@@ -600,7 +600,10 @@ async def test_what_no_checkout_took_goes_back_with_the_offers_own_time(world: W
 
 @pytest.mark.parametrize(
     ("region", "discounted"),
-    [("OR", False), ("or", False), (" OR", False), (None, False), ("Oregon", False), ("WA", True)],
+    [
+        *(("OR", False), ("or", False), (" OR", False), ("US-OR", False), (None, False), ("Oregon", False)),
+        *(("XX", False), ("ORE", False), ("0", False), ("WA", True), ("US-WA", True)),
+    ],
 )
 async def test_a_law_of_one_region_is_not_passed_by_how_the_region_is_written(
     world: World, region: str | None, discounted: bool
@@ -612,7 +615,29 @@ async def test_a_law_of_one_region_is_not_passed_by_how_the_region_is_written(
     given = CheckoutGiven(lines=LINES, shipping_address=address, offer_id=made)
     view = await world.desk.create_checkout(BRAND, GUEST, given, None)
     assert bool(view.totals.discount.amount_minor) is discounted
-    assert await reason(world, region="US") == "excluded_by_law"
+    for said in ("US", "US-XX", "US-ORE"):
+        assert await reason(world, region=said) == "excluded_by_law"
+
+
+@pytest.mark.parametrize(
+    ("region", "why"), [("ES-CN", "excluded_by_law"), ("ES-XX", "excluded_by_law"), ("ES-MD", None)]
+)
+async def test_where_there_is_no_list_of_regions_those_of_the_policy_are_told_apart(
+    world: World, region: str, why: str | None
+) -> None:
+    never = {"categories": ["Kitchen > Kettles"], "regions": ["ES-CN"], "reason": "fixed prices"}
+    madrid = offer(id="madrid", audience={"regions": ["ES-MD"]})
+    await with_offers(world, offer(), madrid, never_discounted=[never])
+    assert await reason(world, region=region) == why
+
+
+async def test_planted_fault_where_any_code_is_a_place_a_law_is_passed_by_one_that_nobody_assigned(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "region_of", lambda country, said, _: f"{country}-{said}")
+    never = {"categories": ["Kitchen > Kettles"], "regions": ["US-OR"], "reason": "fixed prices"}
+    await with_offers(world, offer(), never_discounted=[never])
+    assert await reason(world, region="US-XX") is None
 
 
 async def test_a_budget_of_money_for_free_shipping_is_refused_when_the_policy_is_read(world: World) -> None:

@@ -76,7 +76,21 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"tax": {"kind": "flat", "by_region": {"California": 725}}}, "tax.by_region.*: write a country code"),
         *(
             ({"tax": {"kind": "flat", "by_region": {code: 725}}}, "tax.by_region.*: write a country code")
-            for code in ("us-ca", "US_CA", "USCA", "US-", "-CA", "US-CALI", "US-CA ", "UK-ENG", "XX", "US-Ca", "")
+            for code in (
+                "us-ca",
+                "US_CA",
+                "USCA",
+                "US-",
+                "-CA",
+                "US-CALI",
+                "US-CA ",
+                "UK-ENG",
+                "US-ZZ",
+                "DE-BAY",
+                "XX",
+                "US-Ca",
+                "",
+            )
         ),
         ({"tax": {"kind": "flat", "by_region": {"US-CA": "7%"}}}, "tax.by_region.*: "),
         ({"tax": {"kind": "flat", "rate_basis_points": 10_001}}, "tax.rate_basis_points: "),

@@ -1,7 +1,7 @@
 """What is remembered of shoppers: who sees it, what it takes to keep it, and that what is deleted is gone."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,19 +10,21 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 
+from audit.transaction import Transaction
 from commerce_api.app import commerce_app
 from commerce_api.brands import find_brand, save_brand
 from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError
 from commerce_api.memory import api, facts
+from commerce_api.memory.asker import Asker
 from commerce_api.memory.consents import WITHDRAWN_KEPT_SECONDS
 from commerce_api.memory.using import facts_for_offers
 from commerce_api.models import offer_decision, shopper_consent, shopper_fact
-from commerce_api.offering.pseudonyms import pseudonym_of
+from commerce_api.offering.pseudonyms import nobody, pseudonym_of
 from commerce_api.policy import Policy, load_policy
-from commerce_api.schemas import LineGiven
+from commerce_api.schemas import CheckoutGiven, LineGiven
 from commerce_api.sweeps import sweep
 from offer_engine.decide import Catalogue
 from offer_engine.offers import Verification
@@ -40,16 +42,18 @@ WORDS = {
     "sensitive": "May we remember this about your health or belief, to serve you?",
 }
 CLAIMED, CONFIRMED, VERIFIED = "phone_number", "sms_code", "signed_in"
+OFFER = {"id": "ten", "version": 1, "title": "10% off", "kind": "percent_off", "percent_basis_points": 1_000}
 AGENT = Caller(f"agent:{BRAND}", "agents_api")
 
 
-async def remember(world: World, **terms: Any) -> None:
+async def remember(world: World, offers: Sequence[dict[str, Any]] | None = None, **terms: Any) -> None:
     """The brand's policy lets shoppers be remembered."""
     document = json.loads(load_policy(STORE / "policy.json").model_dump_json())
     wordings = [
         {"id": f"{purpose}-1".replace("_", "-"), "purpose": purpose, "text": text} for purpose, text in WORDS.items()
     ]
     document["memory"] = {"wordings": wordings, "keys": [{"key": "brand.note", "sensitivity": "public"}], **terms}
+    document["offers"] = document["offers"] if offers is None else list(offers)
     policy = Policy.model_validate_json(json.dumps(document))
     await world.commerce.database.change(lambda tx: save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=policy))
 
@@ -264,6 +268,113 @@ async def test_an_export_is_whole_and_erasure_leaves_no_byte_of_a_value(world: W
     assert decision.subject == record["subject"] != pseudonym_of(BRAND, "shp_robin", OFFER_KEY)
     with pytest.raises(ReplayRefused, match="erased"):
         replay(record, Catalogue([]), PriorityRanker())
+
+
+async def test_after_erasure_no_decision_names_the_shopper_and_nothing_signed_for_them_holds(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, calling(world) as http:
+        await remember(world, offers=[OFFER])
+        signed_in, other = Caller("shopper:shp_robin", "mcp"), Caller("shopper:shp_morgan", "mcp")
+        lines = [LineGiven(variant_id=KETTLE)]
+        made = (await world.desk.get_offers(BRAND, signed_in, lines)).offers[0].offer_id
+        for caller, shopper in ((AGENT, "shp_robin"), (AGENT, "shp_morgan"), (other, None), (signed_in, None)):
+            await world.desk.get_offers(BRAND, caller, lines, shopper=shopper)
+        await disown_newest(world)
+        for _ in range(2):
+            answer = await http.delete(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+            assert answer.status_code == 204
+        rows = await world.rows(offer_decision)
+        erased = [row for row in rows if json.loads(row.record).get("erased")]
+        assert len(erased) == 3
+        assert [(row.principal, row.snapshot) for row in erased] == [(row.subject, None) for row in erased]
+        assert not any("shp_robin" in f"{dict(row._mapping)}" for row in rows)
+        assert all(
+            row.snapshot and row.principal in (AGENT.principal, other.principal) for row in rows if row not in erased
+        )
+        given = CheckoutGiven(lines=lines, offer_id=made)
+        view = await world.desk.create_checkout(BRAND, signed_in, given, None)
+        assert "offer_invalid" in {message.code for message in view.messages}
+
+
+async def disown_newest(world: World) -> None:
+    """The newest decision for Robin is of nobody's pseudonym, as of one under another key: only who asked tells."""
+
+    def work(tx: Transaction) -> None:
+        of = offer_decision.c.principal == "shopper:shp_robin"
+        newest = select(offer_decision.c.id).where(of).order_by(offer_decision.c.id).limit(1)
+        tx.execute(
+            update(offer_decision).where(offer_decision.c.id == newest.scalar_subquery()).values(subject=nobody())
+        )
+
+    await world.commerce.database.maintain(work)
+
+
+NEEDS = {"sensitive": "confirmed", "payment_adjacent": "confirmed"}
+
+
+async def test_an_export_is_whole_where_a_fact_asks_for_more_than_the_policy_needs(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world, calling(world) as http:
+        await remember(world, needs=NEEDS)
+        await agree(http, "memory")
+        await tell(http, "style", "modern", level="verified")
+        await tell(http, "size.shoe", "42")
+        answer = await http.get(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+        assert (answer.status_code, code(answer)) == (403, CommerceError.STEP_UP_NEEDED.code)
+        told = (await http.get(f"{ROBIN}/facts", params={"known_by": CONFIRMED})).json()
+        assert (len(told["facts"]), told["step_up"]) == (1, answer.json()["step_up"])
+        whole = (await http.get(f"{ROBIN}/memory", params={"known_by": VERIFIED})).json()
+        assert {fact["value"] for fact in whole["facts"]} == {row.value for row in await world.rows(shopper_fact)}
+
+
+async def test_planted_fault_an_export_at_the_policy_s_highest_need_leaves_out_what_asks_for_more(
+    world: World, agent: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await remember(world, needs=NEEDS)
+    await agree(agent, "memory")
+    await tell(agent, "style", "modern", level="verified")
+    monkeypatch.setattr(Asker, "require", lambda *_: None)
+    answer = await agent.get(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+    assert answer.json()["facts"] == []
+    assert len(await world.rows(shopper_fact)) == 1
+
+
+@pytest.mark.parametrize("known_by", ["a_way_nobody_named", CLAIMED])
+async def test_whether_a_shopper_agreed_is_told_to_no_one_who_knows_nothing_of_them(
+    world: World, agent: httpx.AsyncClient, known_by: str
+) -> None:
+    await agree(agent, "memory")
+    answers = []
+    for shopper in (ROBIN, MORGAN):
+        said, how = {"text": "I wear a medium."}, {"known_by": known_by}
+        answer = await agent.post(f"{shopper}/facts/detected", json=said, params=how)
+        answers.append((answer.status_code, answer.content))
+    assert (answers[0] == answers[1]) is (known_by != CLAIMED)
+    assert answers[0][0] == (200 if known_by == CLAIMED else 403)
+    assert await world.rows(shopper_fact) == []
+
+
+async def test_planted_fault_without_a_level_the_refusal_tells_who_agreed(
+    agent: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agree(agent, "memory")
+    monkeypatch.setattr(Asker, "require", lambda *_: None)
+    said, how = {"text": "I wear a medium."}, {"known_by": "a_way_nobody_named"}
+    robin = await agent.post(f"{ROBIN}/facts/detected", json=said, params=how)
+    morgan = await agent.post(f"{MORGAN}/facts/detected", json=said, params=how)
+    assert robin.status_code != morgan.status_code
+
+
+async def test_planted_fault_erasure_that_goes_by_the_pseudonym_alone_leaves_the_shoppers_id(
+    world: World, agent: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_api.memory.erasing.shopper_principal", lambda _: "")
+    await world.desk.get_offers(BRAND, Caller("shopper:shp_robin", "mcp"), [LineGiven(variant_id=KETTLE)])
+    await disown_newest(world)
+    await agent.delete(f"{ROBIN}/memory", params={"known_by": CONFIRMED})
+    assert [row.principal for row in await world.rows(offer_decision)] == ["shopper:shp_robin"]
 
 
 async def test_planted_fault_a_row_that_is_only_hidden_is_still_in_the_file(

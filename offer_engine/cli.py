@@ -106,7 +106,11 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "--reversal-days", type=int, default=30, metavar="DAYS", help="it may come back within (default: 30)"
     )
     command.add_argument(
-        "--as-of", type=int, default=now_milliseconds(), metavar="MS", help="when the log was exported"
+        "--as-of",
+        type=int,
+        default=now_milliseconds(),
+        metavar="MS",
+        help="judge by what was known then (default: now; no later than each line was exported)",
     )
 
 
@@ -163,8 +167,9 @@ def _about(reading: Reading, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    _, _, judgement, reason = _judged(arguments)
+    _, reading, judgement, reason = _judged(arguments)
     _say_table(judgement)
+    _say(f"Judged on {reading.used:,} decisions; {_left_out(reading)}, {reading.not_drawn:,} not drawn.")
     _say(ANSWERS.get(reason, reason.value))
     return OK if reason is Reason.PASSED else REFUSED
 
@@ -190,7 +195,9 @@ def _promote(arguments: argparse.Namespace) -> int:
     measured = Measured(0, 0, {}) if arguments.measured is None else read_measured(arguments.measured)
     move = advance(stage, measured, Rules(), reason)
     if move.stage is not stage:
-        registry.record(Change(now_milliseconds(), name, move.stage.value, arguments.by, move.reason.value))
+        judged_with = _exploration(arguments) if stage is Stage.APPRENTICE else None
+        change = Change(now_milliseconds(), name, move.stage.value, arguments.by, move.reason.value, judged_with)
+        registry.record(change)
     _say(f"{name[:16]}  {stage.value} -> {move.stage.value}: {move.reason.value.replace('_', ' ')}")
     return OK if move.reason is Reason.PASSED else REFUSED
 
@@ -240,24 +247,28 @@ def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Re
 
 
 def _reading(arguments: argparse.Namespace, card: Card) -> Reading:
-    """Other subjects than the model was trained on, whatever log it is."""
+    """Other subjects than the model was trained on, whatever log it is; and what was drawn, for of no more can it be told."""
     if card.schema_hash != DEFAULT_SCHEMA.hash:
         raise CommandRefused("this model was trained on another schema of features; train a new one")
-    return Reading(DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (TRAINED_PERCENT, 100))
+    return Reading(DEFAULT_SCHEMA, _rule(arguments), arguments.as_of, (TRAINED_PERCENT, 100), only_drawn=True)
 
 
 def _policy(arguments: argparse.Namespace) -> ScoringPolicy:
     registry = Registry(arguments.registry)
     name = registry.find(arguments.model)
-    try:
-        exploration = Exploration(arguments.exploration, arguments.sharpness, arguments.floor)
-    except ValueError as wrong:
-        raise CommandRefused(str(wrong)) from None
+    exploration = _exploration(arguments)
     if registry.card(name).kind is ModelKind.BOOSTED:
         from offer_engine.learning import gbdt
 
         return gbdt.BoostedPolicy(gbdt.BoostedModel.from_bytes(registry.load(name)), exploration)
     return LinearPolicy(LinearModel.from_bytes(registry.load(name)), exploration)
+
+
+def _exploration(arguments: argparse.Namespace) -> Exploration:
+    try:
+        return Exploration(arguments.exploration, arguments.sharpness, arguments.floor)
+    except ValueError as wrong:
+        raise CommandRefused(str(wrong)) from None
 
 
 def _batches(arguments: argparse.Namespace, reading: Reading, told: Told) -> Callable[[], Any]:

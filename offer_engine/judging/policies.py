@@ -29,14 +29,14 @@ class ScoringPolicy(Policy, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedPolicy:
-    """What served while the log was written: the incumbent."""
+class PriorityPolicy:
+    """The merchant's priorities over the candidates of each decision, whoever decided it."""
 
-    name: str = "incumbent"
+    name: str = "priorities"
 
     def probabilities(self, batch: Batch, arms: Arms) -> Vector:
-        """The logged vector."""
-        return batch.propensity
+        """All on the one that they would have made."""
+        return batch.preferred
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ What holds for a decision that is read:
     that another policy can be judged on, and the reading stops with the line's number.
  2. It was shown, its reward is known (rewards.py), and its subject did not ask to be forgotten; the others are counted and
     left out.
- 3. Of the subject only a hash of the pseudonym stays, to keep decisions of one subject together.
+ 3. Where the reading is for judging (``only_drawn``), it was drawn: of what the priorities decided nothing can be told of any
+    other policy. Those are counted and left out too, by the record and never by what came of them.
+ 4. Of the subject only a hash of the pseudonym stays, to keep decisions of one subject together.
 """
 
 import hashlib
@@ -20,10 +22,12 @@ import numpy.typing as npt
 
 from offer_engine.features import ALLOWED, Matrix, Schema, Side, Vector, assemble
 from offer_engine.learning.rewards import RewardRule, Unknown
+from offer_engine.rank import PriorityRanker, preferred
 
 Integers = npt.NDArray[np.int64]
 
 BATCH_DECISIONS: Final = 4_096
+NOT_DRAWN: Final = PriorityRanker.exploration
 _WHOLE: Final = 1e-6
 
 
@@ -57,7 +61,7 @@ class Batch:
     """Decisions as columns, and their candidates, decision after decision.
 
     By decision: counts of candidates, chosen (a row of the candidates), reward, subject, decided_ms. By candidate: features (of
-    the schema), arm (its number in Arms), propensity.
+    the schema), arm (its number in Arms), propensity, preferred (1 for the one that the merchant's priorities would make).
     """
 
     counts: Integers
@@ -68,6 +72,7 @@ class Batch:
     features: Matrix
     arm: Integers
     propensity: Vector
+    preferred: Vector
 
     @property
     def starts(self) -> Integers:
@@ -83,16 +88,18 @@ class Batch:
 
 @dataclass(slots=True)
 class Reading:
-    """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported.
+    """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported; a line
+    that says itself when it was (``exported_ms``) is not read as if more had been known.
 
     ``share``: which subjects are read, as percent from (inclusive) and to (exclusive) of an even split by their hash. A model
-    is judged on other subjects than it was trained on.
+    is judged on other subjects than it was trained on. ``only_drawn``: decisions by chance or by a model that explores.
     """
 
     schema: Schema
     rule: RewardRule
     now_ms: int
     share: tuple[int, int] = (0, 100)
+    only_drawn: bool = False
     arms: Arms = field(default_factory=Arms)
     lines: int = 0
     used: int = 0
@@ -100,22 +107,26 @@ class Reading:
     immature: int = 0
     other_share: int = 0
     erased: int = 0
+    not_drawn: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
     def batches(self, lines: Iterable[str | bytes], size: int = BATCH_DECISIONS) -> Iterator[Batch]:
         """The log's decisions with known rewards. Raises LogInvalid."""
-        kept: list[tuple[dict[str, Any], float]] = []
+        kept: list[tuple[_Record, float]] = []
         for line in lines:
             if not line.strip():
                 continue
             self.lines += 1
             record = self._record(line)
-            if record.fields["subject"] is None:
+            if record.is_erased:
                 self.erased += 1
                 continue
             if not self.share[0] <= subject_share(record.fields["subject"]) < self.share[1]:
                 self.other_share += 1
+                continue
+            if self.only_drawn and record.fields.get("exploration") == NOT_DRAWN:
+                self.not_drawn += 1  # (3)
                 continue
             match record.reward:
                 case Unknown.NOT_PRESENTED:
@@ -123,7 +134,7 @@ class Reading:
                 case Unknown.IMMATURE:
                     self.immature += 1
                 case reward:
-                    kept.append((record.fields, reward))
+                    kept.append((record, reward))
             if len(kept) == size:
                 yield self._batch(kept)
                 kept = []
@@ -138,15 +149,17 @@ class Reading:
             [chosen] = [place for place, each in enumerate(candidates) if each["offer"] == fields["chosen"]]
             subject_code(fields["subject"] or "")
             whole = abs(math.fsum(vector) - 1) < _WHOLE and min(vector) >= 0 < vector[chosen]
-            reward = self.rule.reward(fields, self.now_ms)
+            first = preferred(candidates)
+            reward = self.rule.reward(fields, min(self.now_ms, fields.get("exported_ms", self.now_ms)))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             whole = False
         if not whole:
             raise LogInvalid(f"line {self.lines} is no decision record with whole propensities")  # (1)
-        return _Record(fields, reward)
+        return _Record(fields, reward, first)
 
-    def _batch(self, kept: list[tuple[dict[str, Any], float]]) -> Batch:
-        records = [record for record, _ in kept]
+    def _batch(self, kept: "list[tuple[_Record, float]]") -> Batch:
+        records = [record.fields for record, _ in kept]
+        firsts = [record.preferred for record, _ in kept]
         candidates = [each for record in records for each in record["candidates"]]
         counts = np.array([len(record["candidates"]) for record in records])
         places = [_place(record) for record in records]
@@ -166,6 +179,7 @@ class Reading:
                 [self.arms.code(each["offer"], int(each.get("features", {}).get("category", 0))) for each in candidates]
             ),
             propensity=np.array([each["propensity"] for each in candidates], dtype=np.float64),
+            preferred=_ones_at(firsts, counts),
         )
 
     def _columns(
@@ -184,6 +198,19 @@ class Reading:
 class _Record:
     fields: dict[str, Any]
     reward: float | Unknown
+    preferred: int
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether its subject asked to be forgotten; a pseudonym of nobody may stand in their place."""
+        return self.fields["subject"] is None or bool(self.fields.get("erased"))
+
+
+def _ones_at(places: list[int], counts: Integers) -> Vector:
+    """1 for one candidate of each decision."""
+    column = np.zeros(int(counts.sum()))
+    column[np.cumsum(counts) - counts + np.array(places)] = 1.0
+    return column
 
 
 def _place(record: Mapping[str, Any]) -> int:
@@ -191,7 +218,7 @@ def _place(record: Mapping[str, Any]) -> int:
 
 
 def subject_code(subject: str) -> int:
-    """64 bits that keep the decisions of one subject together (3)."""
+    """64 bits that keep the decisions of one subject together (4)."""
     return int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8).digest(), "big")
 
 

@@ -17,7 +17,7 @@ from offer_engine.decide import Catalogue, decide
 from offer_engine.exploration import Exploration
 from offer_engine.judging.promotion import SHARE_PERCENT, Stage
 from offer_engine.learning.gbdt import Trained
-from offer_engine.learning.rankers import load_ranker
+from offer_engine.learning.rankers import LinearRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, Registry
 from offer_engine.offers import ContextLine, Offer
 from offer_engine.rank import ChanceRanker
@@ -93,6 +93,21 @@ def test_a_rollback_holds_within_seconds_and_other_brands_have_no_part(
     registry.record(Change(2, name, Stage.ROLLED_BACK.value, "a test", "guard_worse"))
     now[0] += LOOK_SECONDS
     assert shares(rankers) == {"priority": 100.0}
+
+
+def test_a_model_serves_with_the_exploration_it_was_judged_with_at_every_stage_and_when_played_again(
+    registry: Registry, rankers: Rankers, now: list[float]
+) -> None:
+    judged_with = Exploration(sharpness=7.0, floor=0.05)
+    name = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, dict(ABOUT)).model
+    registry.record(Change(1, name, Stage.CANARY.value, "a test", "passed", judged_with))
+    registry.record(Change(2, name, Stage.FULL.value, "a test", "passed"))
+    assert rankers.exploration != judged_with
+    serving = rankers.of(BRAND, "psn_1", 0)
+    again = Rankers(registry.directory.parent, lambda: 0.0).named(BRAND, f"{serving.name}:{serving.version}")
+    for ranker in (serving, again):
+        assert isinstance(ranker, LinearRanker)
+        assert ranker.rule == judged_with
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "boosted", "card"])

@@ -160,7 +160,7 @@ class LatePayments:
             current = self._load(tx, row)
         settled = {"state": "succeeded", "charge": charge.charge, "decline_code": None, "changed_ms": tx.now_ms}
         tx.execute(update(payment).where(payment.c.id == row.id).values(settled))
-        order_id = place_order(tx, current, charge)
+        order_id = place_order(tx, current, charge, self.offer_key)
         stock.sell(tx, row.checkout)
         service.write(tx, current, state=CheckoutState.COMPLETED, order_id=order_id)
         _record(tx, row, "success", {"charge": charge.charge, "order": order_id, "reason": REASON})

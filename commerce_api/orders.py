@@ -14,22 +14,25 @@ from commerce_api.checkout.service import Caller, Checkout
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import order
 from commerce_api.offering import outcomes
+from commerce_api.offering.crediting import credited_with
 from commerce_api.order_money import OrderMoney, money_of, pass_on
 from tokenization.ids import is_id, new_id
 from tokenization.wire import Charge
 
 
-def place_order(tx: Transaction, paid: Checkout, charge: Charge) -> str:
+def place_order(tx: Transaction, paid: Checkout, charge: Charge, offer_key: bytes) -> str:
     """Writes the order of a paid checkout and returns its id. The table allows one order for a checkout and for a payment.
 
     Of its money some may have gone back already: the zone took it before commerce heard of it.
     """
     identifier = new_id("ord")
+    caller = Caller(paid.principal, paid.channel)
     document = {
         **paid.document,
         "priced": paid.priced.stored(),
         "card": {"brand": charge.card.brand, "last4": charge.card.last4},
         "sandbox": charge.sandbox,
+        "credited": credited_with(tx.connection, paid.brand.id, caller, paid.document, offer_key, tx.now_ms),
     }
     tx.execute(
         insert(order).values(

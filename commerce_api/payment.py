@@ -324,7 +324,7 @@ class Payments:
             )
             if settled.rowcount != 1:
                 return
-            order_id = place_order(tx, fresh, charge)  # (6)
+            order_id = place_order(tx, fresh, charge, self.offer_key)  # (6)
             stock.sell(tx, fresh.id)
             service.write(tx, fresh, state=CheckoutState.COMPLETED, order_id=order_id)
             settled_data: _Data = {

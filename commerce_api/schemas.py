@@ -107,6 +107,12 @@ class CheckoutGiven(Given):
         None
     )
     offer_id: Annotated[str, Field(max_length=64, description="Id of an offer that get_offers gave")] | None = None
+    decision_id: (
+        Annotated[
+            str, Field(max_length=64, description="What get_offers gave where it made no offer; it changes no price")
+        ]
+        | None
+    ) = None
     shopper: Identifier | None = None  # the brand's opaque id of who buys; from the brand's own agent alone
 
 
@@ -146,10 +152,11 @@ class OfferView(BaseModel):
 
 
 class OffersView(BaseModel):
-    """The offer made for these lines, or none, and why others were not."""
+    """The offer made for these lines, or none, and why others were not. Of none, a checkout may name the decision."""
 
     offers: list[OfferView]
     not_offered: list[str] = []
+    decision_id: str | None = None
 
 
 class UnderstoodView(BaseModel):

@@ -135,7 +135,10 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "--reversal-days", type=int, default=30, metavar="DAYS", help="it may come back within (default: 30)"
     )
     command.add_argument(
-        "--as-of", type=int, metavar="MS", help="when the log was exported, in ms since the epoch (default: now)"
+        "--as-of",
+        type=int,
+        metavar="MS",
+        help="judge by what was known then (default: now; no later than each line was exported)",
     )
 
 
@@ -178,9 +181,8 @@ def _train(arguments: argparse.Namespace) -> int:
         "machines": len(machines.places) if machines else 1,
     }
     card = Registry(arguments.registry).add(trained.model.to_bytes(), trained.kind, about)
-    _say(
-        f"{card.model}  {card.decisions:,} decisions, {card.offers} offers; {_left_out(trained.reading, trained.summary)}"
-    )
+    left_out = _left_out(trained.reading, trained.summary.held_out_decisions)
+    _say(f"{card.model}  {card.decisions:,} decisions, {card.offers} offers; {left_out}")
     return OK
 
 
@@ -199,7 +201,9 @@ def _linear(source: Source, machines: Machines | None, jobs: int) -> _Trained:
         read = partial(count_together, machines) if machines else count_in_processes
         counted = read(source, jobs, told.read)
     if not counted.summary.decisions.sum():
-        raise CommandRefused(f"no decision can be learned from: {_left_out(counted.reading, counted.summary)}")
+        raise CommandRefused(
+            f"no decision can be learned from: {_left_out(counted.reading, counted.summary.held_out_decisions)}"
+        )
     priors = Priors()
     model = fit(counted.statistics, source.schema, priors)
     return _Trained(model, ModelKind.LINEAR, counted.reading, counted.summary, asdict(priors))
@@ -220,8 +224,10 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    _, _, judgement, reason = _judged(arguments)
+    _, reading, judgement, reason = _judged(arguments)
     _say_table(judgement)
+    left_out = f"{_left_out(reading, reading.other_share)}, {reading.not_drawn:,} not drawn"
+    _say(f"Judged on {reading.used:,} decisions; {left_out}.")
     _say(ANSWERS.get(reason, reason.value))
     return OK if reason is Reason.PASSED else REFUSED
 
@@ -249,7 +255,9 @@ def _promote(arguments: argparse.Namespace) -> int:
     if move.stage is not stage:
         told = reason_of(move, measured, rules)
         newest = history[-1] if history else None
-        registry.record_after(Change(now_milliseconds(), name, move.stage.value, arguments.by, told), newest)
+        judged_with = _exploration(arguments) if stage is Stage.APPRENTICE else None
+        change = Change(now_milliseconds(), name, move.stage.value, arguments.by, told, judged_with)
+        registry.record_after(change, newest)
     for line in guard_lines(measured, rules):
         _say(line)
     _say(f"{name[:16]}  {stage.value} -> {move.stage.value}: {move.reason.value.replace('_', ' ')}")
@@ -298,23 +306,27 @@ def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Re
 
 
 def _reading(arguments: argparse.Namespace, card: Card) -> Reading:
-    """Other subjects than the model was trained on, whatever log it is."""
+    """Other subjects than the model was trained on, whatever log it is; and what was drawn, for of no more can it be told."""
     if card.schema_hash != DEFAULT_SCHEMA.hash:
         raise CommandRefused("this model was trained on another schema of features; train a new one")
     share = (TRAINED_PERCENT, 100)
-    return Reading(DEFAULT_SCHEMA, _rule(arguments), _as_of(arguments), share, explored_only=True)
+    return Reading(DEFAULT_SCHEMA, _rule(arguments), _as_of(arguments), share, only_drawn=True)
 
 
 def _policy(arguments: argparse.Namespace) -> ScoringPolicy:
     registry = Registry(arguments.registry)
     name = registry.find(arguments.model)
-    try:
-        exploration = Exploration(arguments.exploration, arguments.sharpness, arguments.floor)
-    except ValueError as wrong:
-        raise CommandRefused(str(wrong)) from None
+    exploration = _exploration(arguments)
     if registry.card(name).kind is ModelKind.BOOSTED:
         return gbdt.BoostedPolicy(gbdt.BoostedModel.from_bytes(registry.load(name)), exploration)
     return LinearPolicy(LinearModel.from_bytes(registry.load(name)), exploration)
+
+
+def _exploration(arguments: argparse.Namespace) -> Exploration:
+    try:
+        return Exploration(arguments.exploration, arguments.sharpness, arguments.floor)
+    except ValueError as wrong:
+        raise CommandRefused(str(wrong)) from None
 
 
 def _batches(arguments: argparse.Namespace, reading: Reading, told: Callable[[int], None]) -> Callable[[], Any]:
@@ -332,10 +344,10 @@ def _rule(arguments: argparse.Namespace) -> RewardRule:
     return RewardRule(arguments.measure, arguments.purchase_days * DAY_MS, arguments.reversal_days * DAY_MS)
 
 
-def _left_out(reading: Reading, summary: Summary) -> str:
+def _left_out(reading: Reading, of_others: int) -> str:
     return (
         f"left out {reading.not_presented:,} never shown, {reading.immature:,} too young, "
-        f"{reading.erased:,} erased, {summary.held_out_decisions:,} of other subjects"
+        f"{reading.erased:,} erased, {of_others:,} of other subjects"
     )
 
 

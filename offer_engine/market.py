@@ -223,7 +223,7 @@ def record(played: Round, policy: str, learned_ms: int = 3_600_000) -> dict[str,
         "policy_hash": "market",
         "model_hash": None,
         "feature_schema": None,
-        "exploration": "none",
+        "exploration": "by its player" if played.propensities.min() > 0 else "none",
         "draw": played.draw,
         "context": {
             "currency": "USD",

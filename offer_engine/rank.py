@@ -1,6 +1,7 @@
 """The first ranker: the merchant's own priorities, then the margin that is left. It does not explore."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from offer_engine.decide import Scored
 from offer_engine.offers import Context, Offer
@@ -34,7 +35,25 @@ class PriorityRanker:
     @staticmethod
     def _score(context: Context, offer: Offer) -> float:
         margin = context.subtotal_minor * offer.margin_basis_points / 10_000 - context.taken_minor(offer)
-        return offer.priority * _PRIORITY_WEIGHT + margin
+        return _worth(offer.priority, margin)
+
+
+def preferred(candidates: Sequence[Mapping[str, Any]]) -> int:
+    """Which of a record's candidates the priorities would have made, whoever decided. Raises KeyError, TypeError, ValueError.
+
+    The record has margins in whole minor units, so offers that are less than one apart count as equal.
+    """
+    keys = [_key(each) for each in candidates]
+    return keys.index(min(keys))
+
+
+def _key(candidate: Mapping[str, Any]) -> tuple[bool, float, str]:
+    priority = candidate.get("features", {}).get("priority", 0.0)
+    return not candidate["version"], -_worth(priority, candidate["margin_minor"]), candidate["offer"]
+
+
+def _worth(priority: float, margin_minor: float) -> float:
+    return priority * _PRIORITY_WEIGHT + margin_minor
 
 
 class ChanceRanker:

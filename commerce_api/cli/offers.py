@@ -124,7 +124,8 @@ def _rankers(arguments: argparse.Namespace) -> "Rankers":
 def _page(tx: "Transaction", brand: str, after: str) -> list[dict[str, Any]]:
     from commerce_api.offering.export import decisions_of
 
-    return decisions_of(tx.connection, brand, after, _PAGE)
+    page = decisions_of(tx.connection, brand, after, _PAGE)
+    return [{**record, "exported_ms": tx.now_ms} for record in page]
 
 
 def _done(arguments: argparse.Namespace, work: "Callable[[Transaction], _T]", *, recorded: bool) -> "_T":

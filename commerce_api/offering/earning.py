@@ -22,7 +22,7 @@ from offer_engine.judging.guards import Comparison
 from offer_engine.judging.intervals import Interval
 from offer_engine.judging.judge import Judge, Judgement, Verdict, from_lines
 from offer_engine.judging.looks import Look
-from offer_engine.judging.policies import LinearPolicy, Policy, PriorityPolicy
+from offer_engine.judging.policies import LinearPolicy, Policy
 from offer_engine.judging.promotion import Side
 from offer_engine.judging.support import Refusal
 from offer_engine.judging.uplift import Qini, uplift_of
@@ -87,7 +87,7 @@ def earning_of(
         policies = tuple(Earned(name, None, nothing) for name in ("Your priorities", "By chance"))
         return Earning(policies, 0, reading.immature, tuple(uplifts), None)
     model = LinearPolicy(ranker.model, ranker.rule) if isinstance(ranker, LinearRanker) else None
-    wanted: list[Policy] = [PriorityPolicy(), *([model] if model is not None else [])]
+    wanted: list[Policy] = [model] if model is not None else []
     judgement = Judge(replicates=_REPLICATES).judge(reading, from_lines(reading, lambda: record.lines), wanted)
     qini = None
     if model is not None and used >= QINI_DECISIONS:
@@ -115,7 +115,7 @@ def _tells_of_others(candidates: Iterable[Mapping[str, Any]]) -> bool:
 def _named(judgement: Judgement, brand: Brand) -> tuple[Earned, ...]:
     """The model and what it must be held against, in the order of the page; of single offers those that the policy has."""
     titles = {f"always {offer.id}": f"Always {offer.title}" for offer in brand.policy.offers}
-    names = {"model": "The model", "priorities": "Your priorities", judgement.random: "By chance"}
+    names = {"model": "The model", judgement.incumbent: "Your priorities", judgement.random: "By chance"}
     names |= {**titles, "always no_offer": "Never an offer"}
     return tuple(
         _earned(name, judgement.verdicts[policy], is_model=policy == "model")

@@ -61,8 +61,8 @@ def make_offer(
 ) -> OffersView:
     """The offer for these lines. Raises CommerceRefusal(PRODUCT_UNKNOWN).
 
-    ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` it counts as made, and
-    as shown once outcomes.present() is called. ``locale`` is a language tag: the offer is then said in words too.
+    ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` an offer counts as
+    made, and as shown once outcomes.present() is called. ``locale`` is a language tag: the offer is then said in words too.
     """
     offers = catalogue_of(brand.policy, brand.currency)
     context = _context(tx, brand, caller, lines, offer_key, region, shopper)
@@ -98,7 +98,7 @@ def make_offer(
             data={"offer": decision.chosen.name, "policy": decision.policy},
         )
     )
-    if shown:
+    if shown or made is None:  # nothing is shown of no offer: it has happened
         present(tx, brand.id, identifier, caller.channel, caller.principal)
     text = templates.whole(Grounds(said.locale, (said,), brand.name)) if said is not None and locale else None
     return _view(brand, decision, made, identifier, expires_ms, text)
@@ -204,7 +204,7 @@ def _view(
 ) -> OffersView:
     left_out = [f"{offer}: {reason}" for offer, reason in decision.excluded]
     if made is None:
-        return OffersView(offers=[], not_offered=left_out)
+        return OffersView(offers=[], not_offered=left_out, decision_id=identifier)
     told = OfferView(
         offer_id=identifier,
         title=made.title,

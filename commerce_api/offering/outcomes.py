@@ -22,13 +22,24 @@ from commerce_api.models import offer_decision, offer_outcome, offer_reservation
 from commerce_api.offering import budget
 from tokenization.ids import is_id
 
-Outcome = Literal["shown", "dismissed", "declined", "accepted", "purchased", "refunded", "returned", "chargeback"]
+Outcome = Literal[
+    "shown",
+    "dismissed",
+    "declined",
+    "accepted",
+    "purchased",
+    "purchased_without",
+    "refunded",
+    "returned",
+    "chargeback",
+]
 _FIND: Final = select(offer_decision).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
 OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 SIGNED_KEPT_SECONDS: Final = 7 * 86_400
 DECISIONS_KEPT_SECONDS: Final = 400 * 86_400  # a year to learn from, and a month
+PURCHASES: Final = ("purchased", "purchased_without")  # with what was offered, and without it
 REFUSALS: Final = ("dismissed", "declined")
 
 
@@ -125,12 +136,17 @@ def _before(moment_ms: int, condition: ColumnElement[bool], limit: int) -> Selec
 
 
 def ordered(tx: Transaction, brand: str, document: dict[str, Any], order: str, amount_minor: int) -> None:
-    """An order was placed: the offer in it, if one was applied, is bought and its budget spent (3)."""
+    """An order was placed: the offer in it, if one was applied, is bought and its budget spent (3).
+
+    The other decisions that it is credited to (crediting.py) were followed by a purchase without what they offered.
+    """
     taken_minor = document["priced"]["totals"]["offer_taken_minor"]
     row = None if taken_minor is None else _find(tx.connection, brand, document["offer_id"])
     if row is not None:
         note(tx, brand, row.id, "purchased", key=order, value_minor=amount_minor)
         budget.spend(tx, brand, row.id, taken_minor)
+    for decision in document.get("credited", ()):
+        note(tx, brand, decision, "purchased_without", key=order, value_minor=amount_minor)
 
 
 def given_back(
@@ -144,18 +160,16 @@ def given_back(
 ) -> None:
     """Of an order's money so much in all went back, or is disputed, by its ``change`` of this number (3).
 
-    Nothing where the order is not what came of the offer: one that did not hold in it is not spoilt by its refund.
+    It is noted of the decisions that have the order as their purchase: an offer that did not hold in it is not spoilt.
     """
-    decision = document.get("offer_id")
     bought = (
-        offer_outcome.c.decision == decision,
+        offer_outcome.c.decision.in_({document.get("offer_id") or "", *document.get("credited", ())}),
         offer_outcome.c.key == order,
         offer_outcome.c.brand == brand,
-        offer_outcome.c.type == "purchased",
+        offer_outcome.c.type.in_(PURCHASES),
     )
-    if decision is None or tx.execute(select(offer_outcome.c.key).where(*bought)).first() is None:
-        return
-    note(tx, brand, decision, outcome, key=f"{outcome}:{order}:{change}", value_minor=amount_minor)
+    for decision in tx.execute(select(offer_outcome.c.decision).where(*bought)).scalars().all():
+        note(tx, brand, decision, outcome, key=f"{outcome}:{order}:{change}", value_minor=amount_minor)
 
 
 def _require(tx: Transaction, brand: str, decision: str) -> "Row[Any]":

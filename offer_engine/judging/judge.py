@@ -3,9 +3,11 @@
 What holds for a judgement:
  1. The reward model that a subject's decisions are corrected by was fitted on other subjects' decisions (cross-fitting).
  2. A policy always stands beside the incumbent, random choice and the best fixed offer. Which offer is best is chosen on this
-    log, so its value is flattered and the bar a little too high, never too low.
+    log, so its value is flattered and the bar a little too high, never too low. The incumbent is what decides where no model
+    does, the merchant's priorities, and is weighed like any other policy, on the same decisions.
  3. A policy that the log cannot tell about has refusals and no value.
- 4. A difference from the incumbent is estimated as one, on the same decisions.
+ 4. A difference from the incumbent is estimated as one, on the same decisions; of an incumbent that the log cannot tell about
+    there is none.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,14 +20,7 @@ import numpy.typing as npt
 from offer_engine.features import Matrix, Vector
 from offer_engine.judging.estimators import Estimator, Limits, Rows, terms
 from offer_engine.judging.intervals import Interval, intervals
-from offer_engine.judging.policies import (
-    FixedPolicy,
-    LoggedPolicy,
-    Policy,
-    PriorityPolicy,
-    RandomPolicy,
-    model_scores,
-)
+from offer_engine.judging.policies import FixedPolicy, Policy, PriorityPolicy, RandomPolicy, model_scores
 from offer_engine.judging.support import Needs, Refusal, Support, disagreement, refusals
 from offer_engine.learning.linear import LinearModel, Priors, Statistics, fit
 from offer_engine.learning.log import Batch, Integers, Reading
@@ -40,7 +35,7 @@ Batches = Callable[[], Iterable[Batch]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a log says of a policy. ``values`` is empty where there are refusals; ``lift`` is over the incumbent."""
+    """What a log says of a policy. ``values`` is empty where there are refusals; ``lift`` is over the incumbent, or None."""
 
     policy: str
     refusals: tuple[Refusal, ...]
@@ -86,11 +81,12 @@ class Judge:
     replicates: int = 1_000
 
     def judge(self, reading: Reading, batches: Batches, policies: Sequence[Policy]) -> Judgement:
-        """The verdicts. ``batches`` reads the log anew each time, with ``reading``'s schema and arms. Raises LogInvalid."""
+        """The verdicts. ``batches`` reads the log anew each time, with ``reading``'s schema and arms. Raises LogInvalid.
+
+        The reading is one with ``only_drawn``: a single decision that was not drawn refuses every policy but its own.
+        """
         models, seen = self._reward_models(reading, batches)
-        # Where some decisions were left out as the priorities', those are who must be beaten, and not the chance that is left.
-        incumbent: Policy = PriorityPolicy("incumbent") if reading.not_explored else LoggedPolicy()
-        random = RandomPolicy()
+        incumbent, random = PriorityPolicy("incumbent"), RandomPolicy()
         fixed = [FixedPolicy(name, "no_offer") for name in seen]
         everybody: list[Policy] = [incumbent, random, *fixed, *policies]
         tallies = [_Tally(policy) for policy in everybody]
@@ -101,6 +97,8 @@ class Judge:
             self._count(batch, group, reading, models, tallies)
         subjects = int(np.count_nonzero(groups))
         verdicts = {tally.policy.name: self._verdict(tally, groups > 0, subjects) for tally in tallies}
+        if verdicts[incumbent.name].refusals:
+            verdicts = {name: replace(verdict, lift=None) for name, verdict in verdicts.items()}  # (4)
         told = [verdicts[policy.name] for policy in fixed if verdicts[policy.name].values]
         best = max(told, key=lambda verdict: verdict.values[Estimator.DR].value, default=None)  # (2)
         return Judgement(verdicts, incumbent.name, best.policy if best else None, random.name, subjects, self.level)
@@ -197,7 +195,7 @@ def from_lines(reading: Reading, lines: Callable[[], Iterable[str | bytes]]) -> 
 
     def batches() -> Iterator[Batch]:
         reading.lines = reading.used = reading.not_presented = 0
-        reading.immature = reading.other_share = reading.erased = reading.not_explored = 0
+        reading.immature = reading.other_share = reading.erased = reading.not_drawn = 0
         yield from reading.batches(lines())
 
     return batches

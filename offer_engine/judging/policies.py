@@ -29,24 +29,13 @@ class ScoringPolicy(Policy, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedPolicy:
-    """What served while the log was written: the incumbent."""
-
-    name: str = "incumbent"
-
-    def probabilities(self, batch: Batch, arms: Arms) -> Vector:
-        """The logged vector."""
-        return batch.propensity
-
-
-@dataclass(frozen=True, slots=True)
 class PriorityPolicy:
-    """The merchant's priorities, as they were at each decision."""
+    """The merchant's priorities over the candidates of each decision, whoever decided it."""
 
     name: str = "priorities"
 
     def probabilities(self, batch: Batch, arms: Arms) -> Vector:
-        """All on what they prefer."""
+        """All on the one that they would have made."""
         return batch.preferred
 
 

@@ -5,7 +5,9 @@ What holds for a decision that is read:
     that another policy can be judged on, and the reading stops with the line's number.
  2. It was shown, its reward is known (rewards.py), and its subject did not ask to be forgotten; the others are counted and
     left out.
- 3. Of the subject only a hash of the pseudonym stays, to keep decisions of one subject together.
+ 3. Where the reading is for judging (``only_drawn``), it was drawn: of what the priorities decided nothing can be told of any
+    other policy. Those are counted and left out too, by the record and never by what came of them.
+ 4. Of the subject only a hash of the pseudonym stays, to keep decisions of one subject together.
 """
 
 import hashlib
@@ -20,10 +22,12 @@ from pydantic_core import from_json
 
 from offer_engine.features import ALLOWED, Matrix, Schema, Side, Vector, assemble
 from offer_engine.learning.rewards import RewardRule, Unknown
+from offer_engine.rank import PriorityRanker, preferred
 
 Integers = npt.NDArray[np.int64]
 
 BATCH_DECISIONS: Final = 4_096
+NOT_DRAWN: Final = PriorityRanker.exploration
 _WHOLE: Final = 1e-6
 
 
@@ -84,12 +88,12 @@ class Batch:
 
 @dataclass(slots=True)
 class Reading:
-    """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported.
+    """How a log is read, and what was left out so far. ``now_ms`` is when the log was exported; a line
+    that says itself when it was (``exported_ms``) is not read as if more had been known.
 
     ``share``: which subjects are read, as percent from (inclusive) and to (exclusive) of an even split by their hash. A model
     is judged on other subjects than it was trained on. ``only_chosen``: of each decision only what was chosen, as if nothing
-    else had been there; training needs no more. ``explored_only`` leaves out decisions in which some candidate could not have
-    been chosen: of other policies they tell nothing.
+    else had been there; training needs no more. ``only_drawn``: decisions by chance or by a model that explores.
     """
 
     schema: Schema
@@ -97,7 +101,7 @@ class Reading:
     now_ms: int
     share: tuple[int, int] = (0, 100)
     only_chosen: bool = False
-    explored_only: bool = False
+    only_drawn: bool = False
     arms: Arms = field(default_factory=Arms)
     lines: int = 0
     used: int = 0
@@ -105,7 +109,7 @@ class Reading:
     immature: int = 0
     other_share: int = 0
     erased: int = 0
-    not_explored: int = 0
+    not_drawn: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
@@ -121,8 +125,8 @@ class Reading:
                 self.erased += 1
             elif not self.share[0] <= _share(record.code) < self.share[1]:
                 self.other_share += 1
-            elif self.explored_only and min(each["propensity"] for each in record.candidates) <= 0:
-                self.not_explored += 1
+            elif self.only_drawn and not record.was_drawn:
+                self.not_drawn += 1  # (3)
             elif record.reward is Unknown.NOT_PRESENTED:
                 self.not_presented += 1
             elif record.reward is Unknown.IMMATURE:
@@ -141,18 +145,21 @@ class Reading:
             candidates, wanted, subject = fields["candidates"], fields["chosen"], fields["subject"]
             vector = [each["propensity"] for each in candidates]
             [place] = [place for place, each in enumerate(candidates) if each["offer"] == wanted]
-            code = None if subject is None else subject_code(subject)
+            # A pseudonym of nobody may stand in the place of a subject that was erased.
+            code = None if subject is None or fields.get("erased") else subject_code(subject)
             whole = abs(math.fsum(vector) - 1) < _WHOLE and min(vector) >= 0 < vector[place]
-            reward = self.rule.reward(fields, self.now_ms)
-            context = {} if subject is None else fields["context"].get("features", {})
+            first = preferred(candidates)
+            reward = self.rule.reward(fields, min(self.now_ms, fields.get("exported_ms", self.now_ms)))
+            context = {} if code is None else fields["context"].get("features", {})
             decided_ms = int(fields["decided_ms"])
+            was_drawn = fields.get("exploration") != NOT_DRAWN
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             whole = False
         if not whole:
             raise LogInvalid(f"line {self.lines} is no decision record with whole propensities")  # (1)
         if self.only_chosen:
-            candidates, place = [candidates[place]], 0
-        return _Record(context, candidates, place, code, decided_ms, reward)
+            candidates, place, first = [candidates[place]], 0, 0
+        return _Record(context, candidates, place, code, decided_ms, reward, first, was_drawn)
 
     def _batch(self, kept: "list[_Record]") -> Batch:
         try:
@@ -180,7 +187,7 @@ class Reading:
                 [self.arms.code(each["offer"], int(each.get("features", {}).get("category", 0))) for each in candidates]
             ),
             propensity=np.array([each["propensity"] for each in candidates], dtype=np.float64),
-            preferred=np.concatenate([_preferred(record.candidates) for record in kept]),
+            preferred=_ones_at([record.preferred for record in kept], counts),
         )
 
     def _columns(
@@ -199,7 +206,10 @@ class Reading:
 
 
 class _Record(NamedTuple):
-    """What is needed of a line; ``place`` is the chosen candidate's, ``code`` the subject's or None where it was erased."""
+    """What is needed of a line; ``place`` is the chosen candidate's, ``code`` the subject's or None where it was erased.
+
+    ``preferred`` is the place of the one that the priorities would have made.
+    """
 
     context: dict[str, float]
     candidates: list[dict[str, Any]]
@@ -207,20 +217,19 @@ class _Record(NamedTuple):
     code: int | None
     decided_ms: int
     reward: float | Unknown
+    preferred: int
+    was_drawn: bool
 
 
-def _preferred(candidates: Sequence[Mapping[str, Any]]) -> Vector:
-    """Which one offer_engine/rank.py's priorities come to: no offer where there is no other."""
-    keys = [
-        (not each["version"], -each.get("features", {}).get("priority", 0.0), -each["margin_minor"], each["offer"])
-        for each in candidates
-    ]
-    best = keys.index(min(keys))
-    return np.array([float(place == best) for place in range(len(keys))])
+def _ones_at(places: list[int], counts: Integers) -> Vector:
+    """1 for one candidate of each decision."""
+    column = np.zeros(int(counts.sum()))
+    column[np.cumsum(counts) - counts + np.array(places)] = 1.0
+    return column
 
 
 def subject_code(subject: str) -> int:
-    """64 bits that keep the decisions of one subject together (3)."""
+    """64 bits that keep the decisions of one subject together (4)."""
     return int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8).digest(), "big")
 
 

@@ -91,8 +91,12 @@ class BoostedRanker(ModelRanker):
 
 
 def load_ranker(registry: Registry, name: str, rule: Exploration) -> ModelRanker:
-    """The ranker of a model in the registry. Raises ModelMissing, ModelInvalid, ExtraMissing, SchemaRefused."""
+    """The ranker of a model in the registry, with the exploration that it was promoted with, or else with ``rule``.
+
+    Raises ModelMissing, ModelInvalid, ExtraMissing, SchemaRefused.
+    """
     data = registry.load(name)
+    rule = registry.exploration_of(name) or rule
     if registry.card(name).kind is ModelKind.BOOSTED:
         return BoostedRanker(BoostedModel.from_bytes(data), name, rule)
     return LinearRanker(LinearModel.from_bytes(data), name, rule)

@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.learning.linear import ModelInvalid
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
@@ -83,13 +84,17 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the history: from then on this model serves at this stage. Without a model the incumbent serves alone."""
+    """One line of the history: from then on this model serves at this stage. Without a model the incumbent serves alone.
+
+    ``exploration`` is on the line that ends an apprenticeship: the one that the model was judged with, and serves with.
+    """
 
     at_ms: int
     model: str
     stage: str
     by: str
     reason: str
+    exploration: Exploration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +178,16 @@ class Registry:
         """Every change, the oldest first. A line that a crash cut short never took effect."""
         return list(self._changes())
 
+    def exploration_of(self, name: str) -> Exploration | None:
+        """What a model serves with; None where it was never promoted, or before explorations were written down."""
+        of_model = [change.exploration for change in self.history() if change.model == name]
+        return next((exploration for exploration in of_model if exploration is not None), None)
+
     def _changes(self) -> Iterator[Change]:
         path = self.directory / "history.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             with contextlib.suppress(json.JSONDecodeError):
-                yield Change(**json.loads(line))
+                yield _change(json.loads(line))
 
     def _names(self) -> list[str]:
         return [path.stem for path in (self.directory / "models").glob("*.json")]
@@ -186,6 +196,13 @@ class Registry:
         if not _NAME.fullmatch(name):
             raise ModelMissing("a model's name is 64 hexadecimal digits")
         return self.directory / "models" / f"{name}.{suffix}"
+
+
+def _change(fields: dict[str, Any]) -> Change:
+    rule = fields.get("exploration")
+    if rule is not None:
+        fields["exploration"] = Exploration(ExplorationKind(rule["kind"]), rule["sharpness"], rule["floor"])
+    return Change(**fields)
 
 
 def _write_once(path: Path, data: bytes) -> None:

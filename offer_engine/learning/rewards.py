@@ -4,8 +4,9 @@ What holds for a reward:
  1. A decision that nobody was shown has none. It is left out, never a failure.
  2. An outcome counts once, however often it was sent: of those with one key the one recorded last counts.
  3. An outcome counts within its type's window after the offer was shown; a reversal within its window after the purchase.
- 4. A purchase that came back (refund, return, chargeback) is worth less than none.
- 5. A decision whose windows are still open is left out, whatever has happened so far; or, where the delays are known, what it
+ 4. A purchase counts whether it was made with what was offered or without it; without it nothing was taken off.
+ 5. A purchase that came back (refund, return, chargeback) is worth less than none.
+ 6. A decision whose windows are still open is left out, whatever has happened so far; or, where the delays are known, what it
     earned is divided by the probability that it would have been seen by now (inverse probability of censoring).
 """
 
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+_WITH: Final = "purchased"
+_PURCHASES: Final = frozenset({_WITH, "purchased_without"})
 _REVERSALS: Final = frozenset({"refunded", "returned", "chargeback"})
 
 
@@ -72,7 +75,7 @@ class RewardRule:
             return Unknown.NOT_PRESENTED  # (1)
         seen = self._seen(now_ms - shown_ms)
         if seen < self.least_seen:
-            return Unknown.IMMATURE  # (5)
+            return Unknown.IMMATURE  # (6)
         return self._earned(record, shown_ms, now_ms) / seen
 
     def so_far(self, record: Mapping[str, Any], now_ms: int) -> float:
@@ -85,20 +88,22 @@ class RewardRule:
 
     def _earned(self, record: Mapping[str, Any], shown_ms: int, now_ms: int) -> float:
         outcomes = latest(record.get("outcomes", ()), now_ms)
-        bought_ms = self.bought_ms(shown_ms, outcomes)
-        if bought_ms is None:
+        purchase = self.purchase(shown_ms, outcomes)
+        if purchase is None:
             return 0.0
-        worth = self._worth(record)
+        worth = self._worth(record, with_it=purchase["type"] == _WITH)
         came_back = any(
-            outcome["type"] in _REVERSALS and 0 <= outcome["at_ms"] - bought_ms <= self.reversal_window_ms  # (3)
+            outcome["type"] in _REVERSALS
+            and 0 <= outcome["at_ms"] - purchase["at_ms"] <= self.reversal_window_ms  # (3)
             for outcome in outcomes
         )
-        return self.reversal * abs(worth) if came_back else worth  # (4)
+        return self.reversal * abs(worth) if came_back else worth  # (5)
 
-    def bought_ms(self, shown_ms: int, outcomes: Sequence[Mapping[str, Any]]) -> int | None:
-        """When the offer was first taken within its window, or None."""
-        times = [int(each["at_ms"]) for each in outcomes if each["type"] == "purchased"]
-        return min((at for at in times if 0 <= at - shown_ms <= self.purchase_window_ms), default=None)  # (3)
+    def purchase(self, shown_ms: int, outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The first purchase within its window, or None."""
+        purchases = [each for each in outcomes if each["type"] in _PURCHASES]  # (4)
+        within = [each for each in purchases if 0 <= each["at_ms"] - shown_ms <= self.purchase_window_ms]  # (3)
+        return min(within, key=lambda each: int(each["at_ms"]), default=None)
 
     def _seen(self, age_ms: int) -> float:
         """The share of purchases that a decision of this age would show.
@@ -109,12 +114,13 @@ class RewardRule:
             return 1.0 if age_ms >= self.purchase_window_ms + self.reversal_window_ms else 0.0
         return 1.0 if age_ms >= self.purchase_window_ms else self.delays.seen_by(age_ms)
 
-    def _worth(self, record: Mapping[str, Any]) -> float:
+    def _worth(self, record: Mapping[str, Any], *, with_it: bool) -> float:
         if self.measure is Measure.CONVERSION:
             return 1.0
         [chosen] = [each for each in record["candidates"] if each["offer"] == record["chosen"]]
         if chosen["version"]:
-            return int(chosen["margin_minor"]) + 0.0  # a mean of rewards is no amount of money
+            taken_minor = 0 if with_it else chosen["discount_minor"]
+            return int(chosen["margin_minor"] + taken_minor) + 0.0  # a mean of rewards is no amount of money
         # No offer has no terms, and so no margin of its own: nothing was taken off what the offers would have left.
         whole = (each["margin_minor"] + each["discount_minor"] for each in record["candidates"] if each["version"])
         return max(whole, default=0) + 0.0

@@ -11,6 +11,7 @@ import pytest
 
 from offer_engine import cli
 from offer_engine.cli import main
+from offer_engine.exploration import Exploration
 from offer_engine.features import ALLOWED, DEFAULT_SCHEMA, SOURCES
 from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.guards import Comparison
@@ -131,10 +132,14 @@ def test_files_counted_in_processes_make_the_same_model(log: list[Path], registr
 
 
 def test_a_model_that_is_better_says_so_and_with_what(
-    log: list[Path], registry: Registry, capsys: pytest.CaptureFixture[str]
+    log: list[Path], registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("evaluate", log, registry) == 0
+    of_priorities = tmp_path / "priorities.jsonl"
+    shape = Shape(arms=3, rounds=2_000, subjects=500)
+    of_priorities.write_text("\n".join(lines(Market.made(shape, seed=11), FixedPlayer(1), seed=5)), encoding="utf-8")
+    assert run("evaluate", [*log, of_priorities], registry) == 0
     told = capsys.readouterr().out
+    assert re.search(r"Judged on 4,\d{3} decisions; .* 6\d\d not drawn", told)
     assert "Yes: better than the incumbent" in told
     assert re.search(r"model +0\.\d+", told)
     assert "always offer-" in told
@@ -175,7 +180,8 @@ def test_a_model_passes_the_gate_and_then_waits_for_a_first_look(
     folder = tmp_path / "models"
     assert main(["train", *map(str, log), "--registry", str(folder), "--as-of", AS_OF, "--jobs", "1"]) == 0
     registry = Registry(folder)
-    assert run("promote", log, registry, "--by", "ops") == 0
+    assert run("promote", log, registry, "--by", "ops", "--sharpness", "90") == 0
+    assert registry.history()[0].exploration == Exploration(sharpness=90.0)
     began_ms = registry.history()[0].at_ms
     model = registry.cards()[0].model
     command = ["promote", *map(str, log), "--registry", str(folder), "--model", model, "--as-of", str(began_ms + 1)]

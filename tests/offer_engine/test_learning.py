@@ -47,6 +47,8 @@ def outcome(kind: str, days: float, key: str = "", recorded_days: float | None =
         ([outcome("shown", 0), outcome("declined", 0.1)], 0.0),
         ([outcome("purchased", 2)], 1.0),
         ([outcome("purchased", 2), outcome("purchased", 3)], 1.0),
+        ([outcome("purchased_without", 2)], 1.0),
+        ([outcome("purchased_without", 2), outcome("refunded", 20)], -0.25),
         ([outcome("purchased", 8)], 0.0),
         ([outcome("purchased", -1)], 0.0),
         ([outcome("purchased", 2), outcome("returned", 20)], -0.25),
@@ -81,6 +83,7 @@ def test_a_young_decision_is_left_out_whatever_it_earned_so_far(outcomes: list[d
 def test_a_margin_is_that_of_what_was_chosen() -> None:
     rule = replace(RULE, measure=Measure.MARGIN)
     assert rule.reward(decision(outcomes=[outcome("purchased", 1)]), LATER_MS) == 1_000
+    assert rule.reward(decision(outcomes=[outcome("purchased_without", 1)]), LATER_MS) == 1_500, "nothing was taken off"
     bare = [
         {**each, "margin_minor": each["margin_minor"] if each["version"] else 0} for each in decision()["candidates"]
     ]
@@ -133,9 +136,23 @@ def test_what_is_left_out_is_counted() -> None:
     never_shown = json.dumps(decision(presented_ms=None))
     young = json.dumps(decision(presented_ms=LATER_MS - DAY_MS))
     erased = json.dumps(decision(subject=None, context={"currency": "USD"}))
-    mixed = [never_shown, LOG[0], young, "", never_shown, erased]
+    renamed = json.dumps(decision(erased=True))  # under a pseudonym of nobody
+    mixed = [never_shown, LOG[0], young, "", never_shown, erased, renamed]
     assert sum(batch.counts.size for batch in reader.batches(mixed)) == 1
-    assert (reader.lines, reader.used, reader.not_presented, reader.immature, reader.erased) == (5, 1, 2, 1, 1)
+    assert (reader.lines, reader.used, reader.not_presented, reader.immature, reader.erased) == (6, 1, 2, 1, 2)
+
+
+def test_a_line_is_read_as_it_was_known_when_it_was_exported() -> None:
+    bought = decision(outcomes=[outcome("purchased", 2)])
+    early = [json.dumps({**bought, "exported_ms": NOW_MS + 36 * DAY_MS})]
+    late = [json.dumps({**bought, "exported_ms": NOW_MS + 38 * DAY_MS})]
+    reader = reading()
+    assert list(reader.batches(early)) == []
+    assert reader.immature == 1
+    [batch] = reading().batches(late)
+    assert batch.reward.tolist() == [1.0]
+    before = Reading(SCHEMA, RULE, NOW_MS + 36 * DAY_MS)
+    assert list(before.batches(late)) == [], "it may be read as of an earlier moment"
 
 
 def broken(line: str, change: str) -> str:

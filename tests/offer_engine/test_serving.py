@@ -102,6 +102,21 @@ def decided(rankers: Rankers, draw: float = 0.3) -> Decision:
     return rankers.decide(ranker, context((TEA,)), Catalogue(TWO), draw)
 
 
+def test_a_model_serves_with_the_exploration_it_was_judged_with_at_every_stage_and_when_played_again(
+    registry: Registry, rankers: Rankers, now: list[float]
+) -> None:
+    judged_with = Exploration(sharpness=7.0, floor=0.05)
+    name = registry.add(MODEL.to_bytes(), ModelKind.LINEAR, dict(ABOUT)).model
+    registry.record(Change(1, name, Stage.CANARY.value, "a test", "passed", judged_with))
+    registry.record(Change(2, name, Stage.FULL.value, "a test", "passed"))
+    assert rankers.exploration != judged_with
+    serving = rankers.of(BRAND, "psn_1", 0)
+    again = Rankers(registry.directory.parent, lambda: 0.0).named(BRAND, f"{serving.name}:{serving.version}")
+    for ranker in (serving, again):
+        assert isinstance(ranker, LinearRanker)
+        assert ranker.rule == judged_with
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed", "boosted", "card"])
 def test_a_model_that_cannot_be_had_decides_nothing_and_the_record_says_whose_turn_it_was(
     registry: Registry, rankers: Rankers, damage: str

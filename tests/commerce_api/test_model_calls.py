@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from audit.transaction import Database, DatabaseBusy
+from audit.transaction import Database, DatabaseBusy, Transaction
 from commerce_api.cli import main
 from commerce_api.cli.init import make_commerce_keys
 from commerce_api.models import model_call
@@ -157,9 +158,12 @@ async def test_many_at_once_are_each_on_record_once(world_on_each: World) -> Non
 async def test_the_database_refuses_to_change_or_delete_what_is_on_record(world_on_each: World, statement: str) -> None:
     world = world_on_each
     await _write(world, opened(at_ms=now_milliseconds()))
-    with pytest.raises(DBAPIError, match="append-only"):
-        await world.commerce.database.maintain(lambda tx: tx.connection.execute(text(statement)).rowcount)
-    assert len(await world.rows(model_call)) == 1
+    before = await world.rows(model_call)
+    wholesale = "INSERT OR REPLACE INTO model_call SELECT * FROM model_call"
+    for each in (statement, wholesale if world.commerce.database.is_sqlite else "TRUNCATE model_call"):
+        with pytest.raises(DBAPIError, match="append-only"):
+            await world.commerce.database.maintain(partial(_execute, statement=each))
+    assert await world.rows(model_call) == before
 
 
 async def test_a_row_is_deleted_when_its_time_is_over_and_not_before(world_on_each: World) -> None:
@@ -335,6 +339,10 @@ async def test_without_a_model_nothing_is_opened(world: World, content: str | No
         path.write_text(content, encoding="utf-8")
     async with open_saying(path, world.commerce.database, OFFER_KEY, world.clock) as desk:
         assert desk.router is None
+
+
+def _execute(tx: Transaction, statement: str) -> None:
+    tx.execute(text(statement))
 
 
 async def _next_turn() -> None:

@@ -104,7 +104,9 @@ async def test_who_was_erased_is_not_remembered_in_what_is_said_then(world: Worl
         assert "Robin" in (await at.said(offer, **known)).json()["said"]
         erased = await at.agent.delete(f"{SHOPPERS}/{ROBIN}/memory", params=known)
         assert erased.status_code in (200, 204)
-        said = (await at.said(offer, **known)).json()
+        gone = await at.said(offer, **known)
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "offer_unknown")
+        said = (await at.said(await at.offer(shopper=ROBIN), **known)).json()
     assert "Robin" not in said["said"]
     assert "15% off" in said["said"]
 

@@ -3,7 +3,7 @@
 What holds:
  1. The zone is asked; what a notice or a caller claims is never written here.
  2. An answer is written only over what was known before it was asked for. Else an older one could come after a newer one: then
-    the zone is asked again.
+    the zone is asked again. One that changes no amount is a newer answer all the same, and older ones no longer count.
  3. The order's amounts, what they mean for its offer and for the bill, and the event commit together.
 """
 
@@ -54,8 +54,10 @@ async def _brought_up(database: Database, vault: VaultClient, merchant: str, pay
         charge = await vault.find_charge(merchant, payment)  # (1)
     except (VaultUnavailable, VaultRefused):
         raise CommerceRefusal(CommerceError.PAYMENT_UNAVAILABLE) from None
-    if charge is None or money_of(charge) == _money(known):
+    if charge is None:
         return True
+    if money_of(charge) == _money(known):
+        return await database.maintain(lambda tx: _is_newest(tx, known))
     return await database.change(lambda tx: _write(tx, merchant, charge, known))
 
 
@@ -107,13 +109,14 @@ def _as_known(known: "Row[Any]") -> ColumnElement[bool]:
     return unchanged
 
 
+def _is_newest(tx: Transaction, known: "Row[Any]", **changed: int) -> bool:
+    """(2) Makes this answer the newest, unless somebody wrote since it was asked for."""
+    newer = update(order).where(order.c.id == known.id, _as_known(known))
+    return tx.execute(newer.values(money_version=known.money_version + 1, **changed)).rowcount == 1
+
+
 def _write(tx: Transaction, merchant: str, charge: Charge, known: "Row[Any]") -> bool:
-    written = tx.execute(
-        update(order)
-        .where(order.c.id == known.id, _as_known(known))
-        .values(**money_of(charge)._asdict(), money_version=known.money_version + 1, money_changed_ms=tx.now_ms)
-    )
-    if written.rowcount != 1:
+    if not _is_newest(tx, known, **money_of(charge)._asdict(), money_changed_ms=tx.now_ms):
         return False
     document = json.loads(known.document)
     pass_on(tx, merchant, known.id, document, charge, before=_money(known), change=known.money_version + 1)

@@ -11,10 +11,10 @@ lock() { # name, requirements on stdin; further options for uv
 }
 requirements() { "$python" deploy/requirements.py "$@"; }
 agreeing() { lock "$1" --constraint deploy/locks/dev.txt; } # what developers test is what ships
-requirements zone zone:vault zone:pkcs11 zone:stripe zone:adyen commerce commerce:embeddings commerce:offers auditor dev | lock dev
+requirements zone zone:vault zone:pkcs11 zone:stripe zone:adyen commerce commerce:embeddings commerce:offers commerce:pydantic-ai auditor dev | lock dev
 for deployable in zone commerce auditor; do requirements "$deployable" | agreeing "$deployable"; done
 for extra in vault pkcs11 stripe adyen; do requirements zone "zone:$extra" | agreeing "zone-$extra"; done
-for extra in embeddings offers; do requirements commerce "commerce:$extra" | agreeing "commerce-$extra"; done
+for extra in embeddings offers pydantic-ai; do requirements commerce "commerce:$extra" | agreeing "commerce-$extra"; done
 requirements zone commerce auditor demo | agreeing demo
 requirements localstripe | agreeing localstripe # a program that tests start, in an environment of its own: see deploy/test-needs.sh
 requirements agent-framework | agreeing agent-framework # an agent that buys in a test: likewise

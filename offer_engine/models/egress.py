@@ -16,7 +16,7 @@ import hmac
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import httpx
@@ -40,18 +40,18 @@ _LONGEST_WAIT_SECONDS: Final = 600.0  # of what a provider may ask for
 class _Count:
     """What a call has cost so far."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    usage: Usage = field(default_factory=Usage)
     first_token_seconds: float | None = None
     outcome: str = "cancelled"
 
 
 class ModelCall:
-    """A call that was opened: its events, once, and its verdict, once."""
+    """A call that was opened: its events, once, and its verdict, once. ``usage`` is what was told of its tokens so far."""
 
     def __init__(self, egress: "Egress", spec: ModelSpec, call: str, url: str, body: bytes, key: str) -> None:
         self.id = call
         self.spec = spec
+        self.usage = Usage()
         self._egress = egress
         self._url = url
         self._body = body
@@ -65,6 +65,8 @@ class ModelCall:
         events = self._egress.run(self.spec, self.id, self._url, self._body, self._key)
         try:
             async for event in events:
+                if isinstance(event, Usage):
+                    self.usage = self.usage.followed_by(event)
                 yield event
         finally:
             await events.aclose()
@@ -160,10 +162,7 @@ class Egress:
                 if isinstance(event, Text) and count.first_token_seconds is None and event.text:
                     count.first_token_seconds = self._now() - began
                 elif isinstance(event, Usage):
-                    count.input_tokens = event.input_tokens if event.input_tokens is not None else count.input_tokens
-                    count.output_tokens = (
-                        event.output_tokens if event.output_tokens is not None else count.output_tokens
-                    )
+                    count.usage = count.usage.followed_by(event)
                 elif isinstance(event, Ended):
                     count.outcome = "ok"
                 yield event
@@ -175,15 +174,16 @@ class Egress:
             self.recorder.write(self._ended(spec, call, began, count))  # (3)
 
     def _ended(self, spec: ModelSpec, call: str, began: float, count: _Count) -> CallEnded:
-        told = count.input_tokens is not None and count.output_tokens is not None
+        usage = count.usage
+        told = usage.input_tokens is not None and usage.output_tokens is not None
         return CallEnded(
             call=call,
             outcome=count.outcome,
             first_token_ms=None if count.first_token_seconds is None else round(count.first_token_seconds * 1000),
             total_ms=round((self._now() - began) * 1000),
-            input_tokens=count.input_tokens,
-            output_tokens=count.output_tokens,
-            cost_micros=spec.cost_micros(count.input_tokens or 0, count.output_tokens or 0) if told else None,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_micros=spec.cost_micros(usage.input_tokens or 0, usage.output_tokens or 0) if told else None,
             currency=spec.currency,
         )
 

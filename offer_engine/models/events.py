@@ -44,6 +44,13 @@ class Usage:
     input_tokens: int | None = None
     output_tokens: int | None = None
 
+    def followed_by(self, later: "Usage") -> "Usage":
+        """What is known after a later count: what that does not tell stays."""
+        return Usage(
+            self.input_tokens if later.input_tokens is None else later.input_tokens,
+            self.output_tokens if later.output_tokens is None else later.output_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

@@ -10,7 +10,7 @@ What holds:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -166,7 +166,7 @@ class Answer:
         self._occasion = occasion
         self.call: ModelCall | None = None
 
-    def words(self) -> AsyncIterator[str]:
+    def words(self) -> AsyncGenerator[str, None]:
         """The text as it comes. Raises ModelFailed."""
         return self._router.speak(self._prompt, self._occasion, self)
 

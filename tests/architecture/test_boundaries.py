@@ -82,6 +82,8 @@ FAULTS = [
     ("tokenization", "import audit", "leaves-apart"),
     ("offer_engine", "import commerce_api", "direction"),
     ("vault_zone", "import cryptography.x509", "cryptography-in-hazmat"),
+    ("commerce_api", "import offer_engine.models.pydantic_ai", "agent-framework-is-optional"),
+    ("offer_engine", "import pydantic_ai.agent", "agent-framework-in-one-file"),
 ]
 
 

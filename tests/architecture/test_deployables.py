@@ -30,11 +30,12 @@ PROGRAMS = {
     "commerce": {"cordon", "cordon-mcp", "cordon-audit", "offer-engine"},
     "auditor": {"cordon-audit"},
 }
-# What only a deployment with that extra imports, late: a key provider or a processor with a library of its own.
+# What only a deployment with that extra imports: a key provider, a processor or an agent framework with a library of its own.
 OF_EXTRAS = {
     *("vault_zone.hazmat.pkcs11_token", "vault_zone.hazmat.vault_session", "vault_zone.hazmat.vault_transit"),
     *(f"vault_zone.processors.stripe_{part}" for part in ("connector", "objects", "transport", "webhooks")),
     *(f"vault_zone.processors.adyen_{part}" for part in ("connector", "webhooks")),
+    "offer_engine.models.pydantic_ai",
 }
 PLANTED = ["vault_zone/.env", "vault_zone/dev.key", "commerce_api/.env", "audit/log.key", "audit/card.pem"]
 # What a wheel needs besides Python: missing, it shows only when the page is asked for.

@@ -40,6 +40,7 @@ from offer_engine.models.events import FailureKind, ModelFailed
 from offer_engine.models.prompt import Prompt, Turn
 from offer_engine.models.records import Occasion
 from offer_engine.models.router import Answer, Router
+from tokenization.clock import now_milliseconds
 
 _NAME: Final = "cordon"
 _TEXT_ALONE: Final = ModelProfile(
@@ -162,7 +163,7 @@ class _Stream(StreamedResponse):
     _answer: Answer
     _first: str
     _words: AsyncGeneratorType[str, None]
-    _timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _timestamp: datetime = field(default_factory=lambda: datetime.fromtimestamp(now_milliseconds() / 1000, UTC))
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
         for event in self._parts_manager.handle_text_delta(vendor_part_id=None, content=self._first):

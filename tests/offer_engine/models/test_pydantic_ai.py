@@ -365,6 +365,8 @@ def test_the_example_of_the_documents_runs(capsys: pytest.CaptureFixture[str]) -
     egress = egress_of(by_host({"openai": GOOD}), kept)
     router = Router([spec("openai")], egress, monotonic_seconds)
     names = {"Agent": Agent, "RouterModel": RouterModel, "Occasion": Occasion, "router": router}
-    exec(compile(example, "docs/models.md", "exec"), names)
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # run_sync uses it; the one that it makes otherwise is left open
+        exec(compile(example, "docs/models.md", "exec"), names)
     assert capsys.readouterr().out == WORDS + "\n"
     assert reconcile(kept.records) == []

@@ -52,8 +52,8 @@ def _key(candidate: Mapping[str, Any]) -> tuple[bool, float, str]:
     return not candidate["version"], -_worth(priority, candidate["margin_minor"]), candidate["offer"]
 
 
-def _worth(priority: float, margin_minor: float) -> float:
-    return priority * _PRIORITY_WEIGHT + margin_minor
+def _worth(priority: float, margin: float) -> float:
+    return priority * _PRIORITY_WEIGHT + margin
 
 
 class ChanceRanker:

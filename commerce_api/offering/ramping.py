@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, EventType
 from audit.store import event_count
+from audit.threads import in_thread
 from audit.transaction import Database, Transaction
 from commerce_api.brands import ORIGIN, Brand, all_brands
 from commerce_api.offering.export import PAGE, Before, last_of, newest_decisions
@@ -97,9 +98,9 @@ class Ramp:
             if before is None:
                 break
             page = await self.database.read(partial(_page, brand=brand.id, since_ms=stage.at_ms, before=before))
-            await asyncio.to_thread(_add_all, comparison, page)
+            await in_thread(_add_all, comparison, page)
             before = last_of(page)
-        return await asyncio.to_thread(comparison.measured)
+        return await in_thread(comparison.measured)
 
     async def _keep(self, brand: str, history: Sequence[Change]) -> None:
         """(4)"""

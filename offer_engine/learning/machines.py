@@ -17,13 +17,14 @@ import hashlib
 import ipaddress
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from time import sleep
 from typing import Any, Final
 
 from offer_engine.learning.linear import ModelInvalid
+from tokenization.clock import monotonic_seconds
 
 MOST_MACHINES: Final = 64
 MOST_BYTES: Final = 256 * 1024 * 1024  # what one machine may tell: ten thousand offers' sums of a linear model
@@ -75,7 +76,9 @@ class Machines:
         }
 
 
-def gathered(machines: Machines, options: str, mine: bytes, now: Callable[[], float] = time.monotonic) -> list[bytes]:
+def gathered(
+    machines: Machines, options: str, mine: bytes, now: Callable[[], float] = monotonic_seconds
+) -> list[bytes]:
     """What each machine has, in the list's order; ``options`` must be the same on all (3). Raises MachinesApart."""
     digest = hashlib.sha256(options.encode()).digest()
     until = now() + machines.wait_seconds
@@ -164,7 +167,7 @@ def _connected(machines: Machines, until: float, now: Callable[[], float]) -> It
         except OSError:
             if now() >= until:
                 raise MachinesApart("the first machine did not come") from None
-            time.sleep(_RETRY_SECONDS)
+            sleep(_RETRY_SECONDS)
     with connection:
         yield connection
 
@@ -181,11 +184,11 @@ def _listening(place: tuple[str, int]) -> Iterator[socket.socket]:
 
 def _received(connection: socket.socket, length: int, seconds: float = _STEP_SECONDS) -> bytes:
     """So many bytes, all of them within so many seconds. Raises OSError, also where the other end stops before (2)."""
-    until = time.monotonic() + seconds
+    until = monotonic_seconds() + seconds
     parts: list[bytes] = []
     missing = length
     while missing:
-        connection.settimeout(max(until - time.monotonic(), 0.001))
+        connection.settimeout(max(until - monotonic_seconds(), 0.001))
         part = connection.recv(min(missing, 1 << 20))
         if not part:
             raise ConnectionError("the other end hung up")

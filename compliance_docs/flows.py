@@ -178,6 +178,16 @@ FLOWS: Final = (
         code=("offer_engine/models/egress.py", "commerce_api/offering/saying.py"),
     ),
     Flow(
+        source="operator",
+        target="operator",
+        what="sums of decisions and their rewards, offers' names, edges of histograms, between machines that train one model "
+        "(offer-engine train --machines); no subject, and no decision as it was",
+        data=Data.PUBLIC,
+        channel="TCP, our own frames, then LightGBM's sockets",
+        protection="none: a network of their own, for as long as it takes; bounded in size and time, never a pickle",
+        code=("offer_engine/learning/machines.py", "offer_engine/learning/together.py"),
+    ),
+    Flow(
         source="brand_agent",
         target="commerce",
         what="the same, by the agents' API; card-like text is refused",

@@ -224,11 +224,12 @@ async def test_what_was_not_shown_counts_while_it_holds_and_then_as_nothing(tmp_
     async with commerce_world(tmp_path, database_url) as world:
         await with_offers(world, offer(limits={"per_shopper": 2, "per_shopper_days": 7}))
         made = [(await asked(world, ROBIN, shown=False)).offers[0].offer_id for _ in range(2)]
-        assert await reason(world, ROBIN, shown=False) == "shown_too_often"
         assert await outcomes(world) == []
+        assert await reason(world, ROBIN, shown=False) == "shown_too_often"
+        assert await outcomes(world) == [("shown", 0)]  # of "no offer", which is there as soon as it is decided
         for _ in range(2):
             await world.desk.offer_shown(BRAND, ROBIN, made[0])
-        assert await outcomes(world) == [("shown", 0)]
+        assert await outcomes(world) == [("shown", 0)] * 2
         assert await reason(world, ROBIN, shown=False) == "shown_too_often"  # made[1] is open
         world.clock.advance(1_800)
         assert await reason(world, ROBIN) is None
@@ -393,8 +394,9 @@ async def test_whatever_happens_at_once_guests_hold_no_more_than_their_share(wor
 async def test_planted_without_the_share_in_the_statement_guests_hold_more(
     world_on_each: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which of two wins is the database's to say, so one history alone may keep the share by chance."""
     monkeypatch.setattr(budget, "_within_share", lambda *_: true())
-    assert not await share_is_kept(world_on_each, 0)
+    assert not all([await share_is_kept(world_on_each, seed) for seed in range(5)])
 
 
 async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_on_each: World) -> None:

@@ -67,7 +67,7 @@ def lightgbm(columns: Matrix, reward: Vector) -> Predict:
 
 def catboost(columns: Matrix, reward: Vector, one_hot_max_size: int) -> Predict:
     """100 trees of depth 6."""
-    from catboost import CatBoostRegressor, FeaturesData  # type: ignore[import-not-found, unused-ignore]
+    from catboost import CatBoostRegressor, FeaturesData  # type: ignore[import-not-found, unused-ignore]  # never installed here
 
     def pool(rows: Matrix) -> Any:
         offers = np.array([[b"%d" % place] for place in rows[:, -1].astype(np.int64)], dtype=object)

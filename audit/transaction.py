@@ -420,15 +420,16 @@ class _Postgres:
             if not (await connection.execute(_MAY_VACUUM, {"name": name})).scalar():  # it would warn, and succeed
                 return Vacuumed.NOT_PERMITTED
             await connection.execute(text(f"SET lock_timeout = {int(VACUUM_LOCK_SECONDS * 1000)}"))
+            held = False
             try:
                 if rewrite:
                     await connection.execute(text(f"VACUUM (FULL) {name}"))
                 await connection.execute(text(f"VACUUM {name}"))  # after FULL too, which counts no dead rows
             except (DBAPIError, TimeoutError):
-                return Vacuumed.IN_USE
-            finally:
-                await connection.execute(text("RESET lock_timeout"))
-            dead = (await connection.execute(_DEAD_ROWS, {"name": name})).scalar()
+                held = True
+            # Not in a finally: a cancelled statement takes its connection with it, and the failure would hide the cancellation.
+            await connection.execute(text("RESET lock_timeout"))
+            dead = held or (await connection.execute(_DEAD_ROWS, {"name": name})).scalar()
         return Vacuumed.IN_USE if dead else Vacuumed.CLEARED
 
     async def close(self) -> None:

@@ -1,12 +1,12 @@
 """The running commerce side, built once at start; commerce and the MCP server are two processes over the same parts."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
 
+from audit.background import beside
 from audit.event import Event, EventType
 from audit.note import Signer
 from audit.sequencer import Sequencer
@@ -79,17 +79,12 @@ async def running_commerce(settings: CommerceSettings, clock: Clock = now_millis
         sequencer = Sequencer(commerce.database, log_files, settings.log_directory, clock)
         stack.push_async_callback(sequencer.close)
         await commerce.database.change(lambda tx: tx.record(_log_event(EventType.LOG_STARTED)))
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(sweeps.run(commerce.database, commerce.payments)),
-                tasks.create_task(Ramp(commerce.database, settings.data / OFFER_MODELS, clock).run()),
-            ]
-            try:
-                yield commerce
-            finally:
-                for task in background:
-                    task.cancel()
+        async with beside(
+            sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure))),
+            sweeps.run(commerce.database, commerce.payments),
+            Ramp(commerce.database, settings.data / OFFER_MODELS, clock).run(),
+        ):
+            yield commerce
         await commerce.database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 

@@ -1,12 +1,12 @@
 """The running zone: what its two listeners share, built once at start."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
+from audit.background import beside
 from audit.event import Event, EventType
 from audit.note import Signer
 from audit.sequencer import Sequencer
@@ -140,32 +140,24 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
             limits,
             access,
         )
-        courier = None
+        work = [
+            sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure))),
+            rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure))),
+            access.watch(database, clock),
+            keep_sweeping(zone),
+            *(
+                keep(chore, _chore_failed)
+                for chore in chores_of(database, engine, modifications, lapses, forwards, codes, keys, sweeper)
+            ),
+        ]
         if settings.notices_url is not None:
             courier = NoticeCourier(
                 database, keys, settings.notices_url, clock, authority=settings.notices_authority_file
             )
             stack.push_async_callback(courier.close)
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(sequencer.run(lambda failure: log.error("log_not_written", cause=cause_of(failure)))),
-                tasks.create_task(rekeyer.run(lambda failure: log.error("rekeying_waits", cause=cause_of(failure)))),
-                tasks.create_task(access.watch(database, clock)),
-                tasks.create_task(keep_sweeping(zone)),
-                *(
-                    tasks.create_task(keep(chore, _chore_failed))
-                    for chore in chores_of(database, engine, modifications, lapses, forwards, codes, keys, sweeper)
-                ),
-            ]
-            if courier is not None:
-                background.append(
-                    tasks.create_task(courier.run(lambda failure: log.error("notices_wait", cause=cause_of(failure))))
-                )
-            try:
-                yield zone
-            finally:
-                for task in background:
-                    task.cancel()
+            work.append(courier.run(lambda failure: log.error("notices_wait", cause=cause_of(failure))))
+        async with beside(*work):
+            yield zone
         await database.change(lambda tx: tx.record(_log_event(EventType.LOG_STOPPED)))
 
 

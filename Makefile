@@ -11,7 +11,7 @@ demo: install ## one purchase through everything, then the search for the card
 	@$(BIN)/python -m examples.demo $(DEMO)
 
 test: install needs ## every test, on SQLite and PostgreSQL, with a real browser
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations 25 $(TESTS)
 
 check: install format lint types contracts security docs test ## everything that must hold before a change lands
 
@@ -57,6 +57,9 @@ bench: install ## ratios against named baselines, with this machine's commit lat
 	$(BIN)/python -m benchmarks.saying
 	$(BIN)/python -m benchmarks.mcp_calls
 	$(BIN)/python -m benchmarks.offers_market
+	$(BIN)/python -m benchmarks.offers_decide
+	$(BIN)/python -m benchmarks.offers_guards
+	$(BIN)/python -m benchmarks.offers_training --decisions 1000 10000 100000
 
 lock: install ## write the lock files anew from pyproject.toml, and with them the bills of materials
 	PYTHON=$(BIN)/python deploy/lock.sh

@@ -1,4 +1,4 @@
-"""What training takes on logs of growing size: decisions a second beside reading alone, and memory, which must not grow.
+"""What training takes on logs of growing size: decisions a second beside reading alone, and memory.
 
     python -m benchmarks.offers_training [--decisions 1000 … 1000000] [--kinds linear boosted] [--jobs 2] [--folder DIR]
 

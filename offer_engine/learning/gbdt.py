@@ -2,8 +2,8 @@
 
 Each tree sees the columns of the schema and which offer it is. It is fitted on the chosen candidates, one row for a decision,
 because of the others no reward is known: so it expects rewards (a regression), which exploration needs in their own units, and
-ranks by them. Rows go to files first, so memory holds LightGBM's bins, one byte a value, and no more. Why LightGBM, and why as
-a regression: docs/decisions/0012.
+ranks by them. Rows go to files first, so memory holds LightGBM's bins (one byte a value), rewards and gradients, and no more.
+Why LightGBM, and why as a regression: docs/decisions/0012.
 
 A log beyond one machine: each machine reads its own files, and LightGBM sums their histograms (machines.py).
 """

@@ -23,12 +23,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.machine import percentile, say
+from benchmarks.regret_page import Curves, regret_page
 from offer_engine.decide import Catalogue, decide
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, Feature, Schema, assemble, context_features, offer_features
 from offer_engine.judging.estimators import Estimator
 from offer_engine.judging.judge import Judge, from_lines
-from offer_engine.judging.plots import curves
 from offer_engine.judging.policies import LinearPolicy
 from offer_engine.judging.support import Needs
 from offer_engine.learning.gbdt import BoostedModel, train, with_offers
@@ -56,11 +56,12 @@ from offer_engine.offers import Context, ContextLine, Offer, OfferKind
 LATER_MS: Final = NOW_MS + 3_650 * DAY_MS
 SQUARECB: Final = Exploration(ExplorationKind.SQUARECB, sharpness=500.0, floor=0.01)
 SEEDS: Final = 3
+PLAYERS: Final = ("random", "best fixed", "LinUCB", "SquareCB", "forgets", "oracle")
 RAW_SCHEMA: Final = Schema(tuple(Feature(name) for name in CONTEXT_NAMES))
 
 
 def regret(rounds: int, out: Path | None) -> None:
-    """The curves' ends, as reward per round, mean of SEEDS markets; with ``out`` the curves of the delayed market as a page."""
+    """The curves' ends, as reward per round, mean of SEEDS markets; with ``out`` the curves of the first as a page."""
     base = Shape(rounds=rounds)
     shapes = {
         "at once": base,
@@ -71,14 +72,15 @@ def regret(rounds: int, out: Path | None) -> None:
         f"each offer {rounds // 8} times": replace(base, budget=rounds // 8),
     }
     say(f"reward a round, {base.arms} offers, {rounds:,} rounds, mean of {SEEDS} markets\n")
-    say(f"{'':30}{'random':>9}{'fixed':>9}{'LinUCB':>9}{'SquareCB':>10}{'forgets':>9}{'oracle':>9}\n")
+    say(f"{'':30}{''.join(f'{name:>11}' for name in PLAYERS)}\n")
+    first: dict[str, Curves] = {}
     for name, shape in shapes.items():
         found = [_players(shape, seed) for seed in range(SEEDS)]
-        means = [float(np.mean([run[place].earned / rounds for run in found])) for place in range(6)]
-        say(f"{name:30}{means[0]:9.3f}{means[1]:9.3f}{means[2]:9.3f}{means[3]:10.3f}{means[4]:9.3f}{means[5]:9.3f}\n")
-        if out is not None and "late" in name:
-            svg = curves([(each.name, each.points) for each in found[0][:4]], f"Regret, rewards {name}", "rounds")
-            out.write_text(f"<!doctype html><meta charset=utf-8><title>Regret</title>{svg}", encoding="utf-8")
+        means = [float(np.mean([run[place].earned / rounds for run in found])) for place in range(len(PLAYERS))]
+        say(f"{name:30}{''.join(f'{mean:11.3f}' for mean in means)}\n")
+        first[name] = {player: each.points for player, each in zip(PLAYERS, found[0], strict=True)}
+    if out is not None:
+        out.write_text(regret_page(first, rounds), encoding="utf-8")
 
 
 def _players(shape: Shape, seed: int) -> list[Curve]:
@@ -252,7 +254,7 @@ def main() -> int:
     parser.add_argument("--part", choices=("regret", "coverage", "training", "scoring"))
     parser.add_argument("--rounds", type=int, default=10_000)
     parser.add_argument("--logs", type=int, default=200)
-    parser.add_argument("--out", type=Path, help="a page with the regret curves where rewards are late")
+    parser.add_argument("--out", type=Path, help="a page with the regret curves")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "scoring": scoring,

@@ -22,7 +22,7 @@ from commerce_api.offering.standing import next_step, standing_of
 from commerce_api.policy import Offer
 from offer_engine.judging.plots import Bar, bar, drawn, forest, qini_curve
 from offer_engine.judging.promotion import SHARE_PERCENT
-from offer_engine.judging.standing import WORDS, verdict
+from offer_engine.judging.standing import WORDS, lately_in_words, verdict
 from offer_engine.judging.style import style
 from offer_engine.offers import NO_OFFER
 from offer_engine.serving import Rankers
@@ -123,6 +123,7 @@ def _models(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int)
         "guards": [(guard, words, verdict(guard, standing.measured, RULES)) for guard, words in WORDS.items()]
         if standing is not None
         else [],
+        "lately": lately_in_words(standing.measured, RULES) if standing is not None else [],
         "rules": RULES,
         "shares": SHARE_PERCENT,
         "stages": [(stage, percent) for stage, percent in SHARE_PERCENT.items() if percent],

@@ -31,6 +31,7 @@ from tokenization.money import Money
 
 DECISIONS_SHOWN: Final = 20
 DECISIONS_READ: Final = 5_000  # the newest: what reasons are counted in
+_REFUNDS: Final = ("refunded", "refund_returned")
 _NORMAL_95: Final = 1.959964
 
 
@@ -66,13 +67,13 @@ def campaigns_of(connection: Connection, brand: Brand) -> list[Campaign]:
         .group_by(offer_decision.c.chosen)
     )
     decided: dict[str, int] = {row.chosen: row.decisions for row in counted}
-    came = _outcomes(connection, brand.id)
+    came, gone = _outcomes(connection, brand.id), _refunded(connection, brand.id)
     budgets = {
         row.offer: row for row in connection.execute(select(offer_budget).where(offer_budget.c.brand == brand.id))
     }
     reasons = _reasons(connection, brand.id)
     return [
-        _campaign(brand, offer, decided.get(offer.id, 0), came, budgets.get(offer.id), reasons)
+        _campaign(brand, offer, decided.get(offer.id, 0), came, gone.get(offer.id, 0), budgets.get(offer.id), reasons)
         for offer in brand.policy.offers
     ]
 
@@ -183,6 +184,29 @@ def _outcomes(connection: Connection, brand: str) -> Mapping[tuple[str, str], tu
     return {(row.chosen, row.type): (row.decisions, int(row.value_minor)) for row in rows}
 
 
+def _refunded(connection: Connection, brand: str) -> Mapping[str, int]:
+    """By offer, what is refunded of the orders that it was bought in: each has it in all by then, so the last word counts."""
+    later, bought = offer_outcome.alias("later"), offer_outcome.alias("bought")
+    of_same = (later.c.decision == offer_outcome.c.decision, later.c.type.in_(_REFUNDS))
+    is_later = (later.c.at_ms > offer_outcome.c.at_ms) | (
+        (later.c.at_ms == offer_outcome.c.at_ms) & (later.c.key > offer_outcome.c.key)
+    )
+    rows = connection.execute(
+        select(offer_decision.c.chosen, func.sum(offer_outcome.c.value_minor).label("value_minor"))
+        .join(offer_decision, offer_decision.c.id == offer_outcome.c.decision)
+        .where(
+            offer_outcome.c.brand == brand,
+            offer_outcome.c.type.in_(_REFUNDS),
+            select(bought.c.key)
+            .where(bought.c.decision == offer_outcome.c.decision, bought.c.type == "purchased")
+            .exists(),
+            ~select(later.c.key).where(*of_same, is_later).exists(),
+        )
+        .group_by(offer_decision.c.chosen)
+    )
+    return {row.chosen: int(row.value_minor) for row in rows}
+
+
 def _reasons(connection: Connection, brand: str) -> Mapping[str, Counter[str]]:
     newest = connection.execute(
         select(offer_decision.c.record)
@@ -202,6 +226,7 @@ def _campaign(
     offer: Offer,
     decided: int,
     came: Mapping[tuple[str, str], tuple[int, int]],
+    refunded_minor: int,
     row: Any,
     reasons: Mapping[str, Counter[str]],
 ) -> Campaign:
@@ -225,7 +250,7 @@ def _campaign(
         taken=share(count("accepted"), shown),
         bought=share(count("purchased"), shown),
         value=money(came.get((offer.id, "purchased"), (0, 0))[1]),
-        given_back=money(came.get((offer.id, "refunded"), (0, 0))[1]),
+        given_back=money(refunded_minor),
         budget=budget,
         uses=uses,
         reasons=tuple(reasons.get(offer.id, Counter()).most_common(3)),

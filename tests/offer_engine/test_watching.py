@@ -1,4 +1,4 @@
-"""A model at the last stage is held against the incumbent as long as it serves: a fall is seen, and no stay is long enough to mislead."""
+"""A model at the last stage is held against the incumbent as long as it serves: a fall is seen, no long stay misleads."""
 
 from collections.abc import Iterable
 from typing import Any

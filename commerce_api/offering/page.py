@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from commerce_api.brands import Brand
 from commerce_api.models import offer_budget, offer_decision, offer_outcome
-from commerce_api.offering.earning import Earning, earning_of
+from commerce_api.offering.earning import Earning, earning_of, serving_of
 from commerce_api.offering.ramping import RULES
 from commerce_api.offering.replayed import Replayed, replayed
 from commerce_api.offering.standing import next_step, standing_of
@@ -113,7 +113,7 @@ def _models(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int)
     registry = rankers.registry(brand.id)
     standing = standing_of(connection, brand, registry, now_ms)
     stage = standing.stage if standing is not None else None
-    earning = earning_of(connection, brand, stage, rankers.serving(brand.id), now_ms)
+    earning = earning_of(connection, brand, stage, serving_of(rankers, brand), now_ms)
     return {
         "earning": earning,
         "values_plot": drawn(forest(_values(earning), "Sales a decision")),

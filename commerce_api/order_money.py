@@ -8,6 +8,7 @@ What holds:
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, select, update
@@ -76,16 +77,24 @@ def pass_on(
     before: OrderMoney,
     change: int,
 ) -> None:
-    """What went back of an order's money, or is disputed, reaches its offer and its bill (3). Nothing where nothing did.
+    """What went back of an order's money, is disputed, or was restored, reaches its offer and its bill (3).
 
     ``change`` is the order's ``money_version`` with it: each is told to the offer once, and another of the same size too.
     """
-    if charge.refunded_minor > before.refunded_minor:
-        outcomes.given_back(tx, merchant, document, order_id, "refunded", charge.refunded_minor, change)
-    if charge.disputed_minor > before.disputed_minor:
-        outcomes.given_back(tx, merchant, document, order_id, "chargeback", charge.disputed_minor, change)
+    for outcome, amount_minor in _changed(charge, before):
+        outcomes.given_back(tx, merchant, document, order_id, outcome, amount_minor, change)
     gone_minor = charge.refunded_minor + charge.disputed_minor
     billing.given_back(tx, merchant, order_id, gone_minor, _reason(charge, before))
+
+
+def _changed(charge: Charge, before: OrderMoney) -> Iterator[tuple[outcomes.Gone, int]]:
+    """What the offer is told: of each amount that is another one, which way it went and what it is."""
+    if charge.refunded_minor != before.refunded_minor:
+        went_back = charge.refunded_minor > before.refunded_minor
+        yield ("refunded" if went_back else "refund_returned"), charge.refunded_minor
+    if charge.disputed_minor != before.disputed_minor:
+        is_disputed = charge.disputed_minor > before.disputed_minor
+        yield ("chargeback" if is_disputed else "dispute_won"), charge.disputed_minor
 
 
 def _known(connection: Connection, merchant: str, payment: str) -> "Row[Any] | None":

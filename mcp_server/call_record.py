@@ -33,7 +33,12 @@ _UNKNOWN: Final = "unknown"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._/-]+", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|a2a-1\.0", re.ASCII)
 # Arguments that name what a call was about, by the kind of id that they must be to be written down.
-_ABOUT: Final = {"checkout_id": ("checkout", "chk"), "order_id": ("order", "ord"), "offer_id": ("offer", "off")}
+_ABOUT: Final = {
+    "checkout_id": ("checkout", "chk"),
+    "order_id": ("order", "ord"),
+    "decision_id": ("offer", "off"),
+    "offer_id": ("offer", "off"),  # the offer, where both are named
+}
 _SHOPPER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 log = structlog.get_logger("mcp_server")
 

@@ -92,7 +92,8 @@ def _(view: AskView) -> str:
 @text_of.register
 def _(view: OffersView) -> str:
     if not view.offers:
-        return "There is no offer for these products now. Promise none."
+        named = f" Name decision_id {view.decision_id} in a checkout." if view.decision_id else ""
+        return f"There is no offer for these products now. Promise none.{named}"
     return _lines(
         *(
             f"Offer: {quoted(offer.title)}{_off(offer)}, until {offer.expires_at}. {offer.reason} "

@@ -60,6 +60,7 @@ Codes = Annotated[
 ]
 ShippingId = Annotated[str, Field(max_length=64, description="One of the checkout's shipping_options")]
 OfferId = Annotated[str, Field(max_length=64, description="offer_id from get_offers, to take that offer")]
+DecisionId = Annotated[str, Field(max_length=64, description="decision_id from get_offers, where it had no offer")]
 Shopper = Annotated[
     Identifier, Field(description="Your own id of who buys. Only the brand's own agent, by its key, may say it")
 ]
@@ -168,7 +169,8 @@ def _add_reading_tools(server: MCPServer[Any], commerce: Commerce, brand: str) -
 
     @server.tool(title="Get offers", annotations=OFFER)
     async def get_offers(ctx: Context[Any, Any], lines: Lines) -> Annotated[CallToolResult, OffersView]:
-        """The offer for these products, if there is one. Promise no discount that is not in the answer; take it by offer_id."""
+        """The offer for these products, if there is one. Promise no discount that is not in the answer; take it by offer_id.
+        Where there is none, name its decision_id in the checkout."""
         return answer(await desk.get_offers(brand, caller_of(ctx), lines))
 
 
@@ -184,12 +186,14 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str, 
         shipping_option_id: ShippingId | None = None,
         discount_codes: Codes | None = None,
         offer_id: OfferId | None = None,
+        decision_id: DecisionId | None = None,
         shopper: Shopper | None = None,
         idempotency_key: Key = None,
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Starts a checkout and counts its total. Its messages say what is still missing."""
         buys = shopper or signed_in(ctx)
-        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id, buys)
+        offered = (offer_id, decision_id)
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offered, buys)
         caller = caller_of(ctx)
         made = await desk.create_checkout(brand, caller, given, own_key(ctx, caller, idempotency_key))
         return await told(ctx, made)
@@ -204,10 +208,12 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str, 
         shipping_option_id: ShippingId | None = None,
         discount_codes: Codes | None = None,
         offer_id: OfferId | None = None,
+        decision_id: DecisionId | None = None,
         idempotency_key: Key = None,
     ) -> Annotated[CallToolResult, CheckoutView]:
         """Changes what you give and leaves the rest: goods, buyer, address, shipping, discount codes, an offer."""
-        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offer_id)
+        offered = (offer_id, decision_id)
+        given = _given(lines, buyer, shipping_address, shipping_option_id, discount_codes, offered)
         caller = caller_of(ctx)
         return await told(ctx, await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
 
@@ -269,10 +275,11 @@ def _given(
     shipping_address: AddressGiven | None,
     shipping_option_id: str | None,
     discount_codes: list[str] | None,
-    offer_id: str | None,
+    offered: tuple[str | None, str | None],
     shopper: str | None = None,
 ) -> CheckoutGiven:
-    """What was given, and only that: a field left out stays as it was."""
+    """What was given, and only that: a field left out stays as it was. ``offered``: the offer, or the decision without one."""
+    offer_id, decision_id = offered
     fields = {
         "lines": lines,
         "buyer": buyer,
@@ -280,6 +287,7 @@ def _given(
         "shipping_option_id": shipping_option_id,
         "discount_codes": discount_codes,
         "offer_id": offer_id,
+        "decision_id": decision_id,
         "shopper": shopper,
     }
     return CheckoutGiven.model_validate({name: value for name, value in fields.items() if value is not None})

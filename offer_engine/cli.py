@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from offer_engine.exploration import Exploration, ExplorationKind
 from offer_engine.features import DEFAULT_SCHEMA, SchemaRefused
 from offer_engine.judging.estimators import Estimator
-from offer_engine.judging.guards import GROUPINGS, GROUPINGS_USUAL, Comparison
+from offer_engine.judging.guards import GROUPINGS, GROUPINGS_USUAL
 from offer_engine.judging.judge import Judge, Judgement, from_lines
-from offer_engine.judging.looks import newest_look
 from offer_engine.judging.policies import LinearPolicy, ScoringPolicy
 from offer_engine.judging.promotion import Measured, Reason, Rules, Stage, advance, gate
 from offer_engine.judging.report import ANSWERS, TITLES, render_report, shown
 from offer_engine.judging.standing import guard_lines, reason_of
 from offer_engine.judging.uplift import uplift_of
+from offer_engine.judging.watching import Watch, look_of
 from offer_engine.learning import cards, gbdt
 from offer_engine.learning.files import read_lines, size_bytes
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, fit
@@ -288,13 +288,13 @@ def _serving(history: Sequence[Change]) -> str | None:
 
 def _measured(arguments: argparse.Namespace, began: Change) -> Measured:
     """What the log says of the stage, as the newest look sees it."""
-    look = newest_look(began.at_ms, arguments.as_of)
+    look = look_of(began, _as_of(arguments))
     if look is None:
         return Measured(0, 0, {})
-    comparison = Comparison(began.model, began.at_ms, look, arguments.groups)
+    watch = Watch(began.model, began.at_ms, look, arguments.groups)
     with _progress("comparing", size_bytes(arguments.log)) as told:
-        comparison.add_lines(read_lines(arguments.log, told))
-    return comparison.measured()
+        watch.add_lines(read_lines(arguments.log, told))
+    return watch.measured()
 
 
 def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Reason]:

@@ -141,10 +141,13 @@ class Rankers:
                 self._loaded[folder.name] = ranker
 
     def serving(self, brand: str) -> ModelRanker | None:
-        """The model that has traffic, where it can be loaded. It waits for that: for pages, never for a decision."""
+        """The model that has traffic, or None. It waits until it is loaded: for pages, never for a decision.
+
+        Raises ModelMissing, ModelInvalid, ExtraMissing, SchemaRefused, OSError where it cannot be.
+        """
         registry = self.registry(brand)
         newest = _newest(registry) if registry is not None else None
-        return self._load(registry, newest.model) if registry is not None and newest is not None else None
+        return load_ranker(registry, newest.model, self.exploration) if registry is not None and newest else None
 
     def registry(self, brand: str) -> Registry | None:
         """The brand's registry; None where no model serves."""

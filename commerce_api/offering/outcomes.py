@@ -30,9 +30,12 @@ Outcome = Literal[
     "purchased",
     "purchased_without",
     "refunded",
+    "refund_returned",
     "returned",
     "chargeback",
+    "dispute_won",
 ]
+Gone = Literal["refunded", "refund_returned", "chargeback", "dispute_won"]
 _FIND: Final = select(offer_decision).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
@@ -154,12 +157,13 @@ def given_back(
     brand: str,
     document: dict[str, Any],
     order: str,
-    outcome: Literal["refunded", "chargeback"],
+    outcome: Gone,
     amount_minor: int,
     change: int,
 ) -> None:
-    """Of an order's money so much in all went back, or is disputed, by its ``change`` of this number (3).
+    """Of an order's money so much in all is refunded, or disputed, by its ``change`` of this number (3).
 
+    Less than before is what ``refund_returned`` and ``dispute_won`` say. Keys sort as the changes came, also within a moment.
     It is noted of the decisions that have the order as their purchase: an offer that did not hold in it is not spoilt.
     """
     bought = (
@@ -169,7 +173,7 @@ def given_back(
         offer_outcome.c.type.in_(PURCHASES),
     )
     for decision in tx.execute(select(offer_outcome.c.decision).where(*bought)).scalars().all():
-        note(tx, brand, decision, outcome, key=f"{outcome}:{order}:{change}", value_minor=amount_minor)
+        note(tx, brand, decision, outcome, key=f"money:{order}:{change:06}:{outcome}", value_minor=amount_minor)
 
 
 def _require(tx: Transaction, brand: str, decision: str) -> "Row[Any]":

@@ -15,14 +15,14 @@ from sqlalchemy.engine import Connection
 
 from commerce_api.brands import Brand
 from commerce_api.models import offer_budget, offer_decision, offer_outcome
-from commerce_api.offering.earning import Earning, earning_of
+from commerce_api.offering.earning import Earning, earning_of, serving_of
 from commerce_api.offering.ramping import RULES
 from commerce_api.offering.replayed import Replayed, replayed
 from commerce_api.offering.standing import next_step, standing_of
 from commerce_api.policy import Offer
 from offer_engine.judging.plots import Bar, bar, drawn, forest, qini_curve
 from offer_engine.judging.promotion import SHARE_PERCENT
-from offer_engine.judging.standing import WORDS, verdict
+from offer_engine.judging.standing import WORDS, lately_in_words, verdict
 from offer_engine.judging.style import style
 from offer_engine.offers import NO_OFFER
 from offer_engine.serving import Rankers
@@ -31,6 +31,7 @@ from tokenization.money import Money
 
 DECISIONS_SHOWN: Final = 20
 DECISIONS_READ: Final = 5_000  # the newest: what reasons are counted in
+_REFUNDS: Final = ("refunded", "refund_returned")
 _NORMAL_95: Final = 1.959964
 
 
@@ -66,13 +67,13 @@ def campaigns_of(connection: Connection, brand: Brand) -> list[Campaign]:
         .group_by(offer_decision.c.chosen)
     )
     decided: dict[str, int] = {row.chosen: row.decisions for row in counted}
-    came = _outcomes(connection, brand.id)
+    came, gone = _outcomes(connection, brand.id), _refunded(connection, brand.id)
     budgets = {
         row.offer: row for row in connection.execute(select(offer_budget).where(offer_budget.c.brand == brand.id))
     }
     reasons = _reasons(connection, brand.id)
     return [
-        _campaign(brand, offer, decided.get(offer.id, 0), came, budgets.get(offer.id), reasons)
+        _campaign(brand, offer, decided.get(offer.id, 0), came, gone.get(offer.id, 0), budgets.get(offer.id), reasons)
         for offer in brand.policy.offers
     ]
 
@@ -112,7 +113,7 @@ def _models(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int)
     registry = rankers.registry(brand.id)
     standing = standing_of(connection, brand, registry, now_ms)
     stage = standing.stage if standing is not None else None
-    earning = earning_of(connection, brand, stage, rankers.serving(brand.id), now_ms)
+    earning = earning_of(connection, brand, stage, serving_of(rankers, brand), now_ms)
     return {
         "earning": earning,
         "values_plot": drawn(forest(_values(earning), "Sales a decision")),
@@ -123,6 +124,7 @@ def _models(connection: Connection, brand: Brand, rankers: Rankers, now_ms: int)
         "guards": [(guard, words, verdict(guard, standing.measured, RULES)) for guard, words in WORDS.items()]
         if standing is not None
         else [],
+        "lately": lately_in_words(standing.measured, RULES) if standing is not None else [],
         "rules": RULES,
         "shares": SHARE_PERCENT,
         "stages": [(stage, percent) for stage, percent in SHARE_PERCENT.items() if percent],
@@ -182,6 +184,29 @@ def _outcomes(connection: Connection, brand: str) -> Mapping[tuple[str, str], tu
     return {(row.chosen, row.type): (row.decisions, int(row.value_minor)) for row in rows}
 
 
+def _refunded(connection: Connection, brand: str) -> Mapping[str, int]:
+    """By offer, what is refunded of the orders that it was bought in: each has it in all by then, so the last word counts."""
+    later, bought = offer_outcome.alias("later"), offer_outcome.alias("bought")
+    of_same = (later.c.decision == offer_outcome.c.decision, later.c.type.in_(_REFUNDS))
+    is_later = (later.c.at_ms > offer_outcome.c.at_ms) | (
+        (later.c.at_ms == offer_outcome.c.at_ms) & (later.c.key > offer_outcome.c.key)
+    )
+    rows = connection.execute(
+        select(offer_decision.c.chosen, func.sum(offer_outcome.c.value_minor).label("value_minor"))
+        .join(offer_decision, offer_decision.c.id == offer_outcome.c.decision)
+        .where(
+            offer_outcome.c.brand == brand,
+            offer_outcome.c.type.in_(_REFUNDS),
+            select(bought.c.key)
+            .where(bought.c.decision == offer_outcome.c.decision, bought.c.type == "purchased")
+            .exists(),
+            ~select(later.c.key).where(*of_same, is_later).exists(),
+        )
+        .group_by(offer_decision.c.chosen)
+    )
+    return {row.chosen: int(row.value_minor) for row in rows}
+
+
 def _reasons(connection: Connection, brand: str) -> Mapping[str, Counter[str]]:
     newest = connection.execute(
         select(offer_decision.c.record)
@@ -201,6 +226,7 @@ def _campaign(
     offer: Offer,
     decided: int,
     came: Mapping[tuple[str, str], tuple[int, int]],
+    refunded_minor: int,
     row: Any,
     reasons: Mapping[str, Counter[str]],
 ) -> Campaign:
@@ -224,7 +250,7 @@ def _campaign(
         taken=share(count("accepted"), shown),
         bought=share(count("purchased"), shown),
         value=money(came.get((offer.id, "purchased"), (0, 0))[1]),
-        given_back=money(came.get((offer.id, "refunded"), (0, 0))[1]),
+        given_back=money(refunded_minor),
         budget=budget,
         uses=uses,
         reasons=tuple(reasons.get(offer.id, Counter()).most_common(3)),

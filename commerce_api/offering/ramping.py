@@ -27,10 +27,10 @@ from audit.threads import in_thread
 from audit.transaction import Database, Transaction
 from commerce_api.brands import ORIGIN, Brand, all_brands
 from commerce_api.offering.export import PAGE, Before, last_of, newest_decisions
-from offer_engine.judging.guards import Comparison
-from offer_engine.judging.looks import Look, newest_look
+from offer_engine.judging.looks import Look
 from offer_engine.judging.promotion import SHARE_PERCENT, Measured, Move, Reason, Rules, Stage, advance
 from offer_engine.judging.standing import reason_of
+from offer_engine.judging.watching import Watch, look_of
 from offer_engine.learning.registry import Change, HistoryMoved, Registry
 from tokenization.clock import Clock
 from tokenization.logs import cause_of
@@ -78,7 +78,7 @@ class Ramp:
         if not history or not SHARE_PERCENT[Stage(history[-1].stage)]:
             return
         stage = history[-1]
-        look = newest_look(stage.at_ms, self.clock())
+        look = look_of(stage, self.clock())
         if look is None or self._looked.get(brand.id) == (stage, look):
             return
         measured = await self._measured(brand, stage, look)
@@ -92,15 +92,15 @@ class Ramp:
 
     async def _measured(self, brand: Brand, stage: Change, look: Look) -> Measured:
         """(1) (5)"""
-        comparison = comparison_of(brand, stage, look)
+        watch, since_ms = watch_of(brand, stage, look), look.sees_from(stage.at_ms)
         before: Before | None = Before(look.at_ms)
         for _ in range(0, DECISIONS_MAXIMUM, PAGE):
             if before is None:
                 break
-            page = await self.database.read(partial(_page, brand=brand.id, since_ms=stage.at_ms, before=before))
-            await in_thread(_add_all, comparison, page)
+            page = await self.database.read(partial(_page, brand=brand.id, since_ms=since_ms, before=before))
+            await in_thread(_add_all, watch, page)
             before = last_of(page)
-        return await in_thread(comparison.measured)
+        return await in_thread(watch.measured)
 
     async def _keep(self, brand: str, history: Sequence[Change]) -> None:
         """(4)"""
@@ -111,9 +111,9 @@ class Ramp:
         self._kept[brand] = len(history)
 
 
-def comparison_of(brand: Brand, stage: Change, look: Look) -> Comparison:
+def watch_of(brand: Brand, stage: Change, look: Look) -> Watch:
     """The comparison of a stage that its brand wants, with nothing in it yet."""
-    return Comparison(stage.model, stage.at_ms, look, brand.policy.models.groups)
+    return Watch(stage.model, stage.at_ms, look, brand.policy.models.groups)
 
 
 def _is_by_itself(move: Move, stage: Change, brand: Brand) -> bool:
@@ -127,9 +127,9 @@ def _page(connection: Connection, brand: str, since_ms: int, before: Before) -> 
     return newest_decisions(connection, brand, since_ms, before, PAGE)
 
 
-def _add_all(comparison: Comparison, records: Sequence[Mapping[str, Any]]) -> None:
+def _add_all(watch: Watch, records: Sequence[Mapping[str, Any]]) -> None:
     for record in records:
-        comparison.add(record)
+        watch.add(record)
 
 
 def _resource(brand: str) -> str:

@@ -6,11 +6,12 @@ from sqlalchemy.engine import Connection
 
 from commerce_api.brands import Brand
 from commerce_api.offering.export import read_newest
-from commerce_api.offering.ramping import DECISIONS_MAXIMUM, RULES, comparison_of
+from commerce_api.offering.ramping import DECISIONS_MAXIMUM, RULES, watch_of
 from offer_engine.judging.guards import Comparison
-from offer_engine.judging.looks import LEVEL, Look, look, newest_look
+from offer_engine.judging.looks import LEVEL, Look, look
 from offer_engine.judging.promotion import SHARE_PERCENT, Measured, Move, Reason, Side, Stage, advance
 from offer_engine.judging.standing import NEXT, guard_lines
+from offer_engine.judging.watching import has_no_end, look_of
 from offer_engine.learning.registry import Change, Registry
 from tokenization.clock import as_text
 
@@ -32,14 +33,15 @@ def standing_of(connection: Connection, brand: Brand, registry: Registry | None,
     if not history or not SHARE_PERCENT[Stage(history[-1].stage)]:
         return None
     stage = history[-1]
-    newest = newest_look(stage.at_ms, now_ms)
-    following = look(stage.at_ms, newest.number + 1 if newest else 1)
+    newest = look_of(stage, now_ms)
+    following = look(stage.at_ms, newest.number + 1 if newest else 1, lasts=has_no_end(stage))
     comparison, measured = None, Measured(0, 0, {})
     if newest is not None:
-        comparison = comparison_of(brand, stage, newest)
-        for record in read_newest(connection, brand.id, stage.at_ms, newest.at_ms, DECISIONS_MAXIMUM):
-            comparison.add(record)
-        measured = comparison.measured()
+        watch = watch_of(brand, stage, newest)
+        since_ms = newest.sees_from(stage.at_ms)
+        for record in read_newest(connection, brand.id, since_ms, newest.at_ms, DECISIONS_MAXIMUM):
+            watch.add(record)
+        comparison, measured = watch.whole, watch.measured()
     move = advance(Stage(stage.stage), measured, RULES, Reason.PASSED)
     return Standing(stage, newest, comparison, measured, move, following.at_ms)
 

@@ -12,7 +12,6 @@ What holds for a comparison:
  5. A guard that one side has nothing to say of is missing. It is never taken for good.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from offer_engine.features import Vector
 from offer_engine.judging.intervals import Interval, contrasts
 from offer_engine.judging.looks import LEVEL, Look
 from offer_engine.judging.promotion import Guard, Measured, Side
-from offer_engine.learning.log import LogInvalid, subject_code
+from offer_engine.learning.log import subject_code
 from offer_engine.learning.rewards import Measure, RewardRule, latest
 
 GROUPS: Final = 4_096  # subjects are put together by their hash into at most so many groups
@@ -106,15 +105,6 @@ class Comparison:
         self._sums[side, "faults"].add(group, float(record.get("fell_back") is not None))
         for name in self.groupings:
             self._sums[side, self._group(name, GROUPINGS[name](record))].add(group, reward)
-
-    def add_lines(self, lines: Iterable[str | bytes]) -> None:
-        """Takes in an exported log. Raises LogInvalid."""
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    self.add(json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise LogInvalid(f"line {number} is no decision record") from None
 
     def measured(self) -> Measured:
         """What the look shows."""

@@ -1,6 +1,6 @@
 """How a model comes to serve, and how it goes: a pure state machine over what was measured.
 
-    apprentice ──▶ canary (1 %) ──▶ ramp (5, 20, 50 %) ──▶ full
+    apprentice ──▶ canary (1 %) ──▶ ramp (5, 20, 50 %) ──▶ full (95 %)
         │               │                 │                 │
         └───────────────┴────── rolled back ◀───────────────┘     ends there: a new attempt is a new model, or a person's act
 
@@ -11,7 +11,9 @@ What holds:
     What it earns must be as good as the incumbent's beyond doubt: one that ties waits.
  3. A guard that is worse beyond doubt takes all its traffic away at once, at any stage.
  4. A subject stays on its side while a stage lasts, and who was on the model's side at a lower share is so at a higher one.
- 5. The hold-out is never served by the model and never by the incumbent: a share of subjects that gets random candidates, no
+ 5. No stage is the model's alone: at the last one too some subjects are the incumbent's, so that a model which turns bad is
+    held against somebody, however long it has served.
+ 6. The hold-out is never served by the model and never by the incumbent: a share of subjects that gets random candidates, no
     offer among them, whatever the stage. Without it a later model could not be judged.
 """
 
@@ -44,7 +46,7 @@ SHARE_PERCENT: Final[Mapping[Stage, int]] = {
     Stage.RAMP_5: 5,
     Stage.RAMP_20: 20,
     Stage.RAMP_50: 50,
-    Stage.FULL: 100,
+    Stage.FULL: 95,  # (5)
     Stage.ROLLED_BACK: 0,
 }
 _NEXT: Final[Mapping[Stage, Stage]] = {
@@ -118,11 +120,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was seen since the stage began. ``guards`` are intervals of model less incumbent, in that stage's own traffic."""
+    """What was seen since the stage began. ``guards`` are intervals of model less incumbent, in that stage's own traffic.
+
+    ``lately``: those of its last days by themselves, by how many these are. They take a model back and let none go on.
+    """
 
     decisions: int
     stage_ms: int
     guards: Mapping[Guard, Interval]
+    lately: Mapping[int, Mapping[Guard, Interval]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +159,8 @@ def advance(stage: Stage, measured: Measured, rules: Rules, gate_reason: Reason)
     if stage is Stage.ROLLED_BACK:
         return Move(stage, Reason.ENDED)
     verdict = _guards(measured.guards, rules)
-    if verdict is Reason.GUARD_WORSE:
-        return Move(Stage.ROLLED_BACK, verdict)  # (3)
+    if verdict is Reason.GUARD_WORSE or any(rules.worse(guards) for guards in measured.lately.values()):
+        return Move(Stage.ROLLED_BACK, Reason.GUARD_WORSE)  # (3)
     if stage is Stage.APPRENTICE:
         return Move(_NEXT[stage] if gate_reason is Reason.PASSED else stage, gate_reason)  # (1)
     if stage is Stage.FULL:
@@ -187,7 +193,7 @@ class Side(StrEnum):
 def side(subject: str, model: str, stage: Stage, hold_out_percent: float = 5.0) -> Side:
     """Who decides for a subject, by its hash. The hold-out's hash does not depend on the model: it stays the same."""
     if _point("hold-out", subject) < hold_out_percent:
-        return Side.HOLD_OUT  # (5)
+        return Side.HOLD_OUT  # (6)
     return Side.MODEL if _point(model, subject) < SHARE_PERCENT[stage] else Side.INCUMBENT  # (4)
 
 

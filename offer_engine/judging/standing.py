@@ -15,7 +15,7 @@ WORDS: Final[Mapping[Guard, str]] = {
 }
 NEXT: Final[Mapping[Reason, str]] = {
     Reason.PASSED: "may go on",
-    Reason.ENDED: "nothing: this is where it ends",
+    Reason.ENDED: "nothing: this is the last stage",
     Reason.TOO_FEW_DECISIONS: "waits for more decisions",
     Reason.TOO_SOON: "waits until the stage has lasted its time",
     Reason.GUARD_WORSE: "goes back: a guard is worse beyond doubt",
@@ -28,7 +28,15 @@ def reason_of(move: Move, measured: Measured, rules: Rules) -> str:
     """A move's reason as the history has it, with the guards that it was for."""
     if move.reason is not Reason.GUARD_WORSE:
         return move.reason.value
-    return f"{move.reason.value}: {', '.join(guard.value for guard in rules.worse(measured.guards))}"
+    windows = {"": measured.guards} | {
+        f" in the last {_days(days)}": guards for days, guards in measured.lately.items()
+    }
+    worse = [
+        f"{', '.join(guard.value for guard in found)}{when}"
+        for when, guards in windows.items()
+        if (found := rules.worse(guards))
+    ]
+    return f"{move.reason.value}: {'; '.join(worse)}"
 
 
 def verdict(guard: Guard, measured: Measured, rules: Rules) -> str:
@@ -54,4 +62,16 @@ def guard_lines(measured: Measured, rules: Rules) -> list[str]:
         else:
             figures = f"{'–':>9}{'':20}"
         lines.append(f"  {words:25}{figures}{rules.tolerance.get(guard, 0.0):11.4g}  {told}")
-    return lines
+    return lines + [f"  {f'the last {_days(days)} alone':67}{told}" for days, told in lately_in_words(measured, rules)]
+
+
+def lately_in_words(measured: Measured, rules: Rules) -> list[tuple[int, str]]:
+    """The last days of a stage by themselves, in a word each."""
+    return [
+        (days, "not known" if not guards else "worse" if rules.worse(guards) else "not worse")
+        for days, guards in measured.lately.items()
+    ]
+
+
+def _days(days: int) -> str:
+    return "day" if days == 1 else f"{days} days"

@@ -13,7 +13,8 @@ import numpy as np
 from offer_engine.decide import Scored
 from offer_engine.exploration import Exploration, choose
 from offer_engine.features import Matrix, Schema, Vector, assemble, context_features, offer_features
-from offer_engine.learning.gbdt import BoostedModel, with_offers
+from offer_engine.judging.policies import LinearPolicy, ScoringPolicy
+from offer_engine.learning.gbdt import BoostedModel, BoostedPolicy, with_offers
 from offer_engine.learning.linear import LinearModel
 from offer_engine.learning.registry import ModelKind, Registry
 from offer_engine.offers import NO_OFFER, Context, Offer
@@ -37,6 +38,10 @@ class ModelRanker(ABC):
         self.version = self.model_hash[:HASH_DIGITS]
         self.exploration = self.rule.kind.value
         self.feature_schema = self.schema.hash
+
+    @abstractmethod
+    def policy(self) -> ScoringPolicy:
+        """The same model with the same exploration, for a log to be asked about."""
 
     @abstractmethod
     def scores(self, matrix: Matrix, names: Sequence[str], categories: Sequence[int]) -> Vector:
@@ -71,6 +76,10 @@ class LinearRanker(ModelRanker):
         super().__init__(model.schema, model_hash, rule or Exploration(), "linear")
         self.model = model
 
+    def policy(self) -> ScoringPolicy:
+        """As a policy."""
+        return LinearPolicy(self.model, self.rule)
+
     def scores(self, matrix: Matrix, names: Sequence[str], categories: Sequence[int]) -> Vector:
         """The model's means."""
         return self.model.scores(matrix, self.model.lookup(names, categories))
@@ -84,6 +93,10 @@ class BoostedRanker(ModelRanker):
     def __init__(self, model: BoostedModel, model_hash: str, rule: Exploration | None = None) -> None:
         super().__init__(model.schema, model_hash, rule or Exploration(), "boosted")
         self.model = model
+
+    def policy(self) -> ScoringPolicy:
+        """As a policy."""
+        return BoostedPolicy(self.model, self.rule)
 
     def scores(self, matrix: Matrix, names: Sequence[str], categories: Sequence[int]) -> Vector:
         """What the trees expect."""

@@ -5,7 +5,8 @@ What holds for a reward:
  2. An outcome counts once, however often it was sent: of those with one key the one recorded last counts.
  3. An outcome counts within its type's window after the offer was shown; a reversal within its window after the purchase.
  4. A purchase counts whether it was made with what was offered or without it; without it nothing was taken off.
- 5. A purchase that came back (refund, return, chargeback) is worth less than none.
+ 5. A purchase that came back (refund, return, chargeback) is worth less than none; one of which all was restored (a refund that
+    failed, a dispute that was won) is worth what it was, however late that is known.
  6. A decision whose windows are still open is left out, whatever has happened so far; or, where the delays are known, what it
     earned is divided by the probability that it would have been seen by now (inverse probability of censoring).
 """
@@ -21,6 +22,7 @@ DAY_MS: Final = 24 * HOUR_MS
 _WITH: Final = "purchased"
 _PURCHASES: Final = frozenset({_WITH, "purchased_without"})
 _REVERSALS: Final = frozenset({"refunded", "returned", "chargeback"})
+_RESTORED: Final = {"refund_returned": "refunded", "dispute_won": "chargeback"}
 
 
 class Measure(StrEnum):
@@ -92,12 +94,18 @@ class RewardRule:
         if purchase is None:
             return 0.0
         worth = self._worth(record, with_it=purchase["type"] == _WITH)
-        came_back = any(
-            outcome["type"] in _REVERSALS
-            and 0 <= outcome["at_ms"] - purchase["at_ms"] <= self.reversal_window_ms  # (3)
-            for outcome in outcomes
-        )
-        return self.reversal * abs(worth) if came_back else worth  # (5)
+        return self.reversal * abs(worth) if self._came_back(purchase, outcomes) else worth  # (5)
+
+    def _came_back(self, purchase: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether anything of a purchase is still gone, by the last word on each way in which it can go."""
+        gone: set[str] = set()
+        for outcome in sorted(outcomes, key=lambda each: int(each["at_ms"])):
+            kind, after_ms = outcome["type"], outcome["at_ms"] - purchase["at_ms"]
+            if kind in _REVERSALS and 0 <= after_ms <= self.reversal_window_ms:  # (3)
+                gone.add(kind)
+            elif kind in _RESTORED and outcome["value_minor"] == 0:
+                gone.discard(_RESTORED[kind])
+        return bool(gone)
 
     def purchase(self, shown_ms: int, outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The first purchase within its window, or None."""

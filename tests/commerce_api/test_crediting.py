@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from audit.transaction import Transaction
+from commerce_api import order_money
 from commerce_api.brands import find_brand
 from commerce_api.checkout.service import Caller
 from commerce_api.memory.asker import asker_of
@@ -17,6 +18,7 @@ from commerce_api.models import order as orders
 from commerce_api.offering import crediting, outcomes
 from commerce_api.offering.export import decisions_of
 from commerce_api.offering.making import make_offer
+from commerce_api.offering.page import campaigns_of
 from commerce_api.order_money import refresh
 from commerce_api.schemas import LineGiven
 from offer_engine.exploration import Exploration, ExplorationKind
@@ -73,9 +75,11 @@ async def rewards(world: World) -> list[Any]:
     return [RewardRule().reward(record, world.clock() + LATER_MS) for record in await exported(world)]
 
 
-async def given_back(world: World, order_id: str) -> None:
+async def given_back(world: World, order_id: str, refunded_minor: int = 7_900, disputed_minor: int = 0) -> None:
+    """So much of an order's money in all is refunded, or disputed, by the zone's record, and commerce learns of it."""
     [row] = [row for row in await world.rows(orders) if row.id == order_id]
-    world.vault.amend(row.payment, captured_minor=7_900, refunded_minor=7_900)
+    amounts = {"refunded_minor": refunded_minor, "disputed_minor": disputed_minor}
+    world.vault.amend(row.payment, captured_minor=7_900, **amounts)
     await refresh(world.commerce.database, world.commerce.payments.vault, BRAND, row.payment)
 
 
@@ -87,6 +91,51 @@ async def test_a_shopper_whom_nothing_was_offered_and_who_buys_is_a_reward_of_no
     assert await rewards(world) == [1.0]
     await given_back(world, order_id)
     assert await rewards(world) == [-0.25]
+
+
+async def restored(world: World) -> list[list[Any]]:
+    """The rewards of an order with an offer and of the offer before it, as its money goes and comes again."""
+    await with_offers(world, offer())
+    await asked(world, ROBIN)
+    made = (await asked(world, ROBIN)).offers[0].offer_id
+    order_id = await buys(world, ROBIN, offer_id=made)
+    seen = []
+    for amounts in ((1_000, 0), (0, 0), (0, 6_715), (0, 500), (0, 0), (900, 0)):
+        await given_back(world, order_id, *amounts)
+        seen.append(await rewards(world))
+    return seen
+
+
+async def test_a_refund_that_came_back_and_a_dispute_that_was_won_leave_a_purchase_what_it_was(world: World) -> None:
+    gone, there = [-0.25, -0.25], [1.0, 1.0]
+    assert await restored(world) == [gone, there, gone, gone, there, gone]
+    for came in await came_of(world):
+        money = [each for each in came if each not in ("accepted", *outcomes.PURCHASES)]
+        assert money == ["refunded", "refund_returned", "chargeback", "dispute_won", "dispute_won", "refunded"]
+
+
+async def test_planted_fault_a_record_that_only_says_what_went_leaves_the_purchase_reversed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = order_money._changed
+    went = ("refunded", "chargeback")
+    monkeypatch.setattr(order_money, "_changed", lambda *both: [one for one in honest(*both) if one[0] in went])
+    assert [1.0, 1.0] not in await restored(world)
+
+
+async def test_what_was_refunded_of_an_offer_is_what_is_refunded_by_now(world: World) -> None:
+    await with_offers(world, offer())
+    await asked(world, ROBIN)
+    made = (await asked(world, ROBIN)).offers[0].offer_id
+    order_id = await buys(world, ROBIN, offer_id=made)
+    told = []
+    for refunded_minor in (500, 1_000, 400, 0):
+        await given_back(world, order_id, refunded_minor)
+        [campaign] = await world.commerce.database.read(
+            lambda connection: campaigns_of(connection, find_brand(connection, BRAND))
+        )
+        told.append(campaign.given_back)
+    assert told == ["$5.00", "$10.00", "$4.00", "$0.00"]
 
 
 async def test_a_shopper_whom_the_brand_s_agent_names_is_the_one_who_buys_with_it(world: World) -> None:

@@ -1,6 +1,7 @@
 """What the merchant's page says of models: which way of choosing earns most, what beats chance, where a model stands."""
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 from playwright.async_api import Request, async_playwright
 
 from commerce_api.offering import earning
-from offer_engine.features import Vector
+from offer_engine.features import DEFAULT_SCHEMA, Vector
 from offer_engine.judging.promotion import Stage
+from offer_engine.learning import gbdt
 from offer_engine.learning.log import Integers
-from offer_engine.learning.registry import Change
-from offer_engine.market import NOW_MS, FixedPlayer, Player
+from offer_engine.learning.registry import Change, ModelKind
+from offer_engine.learning.rewards import DAY_MS, RewardRule
+from offer_engine.learning.training import Source
+from offer_engine.market import NOW_MS, FixedPlayer, Player, lines
 from tests.commerce_api.pages.test_browser import CHROMIUM, FLAGS, JUDGEMENTS
 from tests.commerce_api.test_offering import asked, offer, with_offers
 from tests.commerce_api.test_offers_page import page
@@ -22,6 +26,7 @@ from tests.commerce_api.test_ramping import begun, registry_of, stored
 from tests.commerce_api.world import World, commerce_world
 from tests.mcp_server.conformance.suite import TOOLS
 from tests.offer_engine.stages import HOUR_MS, Staged, stark
+from tests.offer_engine.test_rankers import ABOUT
 
 pytestmark = pytest.mark.anyio
 AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
@@ -31,6 +36,9 @@ COMPLAINTS_OF_AXE = """async () => {
   return violations.map((each) => `${each.id}: ${each.nodes[0].html}`);
 }"""
 TITLES = ("15% off kettles and coffee", "Free shipping from $80", "10% off a second mug & more, for whoever comes back")
+
+
+BEST = "Always 10% off a second mug &amp; more, for whoever comes back"
 
 
 class Mostly(Player):
@@ -48,9 +56,22 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield built
 
 
-async def with_a_model(world: World) -> World:
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Boosted trees of the market whose last arm is the best."""
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    path.write_text("\n".join(lines(stark(2_000), Player(), seed=5)), encoding="utf-8")
+    source = Source((path,), DEFAULT_SCHEMA, RewardRule(), NOW_MS + 365 * DAY_MS)
+    return gbdt.train(source).model.to_bytes()
+
+
+async def with_a_model(world: World, trees: bytes | None = None) -> World:
     """A model at half of the shoppers, whose first sixty days are over."""
-    name = begun(world)
+    if trees is None:
+        name = begun(world)
+    else:
+        name = registry_of(world).add(trees, ModelKind.BOOSTED, dict(ABOUT)).model
+        registry_of(world).record(Change(NOW_MS, name, Stage.RAMP_50.value, "ana", "passed"))
     await stored(world, Staged(stark(3_000), Mostly(), FixedPlayer(1), Stage.RAMP_50, name).records(3))
     world.clock.now_ms = NOW_MS + 60 * 24 * HOUR_MS
     await asked(world)
@@ -67,7 +88,7 @@ def rows(html: str, region: str) -> dict[str, str]:
 async def test_ways_of_choosing_have_a_value_where_the_record_can_tell_and_else_a_reason(world: World) -> None:
     html = await page(await with_a_model(world))
     told = rows(html, "Ways of choosing")
-    best = told.pop("Always 10% off a second mug &amp; more, for whoever comes back")
+    best = told.pop(BEST)
     value, low, high = map(float, best.split())
     assert low < 0.92 < high
     assert low < value < high
@@ -75,6 +96,42 @@ async def test_ways_of_choosing_have_a_value_where_the_record_can_tell_and_else_
     assert told["Always Free shipping from $80"].startswith("cannot be told: too few decisions came out")
     assert html.count("<svg") == 3
     assert "mug & more" not in html
+
+
+async def test_boosted_trees_stand_beside_the_other_ways_of_choosing(world: World, trees: bytes) -> None:
+    told = rows(await page(await with_a_model(world, trees)), "Ways of choosing")
+    value, low, high = map(float, told["The model"].split())
+    assert low < value < high
+    assert value > 0.5
+
+
+@pytest.mark.parametrize("fault", ["no_library", "missing", "damaged", "slow"])
+async def test_a_model_that_cannot_be_judged_here_has_its_reason_in_words_and_the_others_their_values(
+    world: World, trees: bytes, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    await with_a_model(world, trees)
+    [file] = (registry_of(world).directory / "models").glob("*.txt")
+    if fault == "no_library":
+        monkeypatch.setitem(sys.modules, "lightgbm", None)
+        why = "LightGBM is not installed here: pip install &#39;cordon[offers]&#39;"
+    elif fault == "slow":
+        monkeypatch.setattr(earning, "SCORING_SECONDS", 0.0)
+        why = "it takes too long here; offer-engine evaluate judges it"
+    else:
+        file.unlink() if fault == "missing" else file.write_bytes(b"x" + trees)
+        why = "it cannot be loaded here: its file is missing, damaged or of a later version"
+    told = rows(await page(world), "Ways of choosing")
+    assert told["The model"] == f"cannot be told: {why}"
+    assert float(told[BEST].split()[0]) > 0.5
+
+
+async def test_no_more_candidates_are_judged_than_the_bound_says(
+    world: World, trees: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earning, "ROWS_MAXIMUM", 2_000)
+    html = await page(await with_a_model(world, trees))
+    [judged] = re.findall(r"reckoned from ([\d,]+) decisions", html)
+    assert 0 < int(judged.replace(",", "")) <= 2_000 / 4 + 1
 
 
 async def test_planted_fault_decisions_that_tried_nothing_else_leave_nothing_to_tell(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +13,19 @@ import pytest
 from sqlalchemy import insert
 
 from commerce_api.brands import find_brand
+from commerce_api.checkout.service import Caller
 from commerce_api.models import offer_decision, offer_outcome
 from commerce_api.offering import ramping
 from commerce_api.offering.export import PAGE, newest_decisions
+from commerce_api.offering.outcomes import DECISIONS_KEPT_SECONDS
 from commerce_api.offering.ramping import BY, Ramp
 from commerce_api.offering.standing import standing_of, told
 from commerce_api.policy import Models
 from commerce_api.runtime import OFFER_MODELS
+from offer_engine.judging import promotion
 from offer_engine.judging.guards import GROUPINGS, GROUPINGS_USUAL
-from offer_engine.judging.promotion import Stage
+from offer_engine.judging.looks import LONGEST_MS
+from offer_engine.judging.promotion import SHARE_PERCENT, Side, Stage, side
 from offer_engine.learning.registry import Change, ModelKind, Registry
 from offer_engine.market import NOW_MS, FixedPlayer, Player
 from tests.commerce_api.test_offering import asked, offer, with_offers
@@ -76,11 +82,13 @@ async def stored(world: World, records: Iterable[dict[str, Any]]) -> None:
     await world.commerce.database.maintain(insert_all)
 
 
-async def staged(world: World, model: Player, incumbent: Player, hours: float = 50, **models: Any) -> str:
+async def staged(
+    world: World, model: Player, incumbent: Player, hours: float = 50, stage: Stage = Stage.RAMP_50, **models: Any
+) -> str:
     """A stage of which there is a log, so many hours on; the model's name."""
     await with_offers(world, offer(), models=models or None)
-    name = begun(world)
-    await stored(world, Staged(MARKET, model, incumbent, Stage.RAMP_50, name).records(3))
+    name = begun(world, stage)
+    await stored(world, Staged(MARKET, model, incumbent, stage, name).records(3))
     world.clock.now_ms = NOW_MS + int(hours * HOUR_MS)
     return name
 
@@ -114,6 +122,54 @@ async def test_a_bad_model_goes_back_by_itself_with_a_reason_on_either_database(
         await asked(world)
         newest = max(await world.rows(offer_decision), key=lambda row: row.decided_ms)
         assert json.loads(newest.record)["policy"] == "priority:1"
+
+
+async def test_at_full_a_bad_model_goes_back_by_itself_too_on_either_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with commerce_world(tmp_path, database_url) as world:
+        await staged(world, WORST, BEST, stage=Stage.FULL)
+        await ramp(world).sweep()
+        assert stages(world)[-1] == ("rolled_back", BY, "guard_worse: reward_lost, margin_lost")
+
+
+async def test_planted_fault_where_nobody_is_left_with_the_priorities_a_bad_model_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "SHARE_PERCENT", {**SHARE_PERCENT, Stage.FULL: 100})
+    await staged(world, WORST, BEST, stage=Stage.FULL)
+    await ramp(world).sweep()
+    assert [stage for stage, _, _ in stages(world)] == ["full"]
+
+
+async def test_at_full_a_good_model_stays(world: World) -> None:
+    await staged(world, BEST, WORST, stage=Stage.FULL, **AUTOMATIC)
+    await ramp(world).sweep()
+    assert [stage for stage, _, _ in stages(world)] == ["full"]
+
+
+async def test_at_full_shoppers_are_on_a_side_by_their_hash_and_what_is_on_record_is_what_was_drawn_from(
+    world: World,
+) -> None:
+    await with_offers(world, offer())
+    name = begun(world, Stage.FULL)
+    world.desk.rankers.warm()
+    for number in range(120):
+        await asked(world, Caller(f"shopper:shp_{number}", "test"))
+    sides: Counter[Side] = Counter()
+    for row in await world.rows(offer_decision):
+        record = json.loads(row.record)
+        of = side(row.subject, name, Stage.FULL, 0.0)
+        sides[of] += 1
+        assert record["model_hash"] == (name if of is Side.MODEL else None)
+        assert record["policy"] == (f"linear:{name[:16]}" if of is Side.MODEL else "priority:1")
+        vector = {each["offer"]: each["propensity"] for each in record["candidates"]}
+        assert math.fsum(vector.values()) == pytest.approx(1, abs=1e-12)
+        assert vector[record["chosen"]] > 0
+        if of is Side.INCUMBENT:
+            assert (record["exploration"], vector[record["chosen"]]) == ("none", 1.0)
+    assert sides[Side.MODEL] > 100
+    assert 0 < sides[Side.INCUMBENT] < 20
 
 
 @pytest.mark.parametrize(("models", "stage"), [({}, "ramp_50"), (AUTOMATIC, "full")])
@@ -216,6 +272,15 @@ async def test_a_brand_whose_history_is_damaged_does_not_keep_the_others_from_th
     assert stages(world)[-1][0] == "rolled_back"
 
 
+async def test_a_look_at_a_long_stay_reads_no_decision_of_which_only_those_that_were_taken_are_kept(
+    world: World,
+) -> None:
+    assert LONGEST_MS < DECISIONS_KEPT_SECONDS * 1_000
+    await staged(world, WORST, BEST, hours=24 * 500, stage=Stage.FULL)
+    await ramp(world).sweep()
+    assert [stage for stage, _, _ in stages(world)] == ["full"]
+
+
 async def test_where_it_stands_is_told_within_eighty_columns(world: World) -> None:
     await staged(world, BEST, BEST)
 
@@ -231,6 +296,10 @@ async def test_where_it_stands_is_told_within_eighty_columns(world: World) -> No
     assert "  stage      ramp 50, 50 % of shoppers, since 2026-11-18 11:06 UTC" in text
     assert any("sales lost" in line and line.endswith("unclear") for line in text)
     assert "next: waits: not clear yet that it is as good as the priorities" in text
+    registry_of(world).record(Change(NOW_MS, begun(world), "full", "ana", "passed"))
+    assert [line.split() for line in await lines() if "alone" in line] == [
+        ["the", "last", "day", "alone", "not", "worse"],
+    ]
     world.clock.now_ms = NOW_MS + 60_000
     assert (await lines())[-1].startswith("  first look 2026-11-18 11:21")
     registry_of(world).record(Change(NOW_MS + 2, begun(world), "rolled_back", "ana", "complaints"))

@@ -58,6 +58,16 @@ def call(**changed: Any) -> Call:
     return Call(**{**usual, **changed})
 
 
+def test_a_call_is_about_the_offer_that_it_names_or_else_the_decision_that_made_none() -> None:
+    decision, offer = new_id("off"), new_id("off")
+    for arguments, about in (
+        ({"decision_id": decision}, decision),
+        ({"decision_id": decision, "offer_id": offer}, offer),
+        ({"decision_id": "4111 1111 1111 1111"}, None),
+    ):
+        assert event_of(call(tool="create_checkout", arguments=arguments)).data.get("offer") == about
+
+
 @pytest.mark.parametrize("mode", [MODERN, LEGACY])
 async def test_every_call_is_recorded_with_who_asked_for_what_on_whose_behalf(
     tmp_path: Path, database_url: str, mode: str

@@ -8,6 +8,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import Tool
 
 from commerce_api.errors import CommerceError
+from commerce_api.models import offer_outcome
 from tests.commerce_api.purchases import MUG, OFF_SHELF, lines, ready
 from tests.mcp_server.serving import (
     LEGACY,
@@ -253,6 +254,30 @@ async def test_a_checkout_that_lacks_something_is_not_handed_over(site: Site) ->
     assert made["status"] == "incomplete"
     assert {message["path"] for message in made["messages"]} == {"$.shipping_address", "$.buyer.email"}
     assert code_of(refused) == CommerceError.CHECKOUT_NOT_READY.code
+
+
+@pytest.mark.parametrize("named_in", ["create_checkout", "update_checkout", None])
+async def test_a_guest_who_was_offered_nothing_and_buys_is_known_by_the_decision_that_the_checkout_names(
+    own_site: Site, named_in: str | None
+) -> None:
+    world = own_site.world
+    async with client(own_site) as connected:
+        offers = await connected.call_tool("get_offers", {"lines": lines()})
+        decision = structured(offers)["decision_id"]
+        assert f"decision_id {decision}" in getattr(offers.content[0], "text", "")
+        named = {"decision_id": decision}
+        made = structured(
+            await connected.call_tool("create_checkout", ready(**named if named_in == "create_checkout" else {}))
+        )
+        own = {"checkout_id": made["checkout_id"]}
+        changed = structured(await connected.call_tool("update_checkout", own | (named if named_in else {})))
+        assert changed["totals"] == made["totals"]
+        await connected.call_tool("complete_checkout", own)
+        await world.commerce.payments.capture_link(world.brand, made["checkout_id"])
+        world.vault.capture()
+        paid = structured(await connected.call_tool("get_checkout", own))
+    came = [(row.decision, row.type, row.key) for row in await world.rows(offer_outcome) if row.type != "shown"]
+    assert came == ([(decision, "purchased_without", paid["order_id"])] if named_in else [])
 
 
 async def test_what_is_out_of_stock_is_said_and_not_handed_over(site: Site) -> None:

@@ -26,12 +26,12 @@ from offer_engine.learning import cards
 from offer_engine.learning.cards import code_hash
 from offer_engine.learning.log import Reading
 from offer_engine.learning.registry import Card, Change, ModelKind, Registry
-from offer_engine.learning.rewards import RewardRule
+from offer_engine.learning.rewards import DAY_MS, RewardRule
 from offer_engine.market import NOW_MS, FixedPlayer, Market, Player, Shape, lines
 from tests.offer_engine.stages import Staged, fixed
 from tests.offer_engine.test_rankers import ABOUT, MODEL
 
-AS_OF = "1900000000000"
+AS_OF = str(NOW_MS + 300 * DAY_MS)
 SHAPE = Shape(arms=3, rounds=16_000, subjects=4_000)
 
 
@@ -198,6 +198,19 @@ def test_a_stage_whose_log_is_good_leads_to_the_next_one(tmp_path: Path, capsys:
     told = capsys.readouterr().out
     assert "ramp_5 -> ramp_20: passed" in told
     assert all(words in told for words in WORDS.values())
+
+
+def test_a_stage_is_looked_at_as_of_now_where_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "now_milliseconds", lambda: int(AS_OF))
+    registry = standing(tmp_path / "models", Stage.FULL)
+    name = registry.history()[0].model
+    log = stage_log(tmp_path / "log.jsonl", name, is_good=True)
+    assert main(["promote", str(log), "--registry", str(registry.directory), "--model", name]) == 1
+    told = capsys.readouterr().out
+    assert "full -> full: ended" in told
+    assert "the last 64 days alone" in told
 
 
 def test_a_stage_whose_log_is_bad_ends_it_with_the_guards_that_it_was_for(

@@ -15,6 +15,7 @@ from offer_engine.judging.intervals import contrasts
 from offer_engine.judging.looks import FIRST_MS, LEVEL, Look, look, newest_look
 from offer_engine.judging.promotion import Guard, Measured, Reason, Rules, Side, Stage, advance
 from offer_engine.judging.standing import WORDS, guard_lines, reason_of, verdict
+from offer_engine.judging.watching import Watch
 from offer_engine.learning.log import LogInvalid
 from offer_engine.market import NOW_MS, Market, Player, Shape
 from tests.offer_engine.stages import HOUR_MS, MODEL, Staged, fixed
@@ -282,7 +283,7 @@ def test_a_weighted_sum_of_quotients_has_the_interval_of_a_column_of_its_own() -
 def test_a_line_that_is_no_record_stops_the_reading_and_is_not_repeated() -> None:
     for bad in ("{}", "x", "[]", '{"policy": 7}'):
         with pytest.raises(LogInvalid, match=r"^line 2 is no decision record$"):
-            compared([]).add_lines([json.dumps(LONG[0]), bad])
+            Watch(MODEL, NOW_MS, LOOK).add_lines([json.dumps(LONG[0]), bad])
 
 
 def test_what_is_told_fits_a_terminal_and_says_every_guard() -> None:

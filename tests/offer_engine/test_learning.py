@@ -28,12 +28,14 @@ def decision(**changes: Any) -> dict[str, Any]:
     return {**json.loads(LOG[0]), "outcomes": [], **changes}
 
 
-def outcome(kind: str, days: float, key: str = "", recorded_days: float | None = None) -> dict[str, Any]:
+def outcome(
+    kind: str, days: float, key: str = "", recorded_days: float | None = None, value_minor: int = 4_500
+) -> dict[str, Any]:
     at_ms = NOW_MS + int(days * DAY_MS)
     recorded_ms = at_ms if recorded_days is None else NOW_MS + int(recorded_days * DAY_MS)
     return {
         "type": kind,
-        "value_minor": 4_500,
+        "value_minor": value_minor,
         "at_ms": at_ms,
         "recorded_ms": recorded_ms,
         "key": key or f"{kind} {days}",
@@ -54,6 +56,30 @@ def outcome(kind: str, days: float, key: str = "", recorded_days: float | None =
         ([outcome("purchased", 2), outcome("returned", 20)], -0.25),
         ([outcome("purchased", 2), outcome("refunded", 20)], -0.25),
         ([outcome("purchased", 2), outcome("chargeback", 20)], -0.25),
+        ([outcome("purchased", 2), outcome("chargeback", 20), outcome("dispute_won", 90, value_minor=0)], 1.0),
+        ([outcome("purchased", 2), outcome("refunded", 20), outcome("refund_returned", 22, value_minor=0)], 1.0),
+        ([outcome("refund_returned", 22, value_minor=0), outcome("refunded", 20), outcome("purchased", 2)], 1.0),
+        ([outcome("purchased", 2), outcome("refunded", 20), outcome("refund_returned", 22, value_minor=9)], -0.25),
+        ([outcome("purchased", 2), outcome("refunded", 20), outcome("dispute_won", 22, value_minor=0)], -0.25),
+        (
+            [
+                outcome("purchased", 2),
+                outcome("refunded", 20),
+                outcome("refund_returned", 22, value_minor=0),
+                outcome("refunded", 23),
+            ],
+            -0.25,
+        ),
+        (
+            [
+                outcome("purchased", 2),
+                outcome("refunded", 20),
+                outcome("refund_returned", 22, value_minor=0),
+                outcome("refunded", 90),
+            ],
+            1.0,
+        ),
+        ([outcome("purchased", 2), outcome("returned", 20), outcome("refund_returned", 22, value_minor=0)], -0.25),
         ([outcome("returned", 20), outcome("purchased", 2)], -0.25),
         ([outcome("purchased", 2), outcome("returned", 40)], 1.0),
         ([outcome("returned", 1)], 0.0),

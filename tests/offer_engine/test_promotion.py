@@ -48,7 +48,7 @@ def test_a_good_model_comes_to_serve_everybody_one_stage_at_a_time() -> None:
         passed.append(stage)
     assert passed == ORDER
     assert advance(Stage.FULL, ENOUGH, RULES, Reason.PASSED) == Move(Stage.FULL, Reason.ENDED)
-    assert [SHARE_PERCENT[each] for each in passed] == [0, 1, 5, 20, 50, 100]
+    assert [SHARE_PERCENT[each] for each in passed] == [0, 1, 5, 20, 50, 95]
 
 
 @pytest.mark.parametrize("guard", list(Guard))
@@ -147,6 +147,11 @@ def test_shares_are_kept_and_who_was_on_the_model_s_side_stays_there() -> None:
         assert before <= served
         before = served
     assert not any(side(subject, "m1", Stage.ROLLED_BACK) is Side.MODEL for subject in SUBJECTS)
+
+
+def test_at_every_stage_some_are_the_incumbent_s() -> None:
+    for stage in ORDER:
+        assert any(side(subject, "m1", stage) is Side.INCUMBENT for subject in SUBJECTS), stage
 
 
 def test_the_hold_out_is_the_same_subjects_whatever_the_model_and_the_stage() -> None:

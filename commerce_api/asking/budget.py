@@ -15,6 +15,7 @@ _WORD: Final = (
     r"kron(?:or|er|a|e)|zloty|usd|eur|gbp|cad|aud|nzd|chf|jpy|cny|inr|sek|nok|dkk|pln)\b|[£€¥₹$]"
 )
 _AMOUNT: Final = rf"(?:(?P<symbolN>{_SYMBOL})\s?)?(?P<numberN>{_NUMBER})(?P<kiloN>k\b)?(?:\s?(?P<wordN>{_WORD}))?"
+_BEGINS: Final = r"(?<![\w.])(?<![0-9],)"  # a number, and never one within another: "1,000,000" is read once
 # After a number without a currency only these may follow: "under 2 litres" is no budget.
 _ENDS: Final = (
     r"(?![\w%°\"”-])(?=\s*(?:$|[.,;:!?)|]|(?:and|or|but|for|in|by|to|please|with|without|that|which|who|each|apiece|per|"
@@ -31,7 +32,7 @@ def _pattern(before: str, *, amounts: int = 1, between: str = "") -> "re.Pattern
 
 _RANGES: Final = (
     _pattern(r"(?:\b(?:between|from)\s+)", amounts=2, between=r"\s*(?:and|to|-|–|until)\s*"),
-    _pattern(r"(?<![\w.])", amounts=2, between=r"\s*(?:-|–|\bto\b)\s*"),
+    _pattern(_BEGINS, amounts=2, between=r"\s*(?:-|–|\bto\b)\s*"),
 )
 _NOT_MORE: Final = (
     r"\b(?:under|below|less than|cheaper than|no more than|not more than|not over|up to|at most|max(?:imum)?(?: of)?|within|"
@@ -42,7 +43,7 @@ _NOT_LESS: Final = (
 )
 _NEAR: Final = r"\b(?:about|around|roughly|approximately|approx\.?|near|some|circa|~)\s*"
 _MOST, _LEAST, _ABOUT = _pattern(_NOT_MORE), _pattern(_NOT_LESS), _pattern(_NEAR)
-_BARE: Final = _pattern(r"(?:\bfor\s+)?(?<![\w.])")
+_BARE: Final = _pattern(rf"(?:\bfor\s+)?{_BEGINS}")
 _ALL_TOGETHER: Final = re.compile(
     r"\b(?:in total|total|altogether|all together|all in|for (?:all|both|the lot))\b", re.IGNORECASE
 )

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from commerce_api.asking.fitting import Match, match
-from commerce_api.asking.need import Need
+from commerce_api.asking.need import MAXIMUM_WORDS, Need
 from commerce_api.asking.words import stem, words_of
 from commerce_api.catalogue.search import WORD, Search, grouped, matching
 from commerce_api.models import variant
@@ -130,6 +130,9 @@ def _searches(need: Need) -> list[Search]:
 
 
 def query_words(words: Sequence[str]) -> list[str]:
-    """The words as the index has them: stems, and the parts of a compound."""
+    """The words as the index has them: stems, and the parts of a compound; no more of them than a need has words.
+
+    The database scores what each of them finds, and one word can be a compound of hundreds.
+    """
     parts = [part for word in words for part in WORD.findall(stem(word))]
-    return list(dict.fromkeys(part for part in parts if part != "_"))
+    return list(dict.fromkeys(part for part in parts if part != "_"))[:MAXIMUM_WORDS]

@@ -81,8 +81,8 @@ _KNOWN: Final = re.compile(
 _TOWN_BEFORE: Final = re.compile(
     r"(?:\b(?:in|to|at|near|from)\s+)(?P<town>[A-Z][\w'.-]*(?:\s+[A-Z][\w'.-]*){0,3}),?\s*$"
 )
-_STATE_CODE: Final = re.compile(
-    rf"(?:\b{_LEAD}\s+)?(?P<town>[A-Z][\w'.-]*(?:\s+[A-Z][\w'.-]*){{0,3}}),\s*(?P<code>[A-Z]{{2}})\b"
+_STATE_CODE: Final = re.compile(  # a town begins where a word does: tried at each letter, a long word is read as often
+    rf"(?<![\w'.-])'?(?:{_LEAD}\s+)?(?P<town>[A-Z][\w'.-]*(?:\s+[A-Z][\w'.-]*){{0,3}}),\s*(?P<code>[A-Z]{{2}})\b"
     r"(?:\s+[0-9]{5}(?:-[0-9]{4})?\b)?"
 )
 _TOWN: Final = re.compile(rf"\b(?i:{_SENT}|in|to|near|at)\s+(?P<town>[A-Z][\w'.-]*(?:[ -][A-Z][\w'.-]*){{0,3}})")

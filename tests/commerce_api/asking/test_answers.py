@@ -1,6 +1,7 @@
 """What the store answers: grounded in the record to the last figure, honest about what it does not know, on both databases."""
 
 import re
+from datetime import date
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.transaction import Transaction
-from commerce_api.asking import answering, fitting
+from commerce_api.asking import answering, finding, fitting
+from commerce_api.asking.need import MAXIMUM_WORDS, understand
 from commerce_api.asking.phrasing import phrased
 from commerce_api.catalogue.search import Search
 from commerce_api.checkout.service import ANONYMOUS, Caller
@@ -236,6 +238,29 @@ async def test_another_brands_products_are_never_told(world_on_each: World) -> N
     await world_on_each.commerce.database.maintain(rename)
     assert (await ask(world_on_each, "a zebra")).products == []
     assert (await world_on_each.desk.ask(other, GUEST, "a zebra")).products != []
+
+
+COMPOUND = "-".join(f"w{number}" for number in range(300))[:1_000]
+
+
+@given(parts=st.lists(st.text("abcdefgh1-.' ", max_size=12), max_size=150))
+@settings(deadline=None)
+def test_the_database_is_asked_for_no_more_words_than_a_need_has(parts: list[str]) -> None:
+    need = understand("-".join(parts)[:1_000], "USD", date(2026, 11, 18))
+    assert len(finding.query_words(need.words)) <= MAXIMUM_WORDS
+
+
+async def test_a_long_compound_is_one_word_and_its_first_parts_are_looked_for(world_on_each: World) -> None:
+    need = understand(f"kettle-{COMPOUND}"[:1_000], "USD", date(2026, 11, 18))
+    assert len(need.words) == 1
+    assert finding.query_words(need.words)[:2] == ["kettle", "w0"]
+    assert "hp-kettle" in ids(await ask(world_on_each, f"kettle-{COMPOUND}"[:1_000]))
+
+
+def test_planted_fault_without_the_bound_one_word_asks_for_hundreds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "MAXIMUM_WORDS", None)
+    need = understand(COMPOUND, "USD", date(2026, 11, 18))
+    assert len(finding.query_words(need.words)) > 200
 
 
 class Model:

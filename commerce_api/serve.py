@@ -6,6 +6,7 @@ import socket
 import uvicorn
 
 from commerce_api.app import commerce_app
+from commerce_api.listeners import BoundedHeads
 from commerce_api.runtime import running_commerce
 from commerce_api.settings import CommerceSettings
 from tokenization import listening
@@ -35,12 +36,13 @@ async def serve(settings: CommerceSettings) -> None:
 
 
 def server(app: object, host: str, port: int) -> uvicorn.Server:
-    """A server of ours: no access log (addresses hold checkouts), no banner, bounded keep-alive."""
+    """A server of ours: no access log (addresses hold checkouts), no banner, bounded heads and keep-alive."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI app by our own types
         host=host,
         port=port,
-        http="httptools",
+        http=BoundedHeads,
+        ws="none",  # nothing here speaks it
         log_config=None,
         access_log=False,
         proxy_headers=False,  # who is trusted is the settings' to say (tokenization/addresses.py)

@@ -6,7 +6,8 @@ What holds for a request that reaches the SDK:
  3. Its host and origin are ours; what it presents is right and enough for the tool that it calls (bearer.py).
  4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
  5. What a client of the handshake era declared comes back with it, whichever process it reaches (sessions.py).
- 6. Its client has not called too often (rates.py); this is looked at first, so that refusals have their limit too.
+ 6. Its client has not called too often, nor with too much (rates.py); this is looked at first, so that refusals have their
+    limit too.
 And for what the SDK answers: its errors are a closed set (closed_errors.py).
 """
 
@@ -34,7 +35,7 @@ from mcp_server.front import Front, send_answer
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import metadata, resource_named
 from mcp_server.profiles import AGENT_ENDPOINT, Profile, door_of
-from mcp_server.rates import Rates, client_of
+from mcp_server.rates import CALL_BYTES, Rates, client_of
 from mcp_server.results import refusal_as_json, told_id
 from tokenization.addresses import Network
 from tokenization.clock import monotonic_seconds
@@ -230,7 +231,7 @@ class FromClient:
 
 
 class RateLimited:
-    """Lets a client through as often as its rate allows (6)."""
+    """Lets a client through as often, and with as much, as its rate allows (6)."""
 
     def __init__(self, app: App, rates: Rates) -> None:
         self._app = app
@@ -240,12 +241,15 @@ class RateLimited:
         if scope["type"] != "http" or scope["path"] == HEALTH:
             return await self._app(scope, receive, send)
         wait_seconds = self._rates.wait_seconds(scope)
-        if not wait_seconds:
-            return await self._app(scope, receive, send)
         try:
             body = await read_body(receive, BODY_BYTES)
         except BodyRefused as refused:
             return await send_json(send, refused.answer)
+        more = len(body) // CALL_BYTES
+        if more and not wait_seconds:
+            wait_seconds = self._rates.wait_seconds(scope, more)
+        if not wait_seconds:
+            return await self._app(scope, replay(body, receive), send)
         after = ((b"retry-after", str(wait_seconds).encode()),)
         return await send_json(send, refuse_for_rate(body, wait_seconds), after)
 

@@ -4,7 +4,9 @@ What holds:
  1. A client is an address, an IPv6 one by its /64. What it presents gets it a wider bucket of its own once the door found it
     right, for PROVEN_SECONDS from the last time it did; before that, and when it is wrong, it has one as narrow as a guest's.
     It is the same however a request spells the path and the header.
- 2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker.
+ 2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker, and
+    one more for each CALL_BYTES of its body: what a call costs before it is answered is the reading of it. A full bucket lets
+    any body through that the edge does.
  3. X-Forwarded-For is read only from trusted proxies, from its end: anybody can write the header.
  4. The table has a fixed size. Where clients share a row, the row that has been idle longest is taken over: a crowd of
     addresses can make the limit forget, never refuse, somebody else. What is forgotten as right is looked at once more.
@@ -34,6 +36,9 @@ BURST_SECONDS: Final = 10
 ANONYMOUS_PER_SECOND: Final = 20
 KEYED_PER_SECOND: Final = 200
 PROVEN_SECONDS: Final = 600
+CALL_BYTES: Final = (
+    1024  # a call is smaller but for a checkout of many lines; the guard reads this much in some 20 ms at worst
+)
 _ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
 _WAYS: Final = 8  # rows that a client may stand in
 _SETS: Final = 2048
@@ -69,12 +74,12 @@ class Rates:
             self._table[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
         self._key = self._table[:_KEY_BYTES]
 
-    def wait_seconds(self, scope: Scope) -> int:
-        """Takes a call out of the client's bucket: 0 where there was one, else after how many seconds there will be."""
+    def wait_seconds(self, scope: Scope, calls: int = 1) -> int:
+        """Takes calls out of the client's bucket: 0 where there were so many, else after how many seconds there will be."""
         presented = _presented(scope)
         kind = "anonymous" if presented is None else "key" if self._is_proven(presented) else "unproven"  # (1)
         rate = self.limits.keyed_per_second if kind == "key" else self.limits.anonymous_per_second
-        return self.take(f"{kind}|{network_of(client_of(scope, self.limits.trusted))}", rate)
+        return self.take(f"{kind}|{network_of(client_of(scope, self.limits.trusted))}", rate, calls)
 
     def found(self, scope: Scope, *, right: bool) -> None:
         """Notes what the door found of what a request presents (1)."""
@@ -96,15 +101,18 @@ class Rates:
             held, _, since = _ROW.unpack_from(self._table, place)
         return bool(held == digest and now - since < PROVEN_SECONDS)
 
-    def take(self, client: str, rate: float) -> int:
+    def take(self, client: str, rate: float, calls: int = 1) -> int:
         """As wait_seconds(), for a client and its rate a second."""
+        wanted = (
+            calls if calls <= 1 else min(calls, max(1, rate * BURST_SECONDS - 1))
+        )  # beside the one that was taken first
         digest, first = self._row_of(client, _BUCKETS)
         with self._locked():
             now = self.monotonic_seconds()
             place, left = self._found(digest, first, now, rate)
-            allowed = left >= 1
-            _ROW.pack_into(self._table, place, digest, left - 1 if allowed else left, now)  # (2)
-        return 0 if allowed else math.ceil((1 - left) / rate)
+            allowed = left >= wanted
+            _ROW.pack_into(self._table, place, digest, left - wanted if allowed else left, now)  # (2)
+        return 0 if allowed else math.ceil((wanted - left) / rate)
 
     def close(self) -> None:
         """Lets the table go."""

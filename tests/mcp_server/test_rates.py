@@ -1,5 +1,6 @@
 """How often a client may call: its bucket, who a client is, what it is told, and that workers count together."""
 
+import asyncio
 import ipaddress
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from commerce_api.errors import CommerceError
 from mcp_server import app
 from mcp_server import rates as rates_module
-from mcp_server.rates import BURST_SECONDS, PROVEN_SECONDS, Limits, Rates, client_of, shared_table
+from mcp_server.rates import BURST_SECONDS, CALL_BYTES, PROVEN_SECONDS, Limits, Rates, client_of, shared_table
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import Site, body, call_body, mcp_site, post, result_of
 from tokenization.addresses import network_of
@@ -300,6 +301,49 @@ async def test_refusals_have_their_limit_too(world: World) -> None:
         answers = [result_of(await post(site.endpoint(), content))["result"] for _ in range(4 * ALLOWED)]
     codes = [answer["structuredContent"]["error"]["code"] for answer in answers]
     assert codes == ["card_text_refused"] * ALLOWED + ["rate_limited"] * 3 * ALLOWED
+
+
+@settings(deadline=None, max_examples=50)
+@given(rate=st.floats(0.1, 50), sizes=st.lists(st.integers(1, 64), min_size=1, max_size=100))
+def test_what_is_taken_at_once_counts_as_often_and_a_full_bucket_lets_all_through(
+    rate: float, sizes: list[int]
+) -> None:
+    time = Time()
+    with table(time) as rates:
+        most = max(1, rate * BURST_SECONDS - 1)
+        taken = sum(min(size, most) for size in sizes if rates.take("client", rate, size) == 0)
+        assert taken <= max(1, rate * BURST_SECONDS) + 1e-6
+        time.seconds += BURST_SECONDS + 1 / rate
+        assert rates.take("client", rate, max(sizes)) == 0 or rate * BURST_SECONDS < 1
+
+
+LARGE = call_body("search_catalog", {"query": "k" * 3 * CALL_BYTES})  # refused for its length, once it was read
+
+
+async def test_a_large_body_counts_as_several_calls(world: World) -> None:
+    async with mcp_site(world, limits=TIGHT) as site:
+        answers = [await post(site.endpoint(), LARGE) for _ in range(2)]
+        small = await post(site.endpoint(), call_body("search_catalog"))
+    codes = [result_of(answer)["result"]["structuredContent"]["error"]["code"] for answer in answers]
+    assert codes == ["invalid_request", "rate_limited"]
+    assert result_of(small)["result"]["isError"]
+
+
+async def test_many_large_bodies_at_once_are_not_all_read(world: World) -> None:
+    async with mcp_site(world, limits=TIGHT) as site:
+        answers = await asyncio.gather(*(post(site.endpoint(), LARGE) for _ in range(ALLOWED)))
+    codes = [result_of(answer)["result"]["structuredContent"]["error"]["code"] for answer in answers]
+    assert codes.count("invalid_request") <= 1
+
+
+async def test_planted_fault_where_size_counts_for_nothing_all_are_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "CALL_BYTES", app.BODY_BYTES + 1)
+    async with mcp_site(world, limits=TIGHT) as site:
+        answers = await asyncio.gather(*(post(site.endpoint(), LARGE) for _ in range(ALLOWED)))
+    codes = [result_of(answer)["result"]["structuredContent"]["error"]["code"] for answer in answers]
+    assert codes == ["invalid_request"] * ALLOWED
 
 
 async def test_everything_but_health_is_counted(world: World) -> None:

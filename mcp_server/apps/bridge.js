@@ -3,7 +3,8 @@
 // What holds:
 //  1. Only the frame around this one is heard, and of it only JSON-RPC 2.0.
 //  2. Nothing is asked of the host that it did not say it can do.
-//  3. What is not answered in time is given up; a call given up is repeated with the same idempotency key.
+//  3. What is not answered in time is given up; a call given up is repeated with the same idempotency key, until something
+//     newer was heard of how things stand: from there on the same words are another wish.
 const connect = (view) => {
   const revision = "2026-01-26";
   const callSeconds = 90;
@@ -37,7 +38,10 @@ const connect = (view) => {
 
   const told = {
     "ui/notifications/tool-input": (params) => view.input(params.arguments ?? {}),
-    "ui/notifications/tool-result": (params) => view.result(params),
+    "ui/notifications/tool-result": (params) => {
+      keys.clear(); // (3)
+      view.result(params);
+    },
     "ui/notifications/tool-cancelled": () => view.cancelled(),
     "ui/notifications/host-context-changed": (params) => view.context(params),
   };
@@ -92,14 +96,20 @@ const connect = (view) => {
     },
 
     // A tool's result. Rejects when the host does not call it.
-    read: call,
+    async read(name, given) {
+      const result = await call(name, given);
+      if (name === "get_checkout") {
+        keys.clear(); // (3)
+      }
+      return result;
+    },
 
     // As read(), for a tool that changes something: once, however often it is tried (3).
     async change(name, given) {
       const what = JSON.stringify([name, given]);
       keys.set(what, keys.get(what) ?? uuid());
       const result = await call(name, { ...given, idempotency_key: keys.get(what) });
-      keys.delete(what);
+      keys.clear(); // (3)
       return result;
     },
 

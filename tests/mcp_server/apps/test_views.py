@@ -7,11 +7,12 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, FrameLocator, expect
 
 from commerce_api.brands import find_brand, save_brand
 from commerce_api.policy import AssistantPayments, ChatGptSheet
 from commerce_api.theme import Theme
+from mcp_server.apps import pages
 from tests.commerce_api.purchases import KETTLE, MUG, lines, ready
 from tests.commerce_api.world import BRAND_NAME, CURRENCY, LEGAL, SHEET, World
 from tests.mcp_server.apps.host import Host, as_json, hosting, needs_host
@@ -145,6 +146,58 @@ async def test_a_call_whose_answer_is_lost_is_made_once_more_with_the_same_key(h
     await view.get_by_role("button", name="Add another").click()
     await expect(view.get_by_text("2 in your checkout")).to_be_visible()
     assert host.called[2]["arguments"]["idempotency_key"] != first["arguments"]["idempotency_key"]
+
+
+async def pressed(host: Host, view: FrameLocator, name: str, left: int) -> None:
+    """A quantity's button is pressed, and the view then shows so many."""
+    await view.get_by_role("button", name=f"One {name}").click()
+    await expect(view.get_by_role("group").get_by_text(str(left), exact=True)).to_be_visible()
+
+
+async def lost_and_wished_again(host: Host) -> int:
+    """Three is asked for and its answer lost; then one, two, and three again. How many the shop has in the end."""
+    made = structured(await host.client.call_tool("create_checkout", ready()))
+    view = await host.show("get_checkout", {"checkout_id": made["checkout_id"]})
+    host.fails = 1
+    await pressed(host, view, "more", 2)
+    await expect(view.get_by_role("alert")).to_be_visible()
+    for name, left in (("less", 1), ("more", 2), ("more", 3)):
+        await pressed(host, view, name, left)
+    now = structured(await host.client.call_tool("get_checkout", {"checkout_id": made["checkout_id"]}))
+    return int(now["lines"][0]["quantity"])
+
+
+async def test_a_wish_that_was_given_up_and_comes_again_later_is_another_one(host: Host) -> None:
+    assert await lost_and_wished_again(host) == 3
+
+
+async def test_planted_fault_a_key_that_outlives_newer_changes_shows_what_is_not_so(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = pages._script()
+    planted = honest.replace("      keys.clear(); // (3)\n      return result;", "      keys.delete(what);\n      return result;")
+    assert planted != honest
+    monkeypatch.setattr(pages, "_script", lambda: planted)
+    pages.page.cache_clear()
+    try:
+        assert await lost_and_wished_again(host) == 2
+    finally:
+        pages.page.cache_clear()
+
+
+async def test_what_a_look_showed_is_what_the_next_wish_begins_from(host: Host) -> None:
+    made = structured(await host.client.call_tool("create_checkout", {"lines": lines(MUG, 2)}))
+    checkout_id = made["checkout_id"]
+    view = await host.show("get_checkout", {"checkout_id": checkout_id})
+    host.fails = 1
+    await pressed(host, view, "more", 2)
+    await expect(view.get_by_role("alert")).to_be_visible()
+    await host.client.call_tool("update_checkout", {"checkout_id": checkout_id, "lines": lines(MUG, 2)})
+    await view.get_by_role("button", name="Check again").click()
+    await expect(view.get_by_role("alert")).not_to_be_visible()
+    await pressed(host, view, "more", 3)
+    now = structured(await host.client.call_tool("get_checkout", {"checkout_id": checkout_id}))
+    assert now["lines"][0]["quantity"] == 3
 
 
 async def test_a_refusal_is_said_and_leaves_the_page_as_it_was(host: Host) -> None:

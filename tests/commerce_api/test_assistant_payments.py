@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, update
 
 from audit.transaction import Transaction
 from commerce_api import assistant_payments
+from commerce_api.brands import find_brand, save_brand
+from commerce_api.checkout import confirmation
 from commerce_api.checkout.service import ANONYMOUS, Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.models import checkout, oauth_grant, order, payment, variant
@@ -16,7 +19,7 @@ from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, Checko
 from commerce_api.vault_client import VaultUnavailable
 from tests.commerce_api.purchases import MUG
 from tests.commerce_api.test_payment import basket, view_of
-from tests.commerce_api.world import BRAND, World, commerce_world
+from tests.commerce_api.world import BRAND, BRAND_NAME, CURRENCY, World, commerce_world
 from tokenization.ids import new_id
 from tokenization.wire import ChargeState
 
@@ -119,11 +122,11 @@ async def test_a_lost_reply_leaves_one_payment_that_the_next_call_ends(world: Wo
     assert len(world.vault.charges) == 1
 
 
-@pytest.mark.parametrize("confirmation", [None, "", "cnf_" + "b" * 32])
-async def test_what_was_not_confirmed_is_not_paid(world: World, confirmation: str | None) -> None:
+@pytest.mark.parametrize("said", [None, "", "cnf_" + "b" * 32])
+async def test_what_was_not_confirmed_is_not_paid(world: World, said: str | None) -> None:
     view = await made(world)
     call = world.desk.complete_checkout(
-        BRAND, GUEST, view.checkout_id, confirmation=confirmation, payment_token=token_for(world, view)
+        BRAND, GUEST, view.checkout_id, confirmation=said, payment_token=token_for(world, view)
     )
     assert await refused(call) is CommerceError.CONFIRMATION_STALE
     assert await world.rows(payment) == []
@@ -152,6 +155,40 @@ async def test_a_confirmation_stands_for_each_thing_that_is_shown(world: World) 
     back = await world.desk.update_checkout(BRAND, GUEST, view.checkout_id, given(), None)
     assert back.confirmation == view.confirmation
     assert (await paid(world, view, token_for(world, back))).status == "completed"
+
+
+async def reship(world: World, **changes: Any) -> None:
+    """The merchant's policy has another way of shipping under each id."""
+
+    def work(tx: Transaction) -> None:
+        policy = find_brand(tx.connection, BRAND).policy
+        options = tuple(option.model_copy(update=changes) for option in policy.shipping_options)
+        changed = policy.model_copy(update={"shipping_options": options})
+        save_brand(tx, name=BRAND_NAME, currency=CURRENCY, policy=changed)
+
+    await world.commerce.database.change(work)
+
+
+@pytest.mark.parametrize("changes", [{"title": "By sea"}, {"delivery_days_max": 90}])
+async def test_a_way_of_shipping_that_became_another_is_shown_before_it_is_paid(
+    world: World, changes: dict[str, Any]
+) -> None:
+    view = await made(world)
+    await reship(world, **changes)
+    fresh = await view_of(world, view.checkout_id)
+    token = token_for(world, view)
+    assert fresh.totals == view.totals
+    assert await refused(paid(world, view, token)) is CommerceError.CONFIRMATION_STALE
+    assert (await paid(world, fresh, token)).status == "completed"
+
+
+async def test_planted_fault_by_its_id_alone_slower_shipping_is_paid_unseen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmation, "_shipping", lambda current: current.priced.shipping_option_id)
+    view = await made(world)
+    await reship(world, delivery_days_max=90)
+    assert (await paid(world, view, token_for(world, view))).status == "completed"
 
 
 @pytest.mark.parametrize("handed_over", [False, True])

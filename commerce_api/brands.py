@@ -94,7 +94,8 @@ def pause_offers(tx: Transaction, identifier: str, *, paused: bool) -> None:
 
 def find_brand(connection: Connection, identifier: str) -> Brand:
     """The brand. Raises CommerceRefusal(BRAND_UNKNOWN)."""
-    row = connection.execute(_FIND, {"identifier": identifier}).first()
+    # PostgreSQL refuses to look for a NUL; that is no fault of the database.
+    row = connection.execute(_FIND, {"identifier": identifier}).first() if "\0" not in identifier else None
     if row is None:
         raise CommerceRefusal(CommerceError.BRAND_UNKNOWN)
     return _brand(row)

@@ -30,7 +30,7 @@ from commerce_api.authorization.refusals import OAuthError, OAuthRefused
 from commerce_api.authorization.scopes import DEFAULT, joined, known
 from commerce_api.brands import ORIGIN
 from commerce_api.models import oauth_client
-from tokenization.ids import letters_of
+from tokenization.ids import is_id, letters_of
 
 MAXIMUM_NAME: Final = 60
 MAXIMUM_REDIRECTS: Final = 10
@@ -203,6 +203,8 @@ def _add(tx: Transaction, brand: str, client: Client, network: str) -> None:
 
 def registered(tx: Transaction, brand: str, identifier: str) -> Client | None:
     """A client that registered itself at this brand; notes that it is in use."""
+    if not is_id(identifier, CLIENT_PREFIX):
+        return None
     row = tx.execute(
         select(oauth_client.c.name, oauth_client.c.redirect_uris, oauth_client.c.used_ms).where(
             oauth_client.c.id == identifier, oauth_client.c.brand == brand

@@ -243,7 +243,8 @@ class BrandAuthorizationServer(AuthorizationServer):  # type: ignore[misc]  # as
             raise OAuthRefused(OAuthError.INVALID_CLIENT)
         if not client.check_redirect_uri(redirect_uri):
             raise OAuthRefused(OAuthError.INVALID_REDIRECT_URI)
-        if len(given.get("state", "")) > MAXIMUM_STATE:
+        state = given.get("state", "")
+        if len(state) > MAXIMUM_STATE or "\0" in state:  # what cannot be stored; it is printable ASCII (RFC 6749, A.5)
             raise OAuthRefused(OAuthError.INVALID_REQUEST)
         if self.resource_in(given) not in self.realm.resources:  # (2)
             raise RedirectRefused(OAuthError.INVALID_TARGET, redirect_uri, given.get("state"), client)

@@ -243,7 +243,7 @@ def make_brand_server(
     )
     server.brand, server.recorder, server.limits = brand.id, recorder, limits
     serve_tools_and_views(server)
-    add_tools(server, commerce, brand, profile)
+    add_tools(server, commerce, brand, profile, limits)
     for tool in server._tool_manager.list_tools():
         tool.parameters["additionalProperties"] = False  # as call_tool() has it
         tool.meta = {**(tool.meta or {}), **tool_meta(tool.name, profile)}

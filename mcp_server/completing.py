@@ -18,6 +18,7 @@ from commerce_api.schemas import BuyerGiven, CheckoutGiven, CheckoutView
 from mcp_server.bearer import caller_from
 from mcp_server.handoff import hand_off
 from mcp_server.profiles import Profile
+from mcp_server.rates import Limits
 from mcp_server.results import answer
 from mcp_server.sheet import PaymentToken, SheetPayment, SheetView, sheet_view
 
@@ -36,18 +37,20 @@ Confirmation = Annotated[
 
 
 def add_complete_checkout(
-    server: MCPServer[Any], commerce: Commerce, brand: str, profile: Profile, hints: ToolAnnotations
+    server: MCPServer[Any], commerce: Commerce, brand: str, profile: Profile, hints: ToolAnnotations, limits: Limits
 ) -> None:
     """Gives the server the form of it that the profile has."""
     if profile.has_sheet:
         _add_for_sheet(server, commerce.desk, brand, hints)
     elif profile.takes_tokens:
-        _add_with_token(server, commerce.desk, brand, hints)
+        _add_with_token(server, commerce.desk, brand, hints, limits)
     else:
-        _add_by_address(server, commerce.desk, brand, hints)
+        _add_by_address(server, commerce.desk, brand, hints, limits)
 
 
-def _add_with_token(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: ToolAnnotations) -> None:
+def _add_with_token(
+    server: MCPServer[Any], desk: AgentDesk, brand: str, hints: ToolAnnotations, limits: Limits
+) -> None:
     @server.tool(title=TITLE, annotations=hints)
     async def complete_checkout(
         ctx: Context[Any, Any],
@@ -56,16 +59,18 @@ def _add_with_token(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: 
         payment_token: PaymentToken | None = None,
     ) -> Annotated[CallToolResult, CheckoutView] | InputRequiredResult:
         """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
-        return await _completed(ctx, desk, brand, checkout_id, confirmation, payment_token)
+        return await _completed(ctx, desk, brand, checkout_id, confirmation, payment_token, limits)
 
 
-def _add_by_address(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: ToolAnnotations) -> None:
+def _add_by_address(
+    server: MCPServer[Any], desk: AgentDesk, brand: str, hints: ToolAnnotations, limits: Limits
+) -> None:
     @server.tool(title=TITLE, annotations=hints)
     async def complete_checkout(
         ctx: Context[Any, Any], checkout_id: CheckoutId, confirmation: Confirmation | None = None
     ) -> Annotated[CallToolResult, CheckoutView] | InputRequiredResult:
         """Hands the checkout to the shopper, who pays at continue_url, or says how the payment went. Safe to call again."""
-        return await _completed(ctx, desk, brand, checkout_id, confirmation, None)
+        return await _completed(ctx, desk, brand, checkout_id, confirmation, None, limits)
 
 
 def _add_for_sheet(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: ToolAnnotations) -> None:
@@ -97,9 +102,15 @@ def _add_for_sheet(server: MCPServer[Any], desk: AgentDesk, brand: str, hints: T
 
 
 async def _completed(
-    ctx: "Context[Any, Any]", desk: AgentDesk, brand: str, checkout_id: str, confirmation: str | None, token: str | None
+    ctx: "Context[Any, Any]",
+    desk: AgentDesk,
+    brand: str,
+    checkout_id: str,
+    confirmation: str | None,
+    token: str | None,
+    limits: Limits,
 ) -> CallToolResult | InputRequiredResult:
     caller = caller_from(ctx.request_context.request)
     checkout = await desk.complete_checkout(brand, caller, checkout_id, confirmation=confirmation, payment_token=token)
-    handed = await hand_off(ctx, checkout, lambda: desk.get_checkout(brand, caller, checkout_id))
+    handed = await hand_off(ctx, checkout, lambda: desk.get_checkout(brand, caller, checkout_id), limits)
     return answer(handed) if isinstance(handed, CheckoutView) else handed

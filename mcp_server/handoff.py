@@ -16,14 +16,15 @@ from mcp_types import ElicitRequest, ElicitRequestURLParams, ElicitResult, Input
 
 from commerce_api.schemas import CheckoutView
 from mcp_server import sessions
-from mcp_server.waiting import MAXIMUM_SECONDS, until_changed
+from mcp_server.rates import Limits
+from mcp_server.waiting import MAXIMUM_SECONDS, client_that_waits, until_changed
 
 MODERN = "2026-07-28"
 PAY = "pay"
 
 
 async def hand_off(
-    ctx: "Context[Any, Any]", checkout: CheckoutView, look: Callable[[], Awaitable[CheckoutView]]
+    ctx: "Context[Any, Any]", checkout: CheckoutView, look: Callable[[], Awaitable[CheckoutView]], limits: Limits
 ) -> CheckoutView | InputRequiredResult:
     """The checkout as a result, or a request to open its address where the host can do that.
 
@@ -34,7 +35,10 @@ async def hand_off(
     if not waits_for_shopper or not _opens_addresses(ctx):
         return checkout
     if ctx.input_responses:
-        return await until_changed(look, MAXIMUM_SECONDS, ctx.report_progress) if _went(ctx) else checkout
+        if not _went(ctx):
+            return checkout
+        client = client_that_waits(ctx.request_context.request, limits)
+        return await until_changed(look, MAXIMUM_SECONDS, ctx.report_progress, client)
     asked = ElicitRequestURLParams(
         message=f"Review your order ({checkout.totals.total.text}) and pay on the merchant's secure page.",
         url=checkout.continue_url or "",

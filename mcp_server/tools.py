@@ -33,6 +33,7 @@ from mcp_server import sessions, waiting
 from mcp_server.bearer import access_of, caller_from
 from mcp_server.completing import CheckoutId, add_complete_checkout
 from mcp_server.profiles import Profile
+from mcp_server.rates import Limits
 from mcp_server.results import answer
 from mcp_server.sheet_session import ToldCheckout, told_checkout
 from tokenization.wire import Identifier
@@ -84,13 +85,16 @@ UNGUESSABLE = 32  # characters: a UUID's, without its dashes
 Reason = Literal["changed_mind", "damaged", "wrong_item", "not_as_described", "not_arrived", "other"]
 
 
-def add_tools(server: MCPServer[Any], commerce: Commerce, brand: Brand, profile: Profile) -> None:
-    """Gives the server its tools for one brand, as a profile has them."""
+def add_tools(
+    server: MCPServer[Any], commerce: Commerce, brand: Brand, profile: Profile, limits: Limits | None = None
+) -> None:
+    """Gives the server its tools for one brand, as a profile has them. ``limits`` bound how many calls of a client wait."""
+    limits = limits or Limits()
     told = told_checkout(commerce.desk, brand.id, profile)
     _add_reading_tools(server, commerce, brand.id)
     _add_checkout_tools(server, commerce, brand.id, told)
-    _add_closing_tools(server, commerce, brand.id, told)
-    add_complete_checkout(server, commerce, brand.id, profile, WRITE)
+    _add_closing_tools(server, commerce, brand.id, told, limits)
+    add_complete_checkout(server, commerce, brand.id, profile, WRITE, limits)
     _add_order_tools(server, commerce, brand.id)
 
 
@@ -218,7 +222,9 @@ def _add_checkout_tools(server: MCPServer[Any], commerce: Commerce, brand: str, 
         return await told(ctx, await desk.update_checkout(brand, caller, checkout_id, given, idempotency_key))
 
 
-def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str, told: ToldCheckout) -> None:
+def _add_closing_tools(
+    server: MCPServer[Any], commerce: Commerce, brand: str, told: ToldCheckout, limits: Limits
+) -> None:
     desk = commerce.desk
 
     @server.tool(title="Look at a checkout", annotations=READ)
@@ -228,7 +234,10 @@ def _add_closing_tools(server: MCPServer[Any], commerce: Commerce, brand: str, t
         """Where a checkout stands, with its total and its order once it is paid."""
         caller = caller_of(ctx)
         found = await waiting.until_changed(
-            lambda: desk.get_checkout(brand, caller, checkout_id), wait_seconds, ctx.report_progress
+            lambda: desk.get_checkout(brand, caller, checkout_id),
+            wait_seconds,
+            ctx.report_progress,
+            waiting.client_that_waits(ctx.request_context.request, limits),
         )
         return await told(ctx, found)
 

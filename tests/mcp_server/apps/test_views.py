@@ -175,7 +175,9 @@ async def test_planted_fault_a_key_that_outlives_newer_changes_shows_what_is_not
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = pages._script()
-    planted = honest.replace("      keys.clear(); // (3)\n      return result;", "      keys.delete(what);\n      return result;")
+    planted = honest.replace(
+        "      keys.clear(); // (3)\n      return result;", "      keys.delete(what);\n      return result;"
+    )
     assert planted != honest
     monkeypatch.setattr(pages, "_script", lambda: planted)
     pages.page.cache_clear()

@@ -10,6 +10,7 @@ What holds for a token that is accepted:
 A refusal names the rule that was broken, never a value.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -143,4 +144,6 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
 
 def _number(value: object) -> float | None:
     """A NumericDate (RFC 7519, 2) that is one."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None  # Python's JSON knows Infinity and NaN

@@ -8,7 +8,8 @@ What holds:
  3. While the server cannot be reached the keys that are known still verify, for STALE_SECONDS; after that nothing does.
  4. An entry of the set that cannot be read is left out, whatever is wrong with it: the others still verify. A set of nothing
     but such entries counts as not read (3); one without entries takes every key back.
- 5. Only the configured algorithms are taken, all of them with public keys: a key set can never be used as a shared secret.
+ 5. A server that is slow keeps nobody waiting but who comes with a token of its own.
+ 6. Only the configured algorithms are taken, all of them with public keys: a key set can never be used as a shared secret.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ class _Known:
     keys: dict[str, Any] = field(default_factory=dict)  # by key id
     read_ms: int | None = None  # when it was last read
     tried_ms: int | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ExternalIssuers:
@@ -51,7 +53,6 @@ class ExternalIssuers:
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
         self._known: dict[str, _Known] = {}
-        self._reading = asyncio.Lock()
 
     async def verify(self, server: External, token: str, resource: str, now_ms: int) -> AccessToken:
         """What a token of the server's says. Raises TokenRefused."""
@@ -62,7 +63,7 @@ class ExternalIssuers:
         def find(header: Mapping[str, Any]) -> Any:
             return keys.get(str(header.get("kid"))) if "kid" in header else _only(keys)
 
-        header, claims = opened(token, find, list(server.algorithms))  # (5)
+        header, claims = opened(token, find, list(server.algorithms))  # (6)
         if server.token_type == TYPES[0] and header.get("typ") not in TYPES:
             raise TokenRefused("type")
         return accepted(
@@ -83,7 +84,7 @@ class ExternalIssuers:
         known = self._known.setdefault(url, _Known())
         if not self._is_due(known, key_id):
             return
-        async with self._reading:
+        async with known.reading:
             if not self._is_due(known, key_id):  # somebody else has just read it
                 return
             known.tried_ms = self._clock()

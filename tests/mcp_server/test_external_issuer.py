@@ -1,5 +1,6 @@
 """An authorization server of the brand's own: its tokens open what its scopes stand for; its keys are read and kept."""
 
+import asyncio
 import json
 from base64 import urlsafe_b64encode
 from typing import Any
@@ -10,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from commerce_api.authorization import external
-from commerce_api.authorization.access_tokens import TokenRefused, header_of
+from commerce_api.authorization.access_tokens import TokenRefused, accepted, header_of
 from commerce_api.authorization.external import ExternalIssuers, keys_in
 from commerce_api.authorization.issuers import AuthorizationRefused, External, load_authorization
 from commerce_api.authorization.scopes import CATALOG_READ, CHECKOUT_WRITE, ORDERS_READ
@@ -104,6 +105,38 @@ async def test_its_scopes_stand_for_ours_as_the_file_says(world: World, login: L
         assert await status(site, login.token(world, scope=ORDERS_READ), "get_order") == 200
         assert await status(site, login.token(world, scope=CATALOG_READ)) == 403
         assert login.asked == [JWKS]  # and the keys were read once
+
+
+async def test_a_server_that_is_slow_holds_up_no_other_brands_tokens(world: World, login: Login) -> None:
+    slow = External(issuer="https://slow.example", jwks_url="https://slow.example/keys")
+    asked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def answered(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "slow.example":
+            asked.set()
+            await let_go.wait()
+        return await login(request)
+
+    issuers, resource = ExternalIssuers(world.clock, httpx.MockTransport(answered)), f"{MCP_URL}/{world.brand}/mcp"
+    held = asyncio.create_task(issuers.verify(slow, login.token(world), resource, world.clock()))
+    await asked.wait()
+    said = await issuers.verify(External.model_validate(SERVER), login.token(world), resource, world.clock())
+    assert said.subject == "user-7"
+    assert not held.done()
+    let_go.set()
+    with pytest.raises(TokenRefused):
+        await held
+    await issuers.close()
+
+
+@pytest.mark.parametrize("moment", [float("inf"), float("nan"), -float("inf"), 10**400, True, "4000000000", None])
+def test_an_expiry_that_is_no_number_of_seconds_is_none(moment: object) -> None:
+    claims = {"iss": ISSUER, "aud": JWKS, "sub": "user-7", "exp": moment}
+    if moment == 10**400:
+        assert accepted(claims, issuer=ISSUER, audience=JWKS, now_ms=0).expires_seconds == moment
+        return
+    with pytest.raises(TokenRefused):
+        accepted(claims, issuer=ISSUER, audience=JWKS, now_ms=0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Full-text search over a brand's catalogue: SQLite FTS5 or PostgreSQL's own, with the same answers for the same words.
 
 A query is words; whatever else is in it (quotes, operators, instructions) has no meaning here. All words must be found; if
-nothing has them all, any of them will do. Words match by their beginning, so "kettle" finds "kettles".
+nothing has them all, any of them will do. Words match by their beginning, so "kettle" finds "kettles". A single letter among
+other words matches whole: it begins something in every text, and the database would score them all.
 """
 
 import re
@@ -77,9 +78,11 @@ def matching(
     }
     limit = min(search.limit, MAXIMUM_PRODUCTS)
     if not is_sqlite:
-        given["query"] = (" & " if joiner == "AND" else " | ").join(f"{word}:*" for word in words)
+        given["query"] = (" & " if joiner == "AND" else " | ").join(
+            f"{word}:*" if _is_beginning(word, words) else word for word in words
+        )
         return list(connection.execute(_TSVECTOR, {**given, "limit": limit, "offset": search.offset}).scalars())
-    wanted = f" {joiner} ".join(f'"{word}"*' for word in words)
+    wanted = f" {joiner} ".join(f'"{word}"*' if _is_beginning(word, words) else f'"{word}"' for word in words)
     products: list[str] = []
     for scored in SCORED_VARIANTS:
         rows = connection.execute(_FTS5, {**given, "query": wanted, "scored": scored}).scalars().all()
@@ -90,6 +93,11 @@ def matching(
         # the score, but costs as much as all the rest: the first look goes without.
         wanted = f'(brand : "{brand}") AND ({wanted})'
     return products[search.offset : search.offset + limit]
+
+
+def _is_beginning(word: str, words: Sequence[str]) -> bool:
+    """Whether a word matches by its beginning, beside the others."""
+    return len(word) > 1 or len(words) == 1
 
 
 def _have_all(connection: Connection, brand: str, search: Search, words: Sequence[str], *, is_sqlite: bool) -> bool:

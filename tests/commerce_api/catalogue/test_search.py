@@ -48,6 +48,28 @@ async def test_words_find_products_by_their_beginning_and_all_before_any(
             assert answers[0] == first
 
 
+async def with_all(world: World, *words: str) -> list[str]:
+    """Products that hold all of the words."""
+    database = world.commerce.database
+    return await database.read(
+        lambda c: search_module.matching(c, BRAND, Search(""), words, "AND", is_sqlite=database.is_sqlite)
+    )
+
+
+async def test_a_single_letter_is_a_beginning_by_itself_and_whole_among_others(world_on_each: World) -> None:
+    assert await with_all(world_on_each, "t")
+    assert await with_all(world_on_each, "dr", "kettle")
+    assert await with_all(world_on_each, "t", "kettle") == []
+    assert (await found(world_on_each, "t kettle"))[0] in ("hp-kettle", "hp-stovetop")
+
+
+async def test_planted_fault_where_a_letter_is_always_a_beginning_it_narrows_nothing(
+    world_on_each: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "_is_beginning", lambda *_: True)
+    assert await with_all(world_on_each, "t", "kettle")
+
+
 async def test_prices_and_stock_narrow_what_is_found(tmp_path: Path, database_url: str) -> None:
     async with commerce_world(tmp_path, database_url) as world:
         assert await found(world, "kettle", maximum_minor=6_000) == ["hp-stovetop"]

@@ -18,6 +18,7 @@ from tests.offer_engine.presenting.benign import BENIGN
 from tests.offer_engine.presenting.honest import HONEST
 from tests.offer_engine.presenting.paraphrases import PARAPHRASES
 from tests.offer_engine.presenting.plain_promises import PLAIN_PROMISES
+from tests.offer_engine.presenting.smuggled import SMUGGLED
 from tests.offer_engine.presenting.world import EXPIRES_MS, KETTLE, grounds, verdict_in_the_middle
 
 REFUSED = [
@@ -147,7 +148,9 @@ def test_of_honest_sentences_the_lists_refuse_few() -> None:
     assert share_refused({locale: texts[1::2] for locale, texts in BENIGN.items()}) < 0.1
 
 
-@pytest.mark.parametrize("told", [PARAPHRASES, PLAIN_PROMISES], ids=["paraphrases", "plain promises"])
+@pytest.mark.parametrize(
+    "told", [PARAPHRASES, PLAIN_PROMISES, SMUGGLED], ids=["paraphrases", "plain promises", "smuggled"]
+)
 def test_no_promise_in_plain_words_passes(told: dict[str, tuple[str, ...]]) -> None:
     passed = [text for locale, texts in told.items() for text in texts if whole(text, locale) is Verdict.OK]
     assert passed == []

@@ -7,9 +7,13 @@ What holds:
  3. The grammar has no word by which the shop would bind itself to do a thing, nor one by which it would agree (``yes``,
     ``of course``): with those a shopper's question becomes a promise.
  4. Reading takes one step a word, whatever the text; what is remembered is bounded.
+ 5. Things, people and occasions are named in talk: sentences apart, in which no value of an offer stands and no word of giving,
+    doing, adding or lasting. What asks there is said only with the mark of a question.
 
-A sentence is ``lead* clause tail*``, again and again, with joiners between. Each of these is a pattern: words, ``{field}`` for
-a slot, ``<part>`` for a pattern with a name, ``(a|b)``, ``[perhaps]``. A part names only parts above it: nothing is recursive.
+A sentence is ``lead* clause tail*``, again and again, with joiners between; or it is talk, again and again. Each of these is a
+pattern: words, ``{field}`` for a slot, ``<part>`` for a pattern with a name, ``(a|b)``, ``[perhaps]``, and ``?`` where the
+sentence must end as a question. A part names only parts above it: nothing is recursive. ``shown`` is talk that a model is
+shown.
 """
 
 import re
@@ -21,10 +25,12 @@ from typing import Any, Final
 from offer_engine.presenting.locales import folded, grammar_data, words
 
 BRAND: Final = "{brand}"  # stands for the shop's own name
+ASKED: Final = "?"  # the last token of a sentence that ends as a question
 _STEPS_REMEMBERED: Final = 50_000  # honest sentences of a language need some thousands
 _LEXEME: Final = re.compile(r"[()\[\]|]|<[a-z_]+>|\{[a-z_.]+\}|[^\s()\[\]|<>{}]+")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-_START, _END = 0, 1  # between clauses: where a clause may begin, where one has ended
+# Between clauses: where one may begin, where one has ended; and the same for talk, from which nothing leads to a clause (5).
+_START, _END, _TALK, _TALKED = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +48,37 @@ class Grammar:
         self._parts: dict[str, Pattern] = {}
         for name, source in data["parts"].items():
             self._parts[name] = self.parse(source)
-        self.leads, self.clauses, self.tails, self.joiners = (
-            tuple(map(self.parse, data[name])) for name in ("leads", "clauses", "tails", "joiners")
+        self.leads, self.clauses, self.tails, self.joiners, self.talk = (
+            tuple(map(self.parse, data[name])) for name in ("leads", "clauses", "tails", "joiners", "talk")
         )
-        self._next: list[dict[str, list[int]]] = [{}, {}]
-        self._silent: list[list[int]] = [[], [_START]]  # reached without a word
+        self._next: list[dict[str, list[int]]] = [{}, {ASKED: [_END]}, {}, {ASKED: [_TALKED]}]
+        self._silent: list[list[int]] = [[], [_START], [], [_TALK]]  # reached without a word
         for patterns, start, end in (
             (self.leads, _START, _START),
             (self.clauses, _START, _END),
             (self.tails, _END, _END),
             (self.joiners, _END, _START),
+            (self.talk, _TALK, _TALKED),
         ):
             for pattern in patterns:
                 self._connect(pattern, start, end)
-        self.vocabulary = frozenset(word for step in self._next for word in step if not word.startswith("{"))
+        self.vocabulary = frozenset(word for step in self._next for word in step if word.isalpha())
         self.in_capitals = self.vocabulary if data.get("nouns") == "capital" else frozenset[str]()
         self.vouched = frozenset(self._words(data.get("vouched", "")))
         self._reached = [self._without_words(state) for state in range(len(self._next))]
         self._steps: dict[tuple[frozenset[int], str], frozenset[int]] = {}
 
     def accepts(self, tokens: Sequence[str]) -> bool:
-        """Whether the grammar has a sentence of these: folded words, and ``{field}`` for slots (1). Nothing is a sentence."""
-        here = frozenset({_START})
+        """Whether the grammar has a sentence of these: folded words, ``{field}`` for slots, and ASKED where it asks (1).
+
+        Nothing is a sentence.
+        """
+        here = frozenset({_START, _TALK})
         for token in tokens:
             here = self._step(here, token)
             if not here:
                 return False
-        return not tokens or any(_END in self._reached[state] for state in here)
+        return not tokens or any(not {_END, _TALKED}.isdisjoint(self._reached[state]) for state in here)
 
     def _step(self, here: frozenset[int], token: str) -> frozenset[int]:
         """Every place that a token leads to from these (4)."""
@@ -112,7 +122,7 @@ class Grammar:
             elif lexeme.startswith("<"):
                 run.append(self._parts[lexeme[1:-1]])
             else:
-                run += [lexeme] if lexeme.startswith("{") else self._words(lexeme)
+                run += [lexeme] if lexeme == ASKED or lexeme.startswith("{") else self._words(lexeme)
         return Pattern((*options, tuple(run))), place
 
     def _words(self, written: str) -> list[str]:

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from offer_engine.presenting.grammar import BRAND, grammar
+from offer_engine.presenting.grammar import ASKED, BRAND, grammar
 from offer_engine.presenting.lexicon import Word, is_spelled_out, lexicon, tail_of
 from offer_engine.presenting.sentences import sentences
 from offer_engine.presenting.slots import FIELDS, SHOPPER, TITLE, VALUES, Slot, pieces_of
@@ -46,6 +46,7 @@ _MAY_TOUCH_BEFORE: Final = frozenset(" \n\u00a0\u202f(\"“„«:’'")
 _MAY_TOUCH_AFTER: Final = frozenset(' \n\u00a0\u202f.,;:!?…)"”“»')
 GIVE: Final = frozenset({"benefit", "price", "saving"})  # one of them says what an offer gives
 _CLAUSE: Final = re.compile("[,;(–—\ue000]")
+_CLOSING: Final = " \n\u00a0\u202f!?.…\"”“»’')"
 _QUOTES: Final = ' \n\u00a0\u202f("“„«'
 _PLACEHOLDER: Final = "\ue000"  # stands for a slot while words are read; no sign of it can come from the text
 
@@ -365,7 +366,9 @@ class Verifier:
             else:
                 placed.append((words[place].start, run[place]))
                 place += 1
-        return self._grammar.accepts([token for _, token in sorted(placed)])
+        tokens = [token for _, token in sorted(placed)]
+        ending = sentence.flat[len(sentence.flat.rstrip(_CLOSING)) :]
+        return self._grammar.accepts([*tokens, ASKED] if tokens and "?" in ending else tokens)
 
     def _known_titles(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
         """Pairs of words, and single words, by which a product or an offer that is not spoken of would be named."""

@@ -24,7 +24,9 @@ from offer_engine.presenting.present import Presentation, Utterance, VoiceFailed
 from offer_engine.presenting.sayables import plain, sayable
 from offer_engine.presenting.verifier import Grounds, Verdict
 from tests.offer_engine.presenting.benign import BENIGN
+from tests.offer_engine.presenting.chatty import CHATTY, OF_OTHER_THINGS
 from tests.offer_engine.presenting.honest import HONEST
+from tests.offer_engine.presenting.smuggled import SMUGGLED
 from tests.offer_engine.presenting.world import BRAND, NOW_MS, OTHERS, TERMS, verdict_in_the_middle
 
 LOCALES: Final = tuple(BENIGN)
@@ -279,7 +281,7 @@ def accepted(locale: str, offers: int) -> tuple[str, ...]:
     """Honest sentences around which something is planted: those that pass by themselves, so that the plant is what is seen."""
     return tuple(
         sentence
-        for sentence in (*BENIGN[locale], *HONEST[locale])
+        for sentence in (*BENIGN[locale], *HONEST[locale], *CHATTY[locale], *OF_OTHER_THINGS[locale])
         if verdict_in_the_middle(sentence.replace("? ", " "), locale) is Verdict.OK
         and (offers == 2 or "offer.2." not in sentence)
     )
@@ -376,6 +378,9 @@ def planted(family: str, rng: Random, grounds: Grounds) -> tuple[str, tuple[str,
         case "promise in plain words":
             does = rng.choice(DOES[locale].split("|"))
             return plain_promise(rng, locale, does), (does,)
+        case "claim about a thing":
+            written = rng.choice([text for text in SMUGGLED[locale] if "{" not in text]).rstrip(".")
+            return written, (written,)
         case "another product":
             written = rng.choice(NAMES)
             return written, (written,)
@@ -438,6 +443,7 @@ FAMILIES: Final = (
     "claim",
     "claim, hidden",
     "promise in plain words",
+    "claim about a thing",
     "another product",
     "another product, homoglyphs",
     "slots",

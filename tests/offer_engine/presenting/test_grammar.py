@@ -1,16 +1,19 @@
 """What the grammar has, it says as written; what it lacks, nobody says; and there is nothing in it to promise with."""
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from offer_engine.presenting import grammar as grammars
-from offer_engine.presenting.grammar import Grammar, Pattern, grammar
+from offer_engine.presenting.grammar import ASKED, Grammar, Pattern, grammar
 from offer_engine.presenting.lexicon import lexicon
-from offer_engine.presenting.locales import LOCALES, folded, grammar_data, phrases
+from offer_engine.presenting.locales import LOCALES, folded, grammar_data, phrases, words
+from offer_engine.presenting.prompts import prompt_for
 from offer_engine.presenting.remembered import remembered
 from offer_engine.presenting.verifier import Verdict, Verifier
 from tests.offer_engine.presenting.world import BRAND, grounds, verdict_in_the_middle
@@ -42,6 +45,19 @@ BOUND = {
     "nl": "geeft brengt biedt levert bespaart verlaagt geldt kost betaalt leggen",
     "pt": "oferece traz poupa reduz baixa vale custa paga ponha adicione",
 }
+# Words of giving, lasting, fitting, helping and belonging: in no talk, where things, people and occasions are named.
+NOT_IN_TALK = {
+    "en": "get gets receive comes last lasts stays fits helps free safe available works belongs",
+    "de": "bekommen erhalten dazu hält bleibt passt hilft gesund gehört inklusive schmeckt",
+    "fr": "recevez obtenez ajoute tient reste dure aide sain appartient convient offert gratuit",
+    "es": "recibe obtiene añade dura queda ayuda llega sano pertenece viene incluye encaja",
+    "it": "riceve ottiene aggiunge dura resta aiuta arriva sano appartiene viene include",
+    "nl": "krijgt ontvangt erbij voegt blijft past helpt gezond hoort smaakt gratis",
+    "pt": "recebe obtém acrescenta dura fica ajuda chega saudável pertence vem inclui combina",
+}
+# The parts that name what no slot brought. They stand in talk alone.
+THINGS = ("goods", "drink")
+TEA = {"es": {"te"}, "it": {"te"}}  # a pronoun too, once accents are gone
 MEMORY = {
     "memory.name.preferred": "Robin",
     "memory.size.clothing": "M",
@@ -174,6 +190,118 @@ OWN_WORDS = {
 }
 
 
+# Promises put together of the words of talk, by someone who knew them.
+TALKED = {
+    "en": (
+        "With {{offer.1.title}} you get {{offer.1.benefit}} and a kettle.",
+        "{{offer.1.title}} gives you {{offer.1.benefit}}, so it is about a cup of coffee.",
+        "You have a cup of coffee with it.",
+        "It is a present for your mother.",
+        "It is about a present for your mother.",
+        "There is a cup for your mother.",
+        "The kettle is for you.",
+        "Is the kettle for you.",
+        "Do you have a kettle and a cup with it?",
+        "Since you are looking for a kettle, {{offer.1.title}} gives you {{offer.1.benefit}}.",
+        "{{offer.1.title}} could be something for you because you are buying a kettle for {{offer.1.price}}.",
+        "Many people like this kettle.",
+        "Many people love {{offer.1.title}}.",
+        "A cup of coffee is a lovely thing with the offer.",
+        "A cup of coffee in peace is for you.",
+        "Congratulations on your kettle.",
+        "Congratulations!",
+        "If your kettle leaks, tell me and we look at it.",
+        "Would you like a cup with it?",
+        "Choose a kettle and a cup.",
+        "A colleague knows how to look for a kettle for you.",
+        "You have a vase and something elegant.",
+        "Our customer service looks at your kettle.",
+    ),
+    "de": (
+        "Mit {{offer.1.title}} bekommen Sie {{offer.1.benefit}} und eine Tasse Kaffee.",
+        "Es ist ein Geschenk für Ihre Mutter.",
+        "Es geht um ein Geschenk für Sie.",
+        "Es gibt eine Tasse für Ihre Mutter.",
+        "Der Wasserkocher ist für Sie.",
+        "Ist der Wasserkocher für Sie.",
+        "Da Sie einen Wasserkocher suchen, bringt Ihnen {{offer.1.title}} {{offer.1.benefit}}.",
+        "Viele Menschen mögen diesen Wasserkocher.",
+        "Eine Tasse Kaffee ist für Sie da.",
+        "Sie haben einen Wasserkocher und eine Tasse.",
+        "Wählen Sie eine Tasse.",
+        "Herzlichen Glückwunsch!",
+        "Wenn Ihr Wasserkocher undicht ist, schauen wir darauf.",
+        "Fragen Sie den Kundendienst.",
+    ),
+    "fr": (
+        "Avec {{offer.1.title}} vous obtenez {{offer.1.benefit}} et une tasse de café.",
+        "C'est un cadeau pour votre mère.",
+        "C'est pour votre mère.",
+        "Il s'agit d'un cadeau pour vous.",
+        "Il y a une tasse pour votre mère.",
+        "Le cadeau est pour votre mère.",
+        "Le cadeau est-il pour votre mère.",
+        "Comme vous cherchez une bouilloire, {{offer.1.title}} vous donne {{offer.1.benefit}}.",
+        "Beaucoup de gens aiment cette bouilloire.",
+        "Vous avez une bouilloire et une tasse.",
+        "Choisissez une tasse.",
+        "Félicitations !",
+    ),
+    "es": (
+        "Con {{offer.1.title}} obtiene {{offer.1.benefit}} y una taza de café.",
+        "Es un regalo para su madre.",
+        "El regalo es para su madre.",
+        "Es para su madre.",
+        "Hay una taza para su madre.",
+        "Usted ya tiene una taza.",
+        "Se trata de un regalo para usted.",
+        "Como busca un hervidor, {{offer.1.title}} le da {{offer.1.benefit}}.",
+        "A mucha gente le gusta este hervidor.",
+        "Elija una taza.",
+        "¡Felicidades!",
+    ),
+    "it": (
+        "Con {{offer.1.title}} ottiene {{offer.1.benefit}} e una tazza di caffè.",
+        "È un regalo per sua madre.",
+        "Il regalo è per sua madre.",
+        "È per sua madre.",
+        "C'è una tazza per sua madre.",
+        "Lei ha già una tazza.",
+        "Si tratta di un regalo per lei.",
+        "Siccome cerca un bollitore, {{offer.1.title}} le dà {{offer.1.benefit}}.",
+        "A molte persone piace questo bollitore.",
+        "Scelga una tazza.",
+        "Congratulazioni!",
+    ),
+    "nl": (
+        "Met {{offer.1.title}} krijgt u {{offer.1.benefit}} en een kopje koffie.",
+        "Het is een cadeau voor uw moeder.",
+        "Is het cadeau voor uw moeder.",
+        "Er is een kopje voor uw moeder.",
+        "Het gaat om een cadeau voor u.",
+        "De waterkoker is voor u.",
+        "U hebt een waterkoker en een kopje.",
+        "Omdat u een waterkoker zoekt, geeft {{offer.1.title}} u {{offer.1.benefit}}.",
+        "Veel mensen houden van deze waterkoker.",
+        "Kies een kopje.",
+        "Gefeliciteerd!",
+    ),
+    "pt": (
+        "Com {{offer.1.title}} tem {{offer.1.benefit}} e uma chávena de café.",
+        "É um presente para a sua mãe.",
+        "O presente é para a sua mãe.",
+        "É para a sua mãe.",
+        "Há uma chávena para a sua mãe.",
+        "Você já tem uma chávena.",
+        "Trata-se de um presente para si.",
+        "Como procura uma chaleira, {{offer.1.title}} dá-lhe {{offer.1.benefit}}.",
+        "Muita gente gosta desta chaleira.",
+        "Escolha uma chávena.",
+        "Parabéns!",
+    ),
+}
+
+
 def said(pattern: Pattern, rng: Random) -> Iterator[str]:
     """The tokens of one way of saying a pattern."""
     for element in rng.choice(pattern.options):
@@ -198,7 +326,10 @@ def ends(pattern: Pattern, tokens: list[str], place: int) -> set[int]:
 
 
 def has(own: Grammar, tokens: list[str]) -> bool:
-    """Whether the patterns have a sentence, read off them: leads, a clause, tails, a joiner, and again."""
+    """Whether the patterns have a sentence, read off them: leads, a clause, tails, a joiner, and again; or talk, again.
+
+    The mark of a question may stand after each.
+    """
 
     def after(patterns: tuple[Pattern, ...], starts: set[int]) -> set[int]:
         return {end for start in starts for pattern in patterns for end in ends(pattern, tokens, start)}
@@ -208,9 +339,17 @@ def has(own: Grammar, tokens: list[str]) -> bool:
             starts = starts | more
         return starts
 
+    def marked(places: set[int]) -> set[int]:
+        return places | {place + 1 for place in places if tokens[place : place + 1] == [ASKED]}
+
+    talked = {0}
+    while (more := marked(after(own.talk, talked)) - talked) != set():
+        talked |= more
+    if tokens and len(tokens) in talked:
+        return True
     starts, done = {0}, set[int]()
     while True:
-        finished = again(own.tails, after(own.clauses, again(own.leads, starts)))
+        finished = marked(again(own.tails, after(own.clauses, again(own.leads, starts))))
         more = finished | after(own.joiners, finished)
         if more <= starts:
             return len(tokens) in done | finished
@@ -219,8 +358,10 @@ def has(own: Grammar, tokens: list[str]) -> bool:
 
 
 def sentence_of(own: Grammar, rng: Random) -> list[str]:
-    """A sentence of one or two clauses, with or without leads and tails."""
+    """A sentence of one or two clauses, with or without leads and tails, or of talk."""
     tokens: list[str] = []
+    if rng.random() < 0.3:
+        return [token for _ in range(rng.choice((1, 1, 2))) for token in said(rng.choice(own.talk), rng)]
     for number in range(rng.choice((1, 1, 2))):
         for patterns, share in ((own.joiners, number), (own.leads, 0.3), (own.clauses, 1), (own.tails, 0.2)):
             if rng.random() < share:
@@ -281,11 +422,94 @@ def test_nothing_can_be_promised_in_the_grammar_s_own_words(locale: str) -> None
 
 
 @pytest.mark.parametrize("locale", LOCALES)
+def test_talk_of_things_can_promise_none(locale: str) -> None:
+    assert [text for text in TALKED[locale] if verdict_in_the_middle(text, locale) is Verdict.OK] == []
+
+
+def words_of(patterns: Iterable[Pattern]) -> set[str]:
+    """Every word and slot of patterns, wherever it stands."""
+    found: set[str] = set()
+    for pattern in patterns:
+        for element in itertools.chain.from_iterable(pattern.options):
+            found |= words_of([element]) if isinstance(element, Pattern) else {element}
+    return found
+
+
+def faults_of_talk(locale: str, data: dict[str, Any]) -> set[str]:
+    """The words and slots of a language's data that stand where they must not: all of them are looked at, not a sample."""
+    own = Grammar(data, joins_apostrophes=words(locale).joins_apostrophes)
+    things = words_of(own.parse(data["parts"][part]) for part in THINGS)
+    giving = {folded(word) for word in " ".join((BOUND[locale], NOT_IN_TALK[locale], PROMISING[locale])).split()}
+    talk = words_of(own.talk)
+    slots = {word for word in talk if word.startswith("{")} - {"{title}"}
+    elsewhere = words_of((*own.leads, *own.clauses, *own.tails, *own.joiners)) - TEA.get(locale, set())
+    return slots | (talk & giving) | (things & elsewhere)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_things_are_named_only_apart_from_what_an_offer_gives(locale: str) -> None:
+    assert faults_of_talk(locale, grammar_data(locale)) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fault"),
+    [
+        ("clauses", "it gives you a <goods>", "kettle"),
+        ("tails", "with <drink>", "coffee"),
+        ("talk", "a <goods> for {price}", "{price}"),
+        ("talk", "you get a <goods>", "get"),
+        ("talk", "we keep a <goods>", "keep"),
+    ],
+)
+def test_a_planted_thing_beside_a_word_of_giving_is_seen(name: str, pattern: str, fault: str) -> None:
+    data = grammar_data("en")
+    assert fault in faults_of_talk("en", data | {name: [*data[name], pattern]})
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_question_is_one_only_with_its_mark(locale: str) -> None:
+    own, rng = grammar(locale), Random(locale)
+    asked = [pattern for pattern in own.talk if ASKED in words_of([pattern])]
+    assert len(asked) > 5
+    for pattern in asked:
+        for _ in range(20):
+            tokens = list(said(pattern, rng))
+            assert own.accepts(tokens)
+            if tokens[-1] == ASKED:
+                assert not own.accepts(tokens[:-1]), tokens
+
+
+def test_a_planted_question_without_its_mark_is_a_statement() -> None:
+    data = grammar_data("es")
+    unmarked = Grammar(data | {"talk": [pattern.replace("?", "") for pattern in data["talk"]]}, joins_apostrophes=False)
+    told = ["es", "para", "su", "madre"]
+    assert unmarked.accepts(told)
+    assert not grammar("es").accepts(told)
+    assert grammar("es").accepts([*told, ASKED])
+
+
+@pytest.mark.parametrize(
+    ("ending", "verdict"),
+    [
+        ("?", Verdict.OK),
+        ("?!", Verdict.OK),
+        (' ?"', Verdict.OK),
+        ("? ", Verdict.OK),
+        (".", Verdict.WORDING),
+        ("", Verdict.WORDING),
+        ("!", Verdict.WORDING),
+    ],
+)
+def test_the_mark_of_a_question_is_read_at_the_end(ending: str, verdict: Verdict) -> None:
+    assert verdict_in_the_middle("Does your mother drink coffee" + ending, "en") is verdict
+
+
+@pytest.mark.parametrize("locale", LOCALES)
 def test_a_word_of_giving_or_costing_stands_only_beside_a_slot(locale: str) -> None:
     own, rng = grammar(locale), Random(locale)
     bound = {folded(word) for word in BOUND[locale].split()}
     seen = set()
-    for pattern in (*own.leads, *own.clauses, *own.tails, *own.joiners):
+    for pattern in (*own.leads, *own.clauses, *own.tails, *own.joiners, *own.talk):
         for _ in range(60):
             tokens = list(said(pattern, rng))
             if here := bound.intersection(tokens):
@@ -300,7 +524,7 @@ def test_what_the_grammar_has_the_other_rules_let_pass(locale: str) -> None:
     """A frame that the lists refuse is one that an honest model is told of in vain. Some turns of few frames are."""
     own, rng, known = grammar(locale), Random(locale), remembered(MEMORY, locale)
     verifier = Verifier(replace(grounds(locale), remembered=known))
-    texts = [written(list(said(pattern, rng))) for pattern in own.clauses for _ in range(12)]
+    texts = [written(list(said(pattern, rng))) for pattern in (*own.clauses, *own.talk) for _ in range(12)]
     state = verifier.sentence("{{offer.1.title}}. ", verifier.start())[1]
     refused = [text for text in texts if verifier.sentence(text, state)[0] is not Verdict.OK]
     assert len(refused) / len(texts) < 0.06, refused[:20]
@@ -323,9 +547,18 @@ def test_every_sentence_of_the_phrase_book_may_be_said_freely(locale: str) -> No
         assert verdict_in_the_middle(text, locale) is Verdict.OK, text
 
 
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_talk_that_a_model_is_shown_may_be_said(locale: str) -> None:
+    shown = grammar_data(locale)["shown"]
+    assert len(shown) == len(grammar_data("en")["shown"])
+    for text in shown:
+        assert verdict_in_the_middle(text, locale) is Verdict.OK, text
+        assert text in prompt_for(grounds(locale)).system
+
+
 def small(**parts: object) -> Grammar:
     """A grammar of a few words."""
-    data = {"parts": {}, "leads": [], "clauses": ["a"], "tails": [], "joiners": []}
+    data = {"parts": {}, "leads": [], "clauses": ["a"], "tails": [], "joiners": [], "talk": []}
     return Grammar(data | parts, joins_apostrophes=True)
 
 

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from offer_engine.presenting import lexicon as lexicons
 from offer_engine.presenting import verifier as verifiers
-from offer_engine.presenting.locales import LOCALES, locale_for, templates, words
+from offer_engine.presenting.grammar import Grammar
+from offer_engine.presenting.locales import LOCALES, grammar_data, locale_for, templates, words
 from offer_engine.presenting.sentences import sentences
 from offer_engine.presenting.slots import FIELDS
 from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, State, Verdict, Verifier, filled
 from offer_engine.snapshot import Snapshot, open_snapshot, sign_snapshot
 from tests.offer_engine.presenting.benign import BENIGN
+from tests.offer_engine.presenting.chatty import CHATTY, OF_OTHER_THINGS
 from tests.offer_engine.presenting.honest import HONEST
 from tests.offer_engine.presenting.paraphrases import PARAPHRASES
 from tests.offer_engine.presenting.plain_promises import PLAIN_PROMISES
@@ -138,9 +140,23 @@ def share_refused(told: dict[str, tuple[str, ...]]) -> float:
 
 
 def test_of_honest_sentences_that_the_grammar_was_not_written_by_few_are_refused() -> None:
-    """The rates are in docs/offers-presenting.md. The second set speaks of kettles and kitchens, which no slot brought."""
+    """The rates are in docs/offers-presenting.md. The second and third set speak of kettles, which no slot brought."""
     assert share_refused({locale: texts[1::2] for locale, texts in HONEST.items()}) <= 0.15
-    assert share_refused({locale: texts[1::2] for locale, texts in BENIGN.items()}) <= 0.4
+    assert share_refused({locale: texts[1::2] for locale, texts in BENIGN.items()}) <= 0.15
+    assert share_refused({locale: texts[1::2] for locale, texts in CHATTY.items()}) <= 0.15
+
+
+def test_talk_that_the_grammar_was_mended_by_passes() -> None:
+    assert share_refused({locale: texts[::2] for locale, texts in CHATTY.items()}) == 0
+    assert share_refused({locale: texts[::2] for locale, texts in OF_OTHER_THINGS.items()}) <= 0.02
+
+
+def test_a_planted_grammar_without_talk_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for locale in LOCALES:
+        joins = words(locale).joins_apostrophes
+        silent = Grammar(grammar_data(locale) | {"talk": []}, joins_apostrophes=joins)
+        monkeypatch.setattr(verifiers, "grammar", lambda _, silent=silent: silent)
+        assert share_refused({locale: CHATTY[locale]}) == 1
 
 
 @pytest.mark.usefixtures("lists_alone")

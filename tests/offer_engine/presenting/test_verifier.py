@@ -11,9 +11,8 @@ from offer_engine.presenting import lexicon as lexicons
 from offer_engine.presenting import verifier as verifiers
 from offer_engine.presenting.grammar import Grammar
 from offer_engine.presenting.locales import LOCALES, grammar_data, locale_for, templates, words
-from offer_engine.presenting.sentences import sentences
 from offer_engine.presenting.slots import FIELDS
-from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, State, Verdict, Verifier, filled
+from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, Verdict, Verifier, filled
 from offer_engine.snapshot import Snapshot, open_snapshot, sign_snapshot
 from tests.offer_engine.presenting.benign import BENIGN
 from tests.offer_engine.presenting.chatty import CHATTY, OF_OTHER_THINGS
@@ -21,7 +20,7 @@ from tests.offer_engine.presenting.honest import HONEST
 from tests.offer_engine.presenting.paraphrases import PARAPHRASES
 from tests.offer_engine.presenting.plain_promises import PLAIN_PROMISES
 from tests.offer_engine.presenting.smuggled import SMUGGLED
-from tests.offer_engine.presenting.world import EXPIRES_MS, KETTLE, grounds, verdict_in_the_middle
+from tests.offer_engine.presenting.world import EXPIRES_MS, KETTLE, grounds, verdict_in_the_middle, whole
 
 REFUSED = [
     ("{{offer.1.title}} and {{offer.1.price", Verdict.MALFORMED_SLOT),
@@ -84,17 +83,6 @@ REFUSED = [
     ),  # one is the other
     ("word " * (MAXIMUM_SENTENCE // 4), Verdict.TOO_LONG),
 ]
-
-
-def whole(text: str, locale: str = "en") -> Verdict:
-    """The verdict on a text that has named the first offer before."""
-    verifier = Verifier(grounds(locale))
-    state = State(subject=1, named=frozenset({1}))
-    for sentence in sentences(text):
-        verdict, state = verifier.sentence(sentence, state)
-        if verdict is not Verdict.OK:
-            return verdict
-    return Verdict.OK
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from functools import cache
 
 from offer_engine.offers import Context, ContextLine, Offer, OfferKind
 from offer_engine.presenting.sayables import sayable
+from offer_engine.presenting.sentences import sentences
 from offer_engine.presenting.verifier import Grounds, State, Verdict, Verifier
 
 NOW_MS = 1_795_000_000_000
@@ -37,3 +38,15 @@ def grounds(locale: str = "en", offers: int = 2) -> Grounds:
 def verdict_in_the_middle(sentence: str, locale: str) -> Verdict:
     """The verdict on a sentence of a text that has named the first offer."""
     return Verifier(grounds(locale)).sentence(sentence, State(subject=1, named=frozenset({1})))[0]
+
+
+def whole(text: str, locale: str = "en", *, lists_alone: bool = False) -> Verdict:
+    """The verdict on a whole text that has named the first offer before."""
+    verifier = Verifier(grounds(locale))
+    read = verifier.without_grammar if lists_alone else verifier.sentence
+    state = State(subject=1, named=frozenset({1}))
+    for sentence in sentences(text):
+        verdict, state = read(sentence, state)
+        if verdict is not Verdict.OK:
+            return verdict
+    return Verdict.OK

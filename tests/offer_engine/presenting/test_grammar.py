@@ -216,6 +216,9 @@ TALKED = {
         "A colleague knows how to look for a kettle for you.",
         "You have a vase and something elegant.",
         "Our customer service looks at your kettle.",
+        "Would you like a cup of coffee?",
+        "Would you like to wear some shoes at home?",
+        "When would you like the kettle?",
     ),
     "de": (
         "Mit {{offer.1.title}} bekommen Sie {{offer.1.benefit}} und eine Tasse Kaffee.",
@@ -232,6 +235,9 @@ TALKED = {
         "Herzlichen Glückwunsch!",
         "Wenn Ihr Wasserkocher undicht ist, schauen wir darauf.",
         "Fragen Sie den Kundendienst.",
+        "Trinken Sie einen Tee?",
+        "Möchten Sie eine Tasse?",
+        "Was trinken Sie?",
     ),
     "fr": (
         "Avec {{offer.1.title}} vous obtenez {{offer.1.benefit}} et une tasse de café.",
@@ -246,6 +252,9 @@ TALKED = {
         "Vous avez une bouilloire et une tasse.",
         "Choisissez une tasse.",
         "Félicitations !",
+        "Buvez-vous un thé ?",
+        "Voulez-vous une tasse ?",
+        "Quand voulez-vous un cadeau ?",
     ),
     "es": (
         "Con {{offer.1.title}} obtiene {{offer.1.benefit}} y una taza de café.",
@@ -259,6 +268,9 @@ TALKED = {
         "A mucha gente le gusta este hervidor.",
         "Elija una taza.",
         "¡Felicidades!",
+        "¿Toma una taza?",
+        "¿Toma un café?",
+        "¿Quiere una taza?",
     ),
     "it": (
         "Con {{offer.1.title}} ottiene {{offer.1.benefit}} e una tazza di caffè.",
@@ -272,6 +284,9 @@ TALKED = {
         "A molte persone piace questo bollitore.",
         "Scelga una tazza.",
         "Congratulazioni!",
+        "Beve un caffè?",
+        "Vuole una tazza?",
+        "Quando vuole un regalo?",
     ),
     "nl": (
         "Met {{offer.1.title}} krijgt u {{offer.1.benefit}} en een kopje koffie.",
@@ -285,6 +300,9 @@ TALKED = {
         "Veel mensen houden van deze waterkoker.",
         "Kies een kopje.",
         "Gefeliciteerd!",
+        "Drinkt u een kopje thee?",
+        "Wilt u een kopje?",
+        "Wanneer wilt u een cadeau?",
     ),
     "pt": (
         "Com {{offer.1.title}} tem {{offer.1.benefit}} e uma chávena de café.",
@@ -298,6 +316,9 @@ TALKED = {
         "Muita gente gosta desta chaleira.",
         "Escolha uma chávena.",
         "Parabéns!",
+        "Toma um café?",
+        "Quer uma chávena?",
+        "Quando quer um presente?",
     ),
 }
 

@@ -7,8 +7,8 @@ What holds:
  3. The grammar has no word by which the shop would bind itself to do a thing, nor one by which it would agree (``yes``,
     ``of course``): with those a shopper's question becomes a promise.
  4. Reading takes one step a word, whatever the text; what is remembered is bounded.
- 5. Things, people and occasions are named in talk: sentences apart, in which no value of an offer stands and no word of giving,
-    doing, adding or lasting. What asks there is said only with the mark of a question.
+ 5. Goods are named in talk: sentences apart, in which no value of an offer stands and no word of giving, adding, fitting,
+    helping or lasting. What asks there is said only with the mark of a question.
 
 A sentence is ``lead* clause tail*``, again and again, with joiners between; or it is talk, again and again. Each of these is a
 pattern: words, ``{field}`` for a slot, ``<part>`` for a pattern with a name, ``(a|b)``, ``[perhaps]``, and ``?`` where the

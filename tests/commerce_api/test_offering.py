@@ -399,8 +399,8 @@ async def test_planted_without_the_share_in_the_statement_guests_hold_more(
     assert not all([await share_is_kept(world_on_each, seed) for seed in range(5)])
 
 
-async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_on_each: World) -> None:
-    world = world_on_each
+async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_by_owner: World) -> None:
+    world = world_by_owner
     await with_offers(world, offer())
     await asked(world)
     before = await world.rows(offer_outcome)

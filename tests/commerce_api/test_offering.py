@@ -22,7 +22,8 @@ from commerce_api.models import offer_budget, offer_decision, offer_outcome, off
 from commerce_api.offering import budget, context, making
 from commerce_api.offering import outcomes as outcomes_of_offers
 from commerce_api.offering.export import decisions_of
-from commerce_api.policy import Offer, Policy, load_policy
+from commerce_api.policy import Policy, load_policy
+from commerce_api.policy_offers import Offer
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
 from commerce_api.sweeps import forget, sweep
 from offer_engine.features import DEFAULT_SCHEMA

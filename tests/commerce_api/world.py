@@ -27,7 +27,8 @@ from commerce_api.migrations import upgrade
 from commerce_api.models import metadata
 from commerce_api.offering.saying import SayingDesk
 from commerce_api.payment import Payments
-from commerce_api.policy import AssistantPayments, load_policy
+from commerce_api.policy import load_policy
+from commerce_api.policy_assistants import AssistantPayments
 from commerce_api.runtime import OFFER_MODELS, Commerce
 from commerce_api.serving_rights import RIGHTS
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url

@@ -139,11 +139,13 @@ async def test_the_serving_role_takes_no_guard_away(charged: World, statement: s
 
 
 @anyio
-async def test_planted_with_every_right_the_books_are_changed_but_for_their_triggers(postgres_url: str) -> None:
-    url = await migrated(postgres_url, upgrade, {**RIGHTS, "audit_event": ALL})
-    database = Database.open(url, now_milliseconds)
-    await database.maintain(lambda tx: tx.execute(text("DELETE FROM audit_event")))
+async def test_planted_a_right_too_many_lets_the_record_be_emptied(postgres_url: str) -> None:
+    event = "INSERT INTO audit_event (event_id, type, at_ms, resource, entry) VALUES ('e', 't', 0, 'r', '')"
+    database = Database.open(await migrated(postgres_url, upgrade, {**RIGHTS, "audit_event": ALL}), now_milliseconds)
+    await database.maintain(lambda tx: tx.execute(text(event)))
+    emptied = await database.maintain(lambda tx: tx.execute(text("DELETE FROM audit_event")).rowcount)
     await database.close()
+    assert emptied == 1
 
 
 @anyio

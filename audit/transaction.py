@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from audit.event import Event
+from audit.serving_role import NotPermitted
 from audit.store import EventRow, insert_events, row_of
 from audit.threads import for_thread, in_thread
 
@@ -59,6 +60,7 @@ WRITER_PRAGMAS = (
     "secure_delete=ON",
     "recursive_triggers=ON",  # else REPLACE takes a row away past the triggers that keep it
 )
+_INSUFFICIENT_PRIVILEGE = "42501"
 _RETRYABLE = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
 
 
@@ -165,7 +167,7 @@ class Database:
         return await self._backend.read(work)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        """Runs a schema upgrade, alone among the processes of this side, and commits it."""
+        """Runs a schema upgrade, alone among the processes of this side, and commits it. Raises NotPermitted."""
         await self._backend.migrate(upgrade)
 
     async def cut_log(self) -> bool:
@@ -401,12 +403,17 @@ class _Postgres:
             return await connection.run_sync(work)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        async with self._engine.connect() as connection:
-            # Who waited for the lock must see what was made meanwhile: a serializable snapshot would be older than the wait.
-            await connection.execution_options(isolation_level="READ COMMITTED")
-            async with connection.begin():
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-                await connection.run_sync(upgrade)
+        try:
+            async with self._engine.connect() as connection:
+                # Who waited for the lock must see what was made meanwhile: a serializable snapshot would be older than that.
+                await connection.execution_options(isolation_level="READ COMMITTED")
+                async with connection.begin():
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+                    await connection.run_sync(upgrade)
+        except DBAPIError as failure:
+            if getattr(failure.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+                raise
+            raise NotPermitted from None
 
     async def cut_log(self) -> bool:
         return True  # its log is the server's own, and is what backups and replicas are made of

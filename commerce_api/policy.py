@@ -1,6 +1,8 @@
-"""The brand's selling policy: where it ships and for how much, tax, discount codes and offers. A file, no database."""
+"""The brand's selling policy: where it ships and for how much, tax, discount codes. A file, no database.
 
-import re
+What it says of offers is in policy_offers.py, of assistants that pay in policy_assistants.py.
+"""
+
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -8,114 +10,36 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 
-from audit.event import looks_like_card
-from commerce_api.catalogue.feed_rows import Refusal
-from commerce_api.catalogue.feed_text import is_plain
-from commerce_api.catalogue.feed_url import safe_url
 from commerce_api.memory.terms import BrandKey, MemoryTerms, Wording
-from commerce_api.regions import is_assigned
+from commerce_api.policy_assistants import AssistantPayments
+from commerce_api.policy_fields import (
+    COUNTRIES,
+    FULL_BASIS_POINTS,
+    AmountMinor,
+    Country,
+    Currency,
+    Days,
+    Id,
+    Paragraphs,
+    Part,
+    PercentBasisPoints,
+    PositiveAmountMinor,
+    Region,
+    Title,
+    Url,
+)
+from commerce_api.policy_offers import AppliesTo, Models, Offer, OfferRules
 from commerce_api.theme import Theme
-from offer_engine.offers import NO_OFFER
-from tokenization.money import MoneyInvalid, exponent
+from tokenization.money import exponent
 
 MAXIMUM_POLICY_BYTES: Final = 1024 * 1024
-MAXIMUM_AMOUNT_MINOR: Final = 10**11  # as the highest price of a feed
-FULL_BASIS_POINTS: Final = 10_000
 _DAY_SECONDS: Final = 86_400
-
-# ISO 3166-1 alpha-2, officially assigned, and XK, which postal services use for Kosovo.
-_COUNTRY_CODES: Final = (
-    "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY "
-    "BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK "
-    "FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR "
-    "IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK "
-    "ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM "
-    "PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF "
-    "TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW"
-)
-COUNTRIES: Final = frozenset(_COUNTRY_CODES.split())
-_REGION: Final = re.compile("[A-Z]{2}(?:-[A-Z0-9]{1,3})?")
 _EURO_AREA_CODES: Final = "AT BE BG CY DE EE ES FI FR GR HR IE IT LT LU LV MT NL PT SI SK"
 
 
-def _country(text: str) -> str:
-    if text not in COUNTRIES:
-        raise ValueError("write an ISO 3166-1 alpha-2 country code, such as US or GB")
-    return text
-
-
-def _region(text: str) -> str:
-    if text[:2] not in COUNTRIES or not _REGION.fullmatch(text) or not (len(text) == 2 or is_assigned(text)):
-        raise ValueError("write a country code, or one with an ISO 3166-2 subdivision, such as US-CA")
-    return text
-
-
-def _currency(text: str) -> str:
-    try:
-        exponent(text)
-    except MoneyInvalid:
-        raise ValueError("write an ISO 4217 currency code, such as USD") from None
-    return text
-
-
-def _id(text: str) -> str:
-    if looks_like_card(text):  # it could never be recorded
-        raise ValueError("write an id with fewer than 13 digits in a row; dashes and points between them do not count")
-    return text
-
-
-def _is_an_offer(text: str) -> str:
-    if text == NO_OFFER:
-        raise ValueError("write another id: in the record of a decision this one says that no offer was made")
-    return text
-
-
-def _plain(text: str) -> str:
-    if not is_plain(text):
-        raise ValueError("write plain text on one line: no HTML tags, no invisible characters, no space at the ends")
-    return text
-
-
-def _plain_paragraphs(text: str) -> str:
-    if not all(is_plain(line) for line in text.split("\n")):
-        raise ValueError("write plain text: no HTML tags, no invisible characters, no space at the ends of a line")
-    return text
-
-
-def _public_url(text: str) -> str:
-    try:
-        url = safe_url(text, "")
-    except Refusal:
-        url = None
-    if url is None or not url.startswith("https://"):
-        raise ValueError("write a public https address with a host name")
-    return url
-
-
-Country = Annotated[str, AfterValidator(_country)]
-Region = Annotated[str, AfterValidator(_region)]
-Currency = Annotated[str, AfterValidator(_currency)]
-Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), AfterValidator(_id)]
-OfferId = Annotated[Id, AfterValidator(_is_an_offer)]
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
-Url = Annotated[str, Field(max_length=2_000), AfterValidator(_public_url)]
-AmountMinor = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT_MINOR)]
-PositiveAmountMinor = Annotated[int, Field(gt=0, le=MAXIMUM_AMOUNT_MINOR)]
-PercentBasisPoints = Annotated[int, Field(gt=0, le=FULL_BASIS_POINTS)]
-Days = Annotated[int, Field(ge=0, le=365)]
-Products = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=10_000)]
-Categories = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=750)], ...], Field(max_length=1_000)]
-
-
-class _Part(BaseModel):
-    """Strict, closed and frozen: a misspelt field is an error, ``"5"`` is no number, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class ShippingOption(_Part):
+class ShippingOption(Part):
     """One way to ship. ``free_from_minor``: free for a subtotal of at least that."""
 
     id: Id
@@ -132,7 +56,7 @@ class ShippingOption(_Part):
         return self
 
 
-class Tax(_Part):
+class Tax(Part):
     """Flat tax by place of delivery: ``by_region`` (``US-CA``, ``DE``) before ``rate_basis_points``; 725 is 7.25 %.
 
     An address whose region is no code of ISO 3166-2 is somewhere in its country: the country's rate holds, or the general one.
@@ -160,7 +84,7 @@ class Tax(_Part):
         return tuple(sorted({code[:2] for code in self.by_region} - self.by_region.keys()))
 
 
-class DiscountCode(_Part):
+class DiscountCode(Part):
     """A code the shopper enters, case ignored: either a share of the subtotal or an amount."""
 
     code: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{1,39}$")]
@@ -177,144 +101,7 @@ class DiscountCode(_Part):
         return self
 
 
-class AppliesTo(_Part):
-    """What an offer is for: one of the products, one of the categories, and the subtotal; an empty part is no bound."""
-
-    product_ids: Products = ()
-    categories: Categories = ()
-    minimum_subtotal_minor: AmountMinor = 0
-
-
-class OfferAudience(_Part):
-    """Whom an offer may be made to; an empty part is no bound. Regions are places of delivery (``DE``, ``US-CA``)."""
-
-    regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()
-    needs_consent: bool = False
-    verification: Literal["anonymous", "claimed", "verified"] = "anonymous"
-    owns_product_ids: Products = ()
-    owns_none_of_product_ids: Products = ()
-
-
-class OfferLimits(_Part):
-    """How much of an offer there is. ``budget_minor`` bounds what all its uses take off together, ``budget_uses`` their number;
-    guests, of whom nothing is known, hold at most ``guest_percent`` of either at one moment, and one of them always may;
-    ``per_shopper`` how often one shopper is shown it in ``per_shopper_days``; after a refusal it rests ``cooldown_days``.
-    """
-
-    budget_minor: PositiveAmountMinor | None = None
-    budget_uses: Annotated[int, Field(gt=0, le=10**9)] | None = None
-    guest_percent: Annotated[int, Field(ge=1, le=100)] = 50
-    per_shopper: Annotated[int, Field(gt=0, le=1_000)] | None = None
-    per_shopper_days: Annotated[int, Field(gt=0, le=365)] = 30
-    cooldown_days: Days = 0
-    stacks_with_codes: bool = True
-
-
-class NeverDiscounted(_Part):
-    """Categories that no offer may touch, with all below them, in these regions or everywhere, and the law that says so."""
-
-    categories: Annotated[Categories, Field(min_length=1)]
-    regions: Annotated[tuple[Region, ...], Field(max_length=5_000)] = ()
-    reason: Title
-
-
-class OfferRules(_Part):
-    """What holds for all offers. Margin is what each offer's ``margin_basis_points`` say; a floor needs them in every offer.
-
-    ``hold_out_percent`` of the subjects get an offer, or none, by chance: without them no model can be judged.
-    """
-
-    paused: bool = False
-    maximum_discount_basis_points: PercentBasisPoints = FULL_BASIS_POINTS
-    minimum_margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
-    never_discounted: Annotated[tuple[NeverDiscounted, ...], Field(max_length=100)] = ()
-    hold_out_percent: Annotated[int, Field(ge=0, le=50)] = 0
-
-
-class Models(_Part):
-    """How models that rank offers come to serve. They go back by themselves; with ``automatic`` they go on so, too.
-
-    ``groups``: shoppers whom a model must do as well by, told apart so (offer_engine/judging/guards.py).
-    """
-
-    ramp: Literal["by_hand", "automatic"] = "by_hand"
-    groups: Annotated[tuple[Literal["verification", "country", "returning"], ...], Field(max_length=3)] = (
-        "verification",
-        "returning",
-    )
-
-
-class Offer(_Part):
-    """An offer that may be made in conversation, and its bounds. A change of its terms gets a higher ``version``."""
-
-    id: OfferId
-    version: Annotated[int, Field(ge=1, le=1_000_000)]
-    title: Title
-    kind: Literal["percent_off", "amount_off", "free_shipping"]
-    percent_basis_points: PercentBasisPoints | None = None
-    amount_minor: PositiveAmountMinor | None = None
-    applies_to: AppliesTo = AppliesTo()
-    maximum_discount_minor: PositiveAmountMinor | None = None
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
-    priority: Annotated[int, Field(ge=0, le=1_000)] = 100
-    margin_basis_points: Annotated[int, Field(ge=-FULL_BASIS_POINTS, le=FULL_BASIS_POINTS)] | None = None
-    audience: OfferAudience = OfferAudience()
-    limits: OfferLimits = OfferLimits()
-    disclosures: Annotated[tuple[Title, ...], Field(max_length=4)] = ()
-
-    @model_validator(mode="after")
-    def _kind_has_its_figure(self) -> Self:
-        wanted = {"percent_off": (True, False), "amount_off": (False, True), "free_shipping": (False, False)}
-        if (self.percent_basis_points is not None, self.amount_minor is not None) != wanted[self.kind]:
-            raise ValueError(
-                "percent_off needs percent_basis_points alone, amount_off needs amount_minor alone, "
-                "free_shipping needs neither"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _what_has_a_budget_takes_something_off(self) -> Self:
-        if self.kind == "free_shipping" and self.limits.budget_minor is not None:
-            raise ValueError("free_shipping takes nothing off the goods: bound it by budget_uses")
-        return self
-
-    @model_validator(mode="after")
-    def _dates_in_order(self) -> Self:
-        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
-            raise ValueError("valid_from must be before valid_until")
-        return self
-
-
-class ChatGptSheet(_Part):
-    """Lets shoppers pay in ChatGPT's payment sheet, a private beta of OpenAI's, which shows the terms and privacy notice.
-
-    ``provider`` and ``merchant_id`` are the names under which OpenAI gives a shopper's card to the shop's vault; ``test`` moves
-    no money.
-    """
-
-    provider: Id
-    merchant_id: Id
-    methods: Annotated[tuple[Literal["card", "apple_pay", "google_pay"], ...], Field(min_length=1, max_length=3)] = (
-        "card",
-    )
-    mode: Literal["test", "live"] = "test"
-
-
-class AssistantPayments(_Part):
-    """Lets assistants pay with tokens that their platforms get from the zone. A policy without it: only shoppers pay.
-
-    ``maximum_minor`` bounds each purchase; of ``limits_minor`` shoppers choose what an assistant of theirs may spend in all.
-    ``guests``: whether tokens are taken from who did not sign in, for whom nobody set a limit.
-    """
-
-    maximum_minor: PositiveAmountMinor
-    guests: bool = False
-    limits_minor: Annotated[tuple[PositiveAmountMinor, ...], Field(min_length=1, max_length=6)]
-    chatgpt_sheet: ChatGptSheet | None = None
-
-
-class Policy(_Part):
+class Policy(Part):
     """How a brand sells. Amounts are minor units of ``currency``; None takes the feed's currency.
 
     ``offer_wording`` is whose words offers are said in: ``template``, a model's that are ``chosen`` from sentences, or its own
@@ -337,7 +124,7 @@ class Policy(_Part):
     support_url: Url | None = None
     terms_url: Url | None = None
     privacy_url: Url | None = None
-    return_policy_text: Annotated[str, Field(max_length=5_000), AfterValidator(_plain_paragraphs)] | None = None
+    return_policy_text: Paragraphs | None = None
     theme: Theme | None = None
     memory: MemoryTerms = MemoryTerms()
 

@@ -10,6 +10,7 @@ from audit.background import beside
 from audit.event import Event, EventType
 from audit.note import Signer
 from audit.sequencer import Sequencer
+from audit.serving_role import require
 from audit.tiles import TileLog
 from audit.transaction import Database
 from commerce_api import sweeps
@@ -21,6 +22,7 @@ from commerce_api.migrations import upgrade
 from commerce_api.offering.ramping import Ramp
 from commerce_api.offering.saying import SayingDesk, open_saying
 from commerce_api.payment import Payments
+from commerce_api.serving_rights import RIGHTS
 from commerce_api.settings import CommerceSettings
 from commerce_api.vault_client import VaultClient
 from commerce_api.zone_notices import NoticeDesk
@@ -49,11 +51,15 @@ class Commerce:
 
 @asynccontextmanager
 async def open_commerce(settings: CommerceSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Commerce]:
-    """Opens database and the way to the zone, without background work: what the MCP server's processes need."""
+    """Opens database and the way to the zone, without background work: what the MCP server's processes need.
+
+    Raises NotPermitted where the database's role may not bring it up to date, or may not do all that serving needs.
+    """
     async with AsyncExitStack() as stack:
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)
+        await database.read(lambda connection: require(connection, RIGHTS))
         vault = VaultClient(settings.zone_url, settings.tls)
         stack.push_async_callback(vault.close)
         links = Links(settings.public_url, settings.mcp_url)

@@ -8,8 +8,6 @@ What holds:
  4. An event holds ids and codes: no words of a search, no address, no name of a shopper, nothing that looks like a card (I2).
 """
 
-import asyncio
-import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -18,8 +16,9 @@ from typing import Any, Final
 
 import structlog
 
-from audit.event import Event, EventRefused, EventType, encode, looks_like_card
+from audit.event import Event, EventRefused, EventType, looks_like_card
 from audit.transaction import Database
+from audit.write_behind import WAITING_MAXIMUM, NotWritten, WriteBehind
 from commerce_api.authorization.clients import CLIENT_PREFIX
 from commerce_api.authorization.grants import host_of
 from commerce_api.errors import CommerceError, CommerceRefusal
@@ -27,8 +26,6 @@ from tokenization.ids import is_id, letters_of
 from tokenization.logs import cause_of
 
 FLUSH_SECONDS: Final = 0.5
-BATCH: Final = 200
-WAITING_MAXIMUM: Final = 2_000
 _UNKNOWN: Final = "unknown"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._/-]+", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|a2a-1\.0", re.ASCII)
@@ -60,98 +57,55 @@ class Call:
     made: Mapping[str, Any] = field(default_factory=dict)  # the answer's own ids: a checkout that was created
 
 
-@dataclass
 class CallRecorder:
-    """Writes events in groups, from the first call on. ``close`` it with the process."""
+    """Writes events in groups. ``close`` it with the process."""
 
-    database: Database
-    _waiting: list[tuple[Event, "asyncio.Future[None] | None"]] = field(default_factory=list)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _task: "asyncio.Task[None] | None" = None
-    _ending: bool = False
+    def __init__(self, database: Database) -> None:
+        self._queue = WriteBehind(
+            _Log(database),
+            retry_seconds=FLUSH_SECONDS,
+            linger_seconds=FLUSH_SECONDS,
+            waiting_maximum=WAITING_MAXIMUM,
+        )
 
     def check(self) -> None:
         """Raises CommerceRefusal(BUSY) while no more can be recorded (3)."""
-        if len(self._waiting) >= WAITING_MAXIMUM:
+        if self._queue.is_full:
             raise CommerceRefusal(CommerceError.BUSY)
 
     def take(self, call: Call) -> None:
         """Takes a call down; it is written within FLUSH_SECONDS (1)."""
-        self._add(call, None)
+        self._queue.add(event_of(call))
 
     async def note(self, call: Call) -> None:
-        """Takes a call down and returns when that is durable (2)."""
-        done = asyncio.get_running_loop().create_future()
-        self._add(call, done)
-        self._wake.set()
-        await asyncio.shield(done)
-
-    def _add(self, call: Call, done: "asyncio.Future[None] | None") -> None:
-        self._waiting.append((event_of(call), done))
-        if len(self._waiting) >= BATCH:
-            self._wake.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        """Takes a call down and returns when that is durable (2). Raises CommerceRefusal(INTERNAL) where it never will be."""
+        try:
+            await self._queue.written(event_of(call))
+        except NotWritten:
+            raise CommerceRefusal(CommerceError.INTERNAL) from None
 
     async def close(self) -> None:
         """Writes what waits, and ends. What cannot be written now is lost, and said so."""
-        self._ending = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
-        while self._waiting and await self._flush():
-            pass
-        if self._waiting:
-            log.error("calls_lost", count=len(self._waiting))
-
-    async def _run(self) -> None:
-        while not self._ending:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), FLUSH_SECONDS)
-            self._wake.clear()
-            if self._waiting:
-                await self._flush()
-
-    async def _flush(self) -> bool:
-        """Writes a batch; False where it could not be written."""
-        batch = self._waiting[:BATCH]
-        events = [event for event, _ in batch]
-        try:
-            await self.database.change(lambda tx: tx.record_all(events))
-        except (
-            EventRefused
-        ) as refused:  # what event_of() writes is in bounds: a defect of ours, and not the others' loss
-            log.error("calls_not_recorded", cause=cause_of(refused))
-            self._leave_out(refused_among(events))
-            return True
-        except Exception as failure:  # noqa: BLE001  # whatever it is, the next try may succeed, and callers wait for it (3)
-            log.error("calls_not_recorded", cause=cause_of(failure))
-            return False
-        del self._waiting[: len(batch)]
-        for _, done in batch:
-            if done is not None and not done.done():
-                done.set_result(None)
-        if self._waiting:
-            self._wake.set()
-        return True
-
-    def _leave_out(self, refused: set[int]) -> None:
-        """Takes events out of the batch that cannot be written; who waits for one is told that it is not on record (1)."""
-        for place in sorted(refused, reverse=True):
-            _, done = self._waiting.pop(place)
-            if done is not None and not done.done():
-                done.set_exception(CommerceRefusal(CommerceError.INTERNAL))
+        await self._queue.close()
 
 
-def refused_among(events: Sequence[Event]) -> set[int]:
-    """The places of events that the record does not take."""
-    refused = set()
-    for place, event in enumerate(events):
-        try:
-            encode(event, event_id="evt_" + "b" * 32, at_milliseconds=0)
-        except EventRefused:
-            refused.add(place)
-    return refused
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The audit log, as a sink."""
+
+    database: Database
+
+    async def write(self, events: Sequence[Event]) -> None:
+        await self.database.change(lambda tx: tx.record_all(events))
+
+    def is_passing(self, failure: Exception) -> bool:
+        return not isinstance(failure, EventRefused)  # a defect of ours: what event_of() writes is in bounds
+
+    def failed(self, failure: Exception, count: int) -> None:
+        log.error("calls_not_recorded", cause=cause_of(failure), count=count)
+
+    def lost(self, count: int) -> None:
+        log.error("calls_lost", count=count)
 
 
 def event_of(call: Call) -> Event:

@@ -12,6 +12,8 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from audit.serving_role import NotPermitted
+from commerce_api.cli.migrate import OWNER_FIRST
 from commerce_api.runtime import open_commerce
 from commerce_api.serve import server
 from commerce_api.settings import CommerceSettings, SettingsRefused
@@ -91,7 +93,11 @@ def main(argv: list[str] | None = None) -> int:
     limits = Limits(
         arguments.anonymous_calls_per_second, arguments.keyed_calls_per_second, tuple(arguments.trusted_proxy)
     )
-    asyncio.run(serve(settings, Rates(monotonic_seconds, limits, arguments.rates_table), arguments.listener))
+    try:
+        asyncio.run(serve(settings, Rates(monotonic_seconds, limits, arguments.rates_table), arguments.listener))
+    except NotPermitted:
+        sys.stderr.write(f"cordon-mcp: {OWNER_FIRST}\n")
+        return 1
     return 0
 
 

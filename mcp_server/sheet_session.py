@@ -18,7 +18,8 @@ from mcp_types import CallToolResult
 from pydantic import BaseModel
 
 from commerce_api.agent_desk import AgentDesk
-from commerce_api.policy import ChatGptSheet, Policy
+from commerce_api.policy import Policy
+from commerce_api.policy_assistants import ChatGptSheet
 from commerce_api.schemas import CheckoutLineView, CheckoutView, TotalsView
 from mcp_server.bearer import Access, access_of
 from mcp_server.profiles import Profile

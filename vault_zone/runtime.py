@@ -10,6 +10,7 @@ from audit.background import beside
 from audit.event import Event, EventType
 from audit.note import Signer
 from audit.sequencer import Sequencer
+from audit.serving_role import require
 from audit.tiles import TileLog
 from audit.transaction import Database
 from tokenization.clock import Clock, monotonic_seconds, now_milliseconds
@@ -38,6 +39,7 @@ from vault_zone.rekeying import Rekeyer
 from vault_zone.routing_policy import FILE_NAME as ROUTING_FILE_NAME
 from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
+from vault_zone.serving_rights import RIGHTS
 from vault_zone.settings import PRODUCTION, ZoneSettings
 from vault_zone.sweeping import Sweeper
 from vault_zone.unsealing import Unsealing
@@ -76,8 +78,8 @@ class Zone:
 async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) -> AsyncIterator[Zone]:
     """Opens processors, keys, database and log; recovers; runs the background tasks; closes in the reverse order.
 
-    Raises SettingsRefused, KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, and whatever the database says when it
-    cannot be reached.
+    Raises SettingsRefused, KeyRefused, AdmissionRefused, SequencerRunning, LogDamaged, NotPermitted where the database's role
+    may not bring it up to date or may not do all that serving needs, and whatever the database says when it cannot be reached.
     """
     limits = VelocityPolicy.read(settings.data / LIMITS_FILE_NAME)
     access = Admission.open(settings.tls, clock())
@@ -90,6 +92,7 @@ async def running_zone(settings: ZoneSettings, clock: Clock = now_milliseconds) 
         database = Database.open(settings.database_url, clock)
         stack.push_async_callback(database.close)
         await database.migrate(upgrade)
+        await database.read(lambda connection: require(connection, RIGHTS))
         log_files = TileLog(settings.log_directory, Signer.open(settings.log_key_file))
         sequencer = Sequencer(database, log_files, settings.log_directory, clock)
         stack.push_async_callback(sequencer.close)

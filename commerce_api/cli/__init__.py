@@ -3,12 +3,14 @@
 import argparse
 import sys
 
+from audit.serving_role import NotPermitted
 from commerce_api.cli import (
     brand,
     contract,
     deps,
     doctor,
     init,
+    migrate,
     models,
     oauth,
     offers,
@@ -21,7 +23,23 @@ from commerce_api.cli import (
 )
 from commerce_api.cli.refused import CommandRefused
 
-COMMANDS = (up, brand, order, request, offers, models, contract, statement, oauth, doctor, scan, deps, init, serve)
+COMMANDS = (
+    up,
+    brand,
+    order,
+    request,
+    offers,
+    models,
+    contract,
+    statement,
+    oauth,
+    doctor,
+    scan,
+    deps,
+    init,
+    migrate,
+    serve,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     except CommandRefused as refused:
         for line in refused.lines:
             sys.stderr.write(f"cordon: {line}\n")
+        return 1
+    except NotPermitted:
+        sys.stderr.write(f"cordon: {migrate.OWNER_FIRST}\n")
         return 1
     except KeyboardInterrupt:
         return 130

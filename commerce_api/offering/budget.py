@@ -19,7 +19,8 @@ from sqlalchemy.engine import Connection, Row
 
 from audit.transaction import Transaction
 from commerce_api.models import offer_budget, offer_reservation
-from commerce_api.policy import Offer, OfferLimits, Policy
+from commerce_api.policy import Policy
+from commerce_api.policy_offers import Offer, OfferLimits
 from offer_engine.offers import Left, Verification
 
 RELEASE_SECONDS: Final = 2 * 3_600  # a payment may take its time, with a bank in between

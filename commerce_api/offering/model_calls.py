@@ -9,9 +9,8 @@ What holds:
  4. A row is deleted KEPT_SECONDS after it was written, and not before: by the same triggers.
 """
 
-import asyncio
-import contextlib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import structlog
@@ -19,14 +18,13 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from audit.transaction import Database, DatabaseBusy, Transaction
+from audit.write_behind import WAITING_MAXIMUM, NotWritten, WriteBehind
 from commerce_api.models import model_call
 from offer_engine.models.records import KINDS, CallEnded, CallJudged, CallOpened, Record
 from tokenization.logs import cause_of
 
 KEPT_SECONDS: Final = 400 * 86_400  # as decisions
 RETRY_SECONDS: Final = 1.0
-BATCH: Final = 200
-WAITING_MAXIMUM: Final = 2_000
 _FOR_NOW: Final = (
     DatabaseBusy,
     OperationalError,
@@ -41,83 +39,49 @@ class NotRecorded(OSError):
     """A call could not be put on record. It is not made."""
 
 
-@dataclass(slots=True)
 class ModelCallRecorder:
-    """A Recorder over the database: writes in groups, in a task of its own. ``close`` it behind the egress."""
+    """A Recorder over the database. ``close`` it behind the egress."""
 
-    database: Database
-    _waiting: "list[tuple[Record, asyncio.Future[None] | None]]" = field(default_factory=list)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _task: "asyncio.Task[None] | None" = None
-    _is_ending: bool = False
-    _size: int = BATCH
+    def __init__(self, database: Database) -> None:
+        self._queue = WriteBehind(
+            _Rows(database), retry_seconds=RETRY_SECONDS, takes_back=True, waiting_maximum=WAITING_MAXIMUM
+        )
 
     async def opened(self, record: CallOpened) -> None:
         """Puts it on record (1). Raises NotRecorded."""
-        if self._is_ending or len(self._waiting) >= WAITING_MAXIMUM:
+        if self._queue.is_full:
             raise NotRecorded
-        done = asyncio.get_running_loop().create_future()
-        self._add(record, done)
-        await done
+        try:
+            await self._queue.written(record)
+        except NotWritten:
+            raise NotRecorded from None
 
     def write(self, record: CallEnded | CallJudged) -> None:
         """Takes it down (2)."""
-        self._add(record, None)
+        self._queue.add(record)
 
     async def close(self) -> None:
         """Writes what waits, and ends. What cannot be written now is lost, and said so."""
-        self._is_ending = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
-        while self._waiting and await self._flush():
-            pass
-        if self._waiting:
-            log.error("model_calls_lost", count=len(self._waiting))
+        await self._queue.close()
 
-    def _add(self, record: Record, done: "asyncio.Future[None] | None") -> None:
-        self._waiting.append((record, done))
-        self._wake.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
 
-    async def _run(self) -> None:
-        while not self._is_ending:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), RETRY_SECONDS if self._waiting else None)
-            self._wake.clear()
-            while self._waiting and await self._flush() and not self._is_ending:
-                pass
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The table, as a sink."""
 
-    async def _flush(self) -> bool:
-        """Writes a batch; False where it could not be written."""
-        batch = self._waiting[: self._size]
-        try:
-            await self.database.maintain(lambda tx: _write(tx, [record for record, _ in batch]))
-        except _FOR_NOW as failure:
-            self._keep_back(batch, failure)
-            return False
-        except Exception as failure:  # noqa: BLE001  # one of them is not taken, now or later (2)
-            self._size = 1
-            if len(batch) > 1:
-                return True
-            self._keep_back(batch, failure)
-            del self._waiting[: 1 if batch[0][1] is None else 0]
-            return True
-        self._size = BATCH
-        del self._waiting[: len(batch)]
-        for _, done in batch:
-            if done is not None and not done.done():
-                done.set_result(None)
-        return True
+    database: Database
 
-    def _keep_back(self, batch: "list[tuple[Record, asyncio.Future[None] | None]]", failure: Exception) -> None:
-        """What waits goes on waiting; who would open a call is told that it is not on record (1)."""
-        log.error("model_calls_not_recorded", cause=cause_of(failure), count=len(batch))
-        self._waiting[: len(batch)] = [(record, done) for record, done in batch if done is None]
-        for _, done in batch:
-            if done is not None and not done.done():
-                done.set_exception(NotRecorded())
+    async def write(self, records: Sequence[Record]) -> None:
+        await self.database.maintain(lambda tx: _write(tx, records))
+
+    def is_passing(self, failure: Exception) -> bool:
+        return isinstance(failure, _FOR_NOW)
+
+    def failed(self, failure: Exception, count: int) -> None:
+        log.error("model_calls_not_recorded", cause=cause_of(failure), count=count)
+
+    def lost(self, count: int) -> None:
+        log.error("model_calls_lost", count=count)
 
 
 def forget_old(tx: Transaction, limit: int) -> None:
@@ -132,7 +96,7 @@ def forget_old(tx: Transaction, limit: int) -> None:
         tx.execute(delete(model_call).where(model_call.c.call == row.call, model_call.c.record == row.record))
 
 
-def _write(tx: Transaction, records: list[Record]) -> None:
+def _write(tx: Transaction, records: Sequence[Record]) -> None:
     """(3) What is there already was written by a try whose answer was lost."""
     calls = {record.call for record in records}
     written = select(model_call.c.call, model_call.c.record).where(model_call.c.call.in_(calls))

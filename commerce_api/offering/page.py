@@ -19,7 +19,7 @@ from commerce_api.offering.earning import Earning, earning_of, serving_of
 from commerce_api.offering.ramping import RULES
 from commerce_api.offering.replayed import Replayed, replayed
 from commerce_api.offering.standing import next_step, standing_of
-from commerce_api.policy import Offer
+from commerce_api.policy_offers import Offer
 from offer_engine.judging.plots import Bar, bar, drawn, forest, qini_curve
 from offer_engine.judging.promotion import SHARE_PERCENT
 from offer_engine.judging.standing import WORDS, lately_in_words, verdict

@@ -2,8 +2,9 @@
 
 from collections import OrderedDict
 
-from commerce_api.policy import Offer as PolicyOffer
-from commerce_api.policy import OfferRules, Policy
+from commerce_api.policy import Policy
+from commerce_api.policy_offers import Offer as PolicyOffer
+from commerce_api.policy_offers import OfferRules
 from offer_engine.decide import Catalogue
 from offer_engine.offers import Audience, Limits, NeverDiscounted, Offer, OfferKind, Rules, Verification
 

@@ -49,7 +49,8 @@ REQUIREMENTS: Final = (
         ours="Application and system accounts have the least rights they need, and are limited to what needs them.",
         control="A caller of the zone is the identity its certificate names: a service, an operator or a custodian. It has "
         "one role for the merchants that are listed for it; a table says which verbs a role has, and every route is "
-        "one verb. No verb reads a card. Each side has its own database and credentials.",
+        "one verb. No verb reads a card. Each side has its own database and credentials, and is served by a role that does not "
+        "own the tables and has stated rights to each.",
         owner=Owner.ZONE,
         status=Status.IMPLEMENTED,
         shown_by=(
@@ -69,15 +70,21 @@ REQUIREMENTS: Final = (
             "tests/vault_zone/test_access.py",
             *tests("tests/vault_zone/test_operations.py"),
             *tests("tests/vault_zone/test_admission.py", "test_a_permission_taken_away_bites_on_an_open_connection"),
+            "tests/audit/test_serving_role.py",
+            "tests/vault_zone/test_serving_rights.py",
+            "tests/commerce_api/test_serving_rights.py",
         ),
         code=(
             "vault_zone/roles.py::ROLES",
             "vault_zone/access.py::require",
             "vault_zone/forward/engine.py::ForwardEngine",
             "vault_zone/callers.py::Asks",
+            "audit/serving_role.py",
+            "vault_zone/serving_rights.py::RIGHTS",
+            "commerce_api/serving_rights.py::RIGHTS",
             "commerce_api/cli/databases.py",
         ),
-        duties=(operator("gives the database roles no more than the sides' own databases"),),
+        duties=(operator("runs `migrate --serve-as` as the owner, and serves as no role but that one"),),
     ),
     Requirement(
         number="7.2.5.1",

@@ -58,7 +58,7 @@ REQUIREMENTS: Final = (
         ),
         duties=(
             operator(
-                "gives the zone's role its tables, leaves autovacuum on, looks at the retention report every quarter"
+                "serves the zone on PostgreSQL 17 or newer, leaves autovacuum on, looks at the retention report every quarter"
             ),
             operator("covers backups and snapshots of the zone's database by the retention policy"),
             merchant("states the business reason for the retention time"),

@@ -190,7 +190,8 @@ REQUIREMENTS: Final = (
         number="10.3.2",
         ours="No individual can change log files.",
         control="Entries are leaves of a signed tree: a change cannot be prevented by software on the same host, but not a "
-        "byte changes without the next verification naming it.",
+        "byte changes without the next verification naming it. In the database the role that serves may add events and "
+        "say their place, and neither change nor delete one.",
         owner=Owner.OPERATOR,
         status=Status.PARTLY,
         shown_by=(
@@ -207,10 +208,19 @@ REQUIREMENTS: Final = (
                 "test_the_database_itself_refuses_to_overdraw_what_never_is",
                 "test_a_row_is_not_replaced_by_one_of_its_key_either",
             ),
+            "tests/vault_zone/test_serving_rights.py",
+            "tests/commerce_api/test_serving_rights.py",
         ),
-        code=("audit/verify.py", "audit/tiles.py::TileLog", "vault_zone/ledger/append_only.py"),
-        deferral="Writer and signer are the service's own account: whoever holds the signing key can write another history, "
-        "which only a checkpoint kept elsewhere shows.",
+        code=(
+            "audit/verify.py",
+            "audit/tiles.py::TileLog",
+            "audit/serving_role.py",
+            "vault_zone/serving_rights.py::RIGHTS",
+            "vault_zone/ledger/append_only.py",
+        ),
+        deferral="The tables' owner and the database's administrators can turn triggers off. Writer and signer are the "
+        "service's own account: whoever holds the signing key can write another history, which only a checkpoint kept "
+        "elsewhere shows.",
         duties=(operator("keeps checkpoints and a write-once copy where the service's administrators cannot reach"),),
     ),
     Requirement(

@@ -19,7 +19,7 @@ WAYS_OUT = {
 }  # the networks that are not internal, and who is on them
 WALL = "wall"
 DATA = "/var/lib/cordon"
-ZONE_SIDE = {"zone", "zone-database", "zone-setup"}
+ZONE_SIDE = {"zone", "zone-migrate", "zone-database", "zone-setup"}
 SECRET_WORDS = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 
@@ -131,6 +131,25 @@ def open_keys(compose: Compose) -> list[str]:
     return wrong
 
 
+def served_by_owners(compose: Compose) -> list[str]:
+    """Services that could do to their tables what their owner can, and migrations that leave nobody else to serve them."""
+    wrong = []
+    for name, service in services(compose).items():
+        side = "zone" if name in ZONE_SIDE else "commerce"
+        own = {f"{side}-database"} if name.endswith("-database") else {f"{side}-owner-pgpass", f"{side}-serving"}
+        arguments = " ".join(service.get("command", []))
+        if name.endswith("-migrate"):
+            is_sound = f"--serve-as={side}_serving" in arguments and service.get("restart") == "no"
+        elif "--database-url" in arguments:
+            waits = {"zone": "zone-migrate", "commerce": "commerce-migrate", "mcp": "commerce"}[name]
+            is_sound = f"postgresql://{side}_serving@" in arguments and waits in service["depends_on"]
+        else:
+            is_sound = True
+        may_hold = own if name.endswith(("-migrate", "-database")) else {f"{side}-pgpass"}
+        wrong += [] if is_sound and set(service.get("secrets", [])) <= may_hold else [name]
+    return wrong
+
+
 def mount(volume: Any) -> tuple[str, str, bool]:
     """A mount's source, its target and whether it is read-only, from either of Compose's two notations."""
     if isinstance(volume, dict):
@@ -149,6 +168,7 @@ CHECKS = [
     public_ports,
     stray_volumes,
     open_keys,
+    served_by_owners,
 ]
 
 
@@ -202,6 +222,12 @@ def _set(compose: Compose, path: str, value: Any) -> None:
         (open_keys, "services/zone/volumes", ["zone-data:/var/lib/cordon", "zone-tls:/var/lib/cordon/tls:ro"]),
         (open_keys, "services/mcp/volumes", ["commerce-data:/var/lib/cordon:ro", "x:/var/lib/cordon/tls"]),
         (open_keys, "services/zone/volumes", ["zone-data:/var/lib/cordon:ro", "zone-authority:/authority:ro"]),
+        (served_by_owners, "services/zone/command", ["serve", "--database-url=postgresql://zone@zone-database/zone"]),
+        (served_by_owners, "services/mcp/command", ["--database-url=postgresql://commerce@commerce-database/commerce"]),
+        (served_by_owners, "services/commerce/secrets", ["commerce-pgpass", "commerce-owner-pgpass"]),
+        (served_by_owners, "services/commerce/depends_on", {"zone": {"condition": "service_healthy"}}),
+        (served_by_owners, "services/zone-migrate/command", ["migrate"]),
+        (served_by_owners, "services/commerce-migrate/restart", "always"),
     ],
 )
 def test_a_gap_in_the_compose_file_is_seen(check: Callable[[Compose], list[str]], path: str, planted: Any) -> None:

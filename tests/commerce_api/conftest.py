@@ -20,3 +20,10 @@ async def world_on_each(tmp_path: Path, database_url: str) -> AsyncIterator[Worl
     """A commerce side, once on SQLite and once on PostgreSQL. For tests marked ``anyio``."""
     async with commerce_world(tmp_path, database_url) as built:
         yield built
+
+
+@pytest.fixture
+async def world_by_owner(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
+    """As world_on_each, by the owner of the tables, whom only triggers keep from what no right keeps it from."""
+    async with commerce_world(tmp_path, database_url, by_owner=True) as built:
+        yield built

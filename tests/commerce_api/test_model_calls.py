@@ -155,8 +155,10 @@ async def test_many_at_once_are_each_on_record_once(world_on_each: World) -> Non
 
 
 @pytest.mark.parametrize("statement", ["UPDATE model_call SET verdict = 'ok'", "DELETE FROM model_call"])
-async def test_the_database_refuses_to_change_or_delete_what_is_on_record(world_on_each: World, statement: str) -> None:
-    world = world_on_each
+async def test_the_database_refuses_to_change_or_delete_what_is_on_record(
+    world_by_owner: World, statement: str
+) -> None:
+    world = world_by_owner
     await _write(world, opened(at_ms=now_milliseconds()))
     before = await world.rows(model_call)
     wholesale = "INSERT OR REPLACE INTO model_call SELECT * FROM model_call"

@@ -22,7 +22,8 @@ from commerce_api.models import offer_budget, offer_decision, offer_outcome, off
 from commerce_api.offering import budget, context, making
 from commerce_api.offering import outcomes as outcomes_of_offers
 from commerce_api.offering.export import decisions_of
-from commerce_api.policy import Offer, Policy, load_policy
+from commerce_api.policy import Policy, load_policy
+from commerce_api.policy_offers import Offer
 from commerce_api.schemas import AddressGiven, BuyerGiven, CheckoutGiven, CheckoutView, LineGiven, OffersView
 from commerce_api.sweeps import forget, sweep
 from offer_engine.features import DEFAULT_SCHEMA
@@ -399,8 +400,8 @@ async def test_planted_without_the_share_in_the_statement_guests_hold_more(
     assert not all([await share_is_kept(world_on_each, seed) for seed in range(5)])
 
 
-async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_on_each: World) -> None:
-    world = world_on_each
+async def test_the_database_itself_refuses_to_change_what_came_of_an_offer(world_by_owner: World) -> None:
+    world = world_by_owner
     await with_offers(world, offer())
     await asked(world)
     before = await world.rows(offer_outcome)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from commerce_api.policy import COUNTRIES, Policy, PolicyInvalid, default_policy, load_policy
+from commerce_api.policy import Policy, PolicyInvalid, default_policy, load_policy
+from commerce_api.policy_fields import COUNTRIES
 from tokenization.money import MoneyInvalid, exponent
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from commerce_api.offering.export import PAGE, newest_decisions
 from commerce_api.offering.outcomes import DECISIONS_KEPT_SECONDS
 from commerce_api.offering.ramping import BY, Ramp
 from commerce_api.offering.standing import standing_of, told
-from commerce_api.policy import Models
+from commerce_api.policy_offers import Models
 from commerce_api.runtime import OFFER_MODELS
 from offer_engine.judging import promotion
 from offer_engine.judging.guards import GROUPINGS, GROUPINGS_USUAL

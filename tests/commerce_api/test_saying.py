@@ -156,8 +156,8 @@ async def test_planted_fault_a_presentation_that_outstays_its_time_is_seen(
     assert await disagreements(world) == []
 
 
-async def test_a_record_that_cannot_be_written_stops_the_call_and_the_template_stands(world_on_each: World) -> None:
-    world = world_on_each
+async def test_a_record_that_cannot_be_written_stops_the_call_and_the_template_stands(world_by_owner: World) -> None:
+    world = world_by_owner
     async with shop(world, says(WORDS)) as at:
         await _refuse_rows(world)
         offer = await at.offer()

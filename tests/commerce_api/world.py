@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Table, create_engine, make_url, select
+from sqlalchemy import Table, create_engine, make_url, select, text
 from sqlalchemy.engine import Row
 
 from audit.transaction import Database
@@ -27,12 +27,15 @@ from commerce_api.migrations import upgrade
 from commerce_api.models import metadata
 from commerce_api.offering.saying import SayingDesk
 from commerce_api.payment import Payments
-from commerce_api.policy import AssistantPayments, load_policy
+from commerce_api.policy import load_policy
+from commerce_api.policy_assistants import AssistantPayments
 from commerce_api.runtime import OFFER_MODELS, Commerce
+from commerce_api.serving_rights import RIGHTS
 from commerce_api.settings import DEVELOPMENT, CommerceSettings, sqlite_url
 from commerce_api.vault_client import SavedCard, VaultClient, VaultRefused, VaultUnavailable
 from commerce_api.zone_notices import NoticeDesk
 from offer_engine.serving import Rankers
+from tests.serving import migrated
 from tokenization.ids import new_id
 from tokenization.token import new_grant, new_token
 from tokenization.wire import (
@@ -370,6 +373,14 @@ class World:
         """Every row of a table."""
         return await self.commerce.database.read(lambda connection: list(connection.execute(select(table)).all()))
 
+    async def as_owner(self, statement: str) -> None:
+        """Has a statement carried out by the owner of the tables, who may do what a side that serves may not."""
+        database = Database.open(self.commerce.settings.database_url, self.clock)
+        try:
+            await database.maintain(lambda tx: tx.execute(text(statement)))
+        finally:
+            await database.close()
+
     async def events(self, kind: str | None = None) -> "list[Row[Any]]":
         """The record's rows, oldest first; of one type only if it is given."""
         rows = await self.rows(metadata.tables["audit_event"])
@@ -377,9 +388,12 @@ class World:
 
 
 @asynccontextmanager
-async def commerce_world(directory: Path, database_url: str | None = None) -> AsyncIterator[World]:
+async def commerce_world(
+    directory: Path, database_url: str | None = None, *, by_owner: bool = False
+) -> AsyncIterator[World]:
     """A commerce side on SQLite in the directory, or on the database given, with the example store in its catalogue.
 
+    On PostgreSQL it is served by the role that a deployment serves it by, or ``by_owner`` of the tables.
     A second one on the same database is another process of the same side: same keys, same catalogue, its own made-up zone.
     """
     url = database_url or sqlite_url(directory)
@@ -398,9 +412,8 @@ async def commerce_world(directory: Path, database_url: str | None = None) -> As
     )
     links = Links(settings.public_url, settings.mcp_url)
     _lay_down(url)
-    database = Database.open(url, clock)
+    database = Database.open(await migrated(url, upgrade, None if by_owner else RIGHTS), clock)
     try:
-        await database.migrate(upgrade)
         await _import_store(database, BRAND_NAME)
         payments = Payments(database, cast(VaultClient, vault), links, OFFER_KEY, clock)
         rankers = Rankers(directory / OFFER_MODELS, lambda: clock.now_ms / 1000, beside=lambda work: work())

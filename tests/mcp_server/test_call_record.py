@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from audit.event import Event, encode
 from audit.transaction import Database, DatabaseBusy
+from audit.write_behind import WAITING_MAXIMUM
 from commerce_api.authorization.clients import CLIENT_PREFIX
 from commerce_api.errors import CommerceError, CommerceRefusal
 from mcp_server import call_record
-from mcp_server.call_record import WAITING_MAXIMUM, Call, CallRecorder, event_of
+from mcp_server.call_record import Call, CallRecorder, event_of
 from mcp_server.rates import Limits
 from tests.commerce_api.purchases import EMAIL, lines, ready
 from tests.commerce_api.world import BRAND, World, commerce_world
@@ -206,11 +207,11 @@ async def test_behind_a_proxy_each_client_is_known_by_its_own_address(world: Wor
 async def test_calls_are_refused_before_they_do_anything_when_too_many_wait_to_be_recorded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def takes_nothing(_: CallRecorder) -> bool:
-        return False
+    async def takes_nothing(*_: Any) -> None:
+        raise DatabaseBusy
 
     monkeypatch.setattr(call_record, "WAITING_MAXIMUM", 3)
-    monkeypatch.setattr(CallRecorder, "_flush", takes_nothing)
+    monkeypatch.setattr(call_record._Log, "write", takes_nothing)
     async with mcp_site(world) as site:
         for _ in range(3):
             await post(site.endpoint(), call_body("search_catalog"))
@@ -219,13 +220,17 @@ async def test_calls_are_refused_before_they_do_anything_when_too_many_wait_to_b
     assert await world.events("checkout.created") == []
 
 
-def test_check_refuses_from_the_maximum_on() -> None:
-    recorder = CallRecorder(cast(Database, None))
-    recorder._waiting = [(event_of(call()), None)] * (WAITING_MAXIMUM - 1)
+async def test_check_refuses_from_the_maximum_on() -> None:
+    held = HeldUp()
+    recorder = CallRecorder(cast(Database, held))
+    for _ in range(WAITING_MAXIMUM - 1):
+        recorder.take(call())
     recorder.check()
-    recorder._waiting.append((event_of(call()), None))
+    recorder.take(call())
     with pytest.raises(CommerceRefusal):
         recorder.check()
+    held.gate.set()
+    await recorder.close()
 
 
 async def test_what_waits_is_written_when_the_process_ends(world: World) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commerce_api.policy import AssistantPayments, load_policy
+from commerce_api.policy import load_policy
+from commerce_api.policy_assistants import AssistantPayments
 from commerce_api.schemas import CheckoutLineView, CheckoutView, TotalsView
 from commerce_api.views import money_view
 from mcp_server import sheet_session as sheets

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from audit.transaction import Database, Transaction
+from tests.serving import migrated
 from tests.vault_zone.fake_processor import FakeProcessor
 from tokenization.ids import new_id
 from tokenization.money import Money
@@ -24,6 +25,7 @@ from vault_zone.modifications import Modifications
 from vault_zone.processors.registry import Processors
 from vault_zone.routing_policy import RoutingPolicy
 from vault_zone.security_codes import SecurityCodes
+from vault_zone.serving_rights import RIGHTS
 
 T = TypeVar("T")
 START_MS = 1_795_000_000_000
@@ -128,10 +130,14 @@ class World:
 async def zone_world(
     database_url: str, *others: FakeProcessor, policy: RoutingPolicy | None = None
 ) -> AsyncIterator[World]:
-    """A zone over this database, migrated; with other processors beside ``world.processor``, which is the default one."""
+    """A zone over this database, migrated; with other processors beside ``world.processor``, which is the default one.
+
+    On PostgreSQL it is served by the role that a deployment serves it by.
+    """
     clock = TestClock()
-    database = FaultyDatabase.open(database_url, clock)
-    await database.migrate(metadata.create_all)  # test_migrations shows that the revisions give the same
+    tables = {name: rights for name, rights in RIGHTS.items() if name in metadata.tables}
+    # test_migrations shows that the revisions give the same
+    database = FaultyDatabase.open(await migrated(database_url, metadata.create_all, tables), clock)
     keys = KeyRing(LocalKeys.in_memory(), database, clock, clock.seconds)
     try:
         yield _world(database, Processors(FakeProcessor(), *others), clock, keys, [True], [], policy)

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from audit.sequencer import SequencerRunning
+from audit.serving_role import NotPermitted
 from tokenization import logs
 from vault_zone.admission import AdmissionRefused
 from vault_zone.cli import (
@@ -22,6 +23,7 @@ from vault_zone.cli import (
     keys,
     ledger,
     merchants,
+    migrate,
     notices,
     operations,
     platforms,
@@ -56,6 +58,7 @@ GROUPS: tuple[Group, ...] = (
     keys,
     ledger,
     merchants,
+    migrate,
     notices,
     operations,
     platforms,
@@ -87,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
         problems = refused.problems
     except (KeyRefused, SequencerRunning, AdmissionRefused) as refused:
         problems = [str(refused) or type(refused).__name__]
+    except NotPermitted:
+        problems = [migrate.OWNER_FIRST]
     for problem in problems:
         sys.stderr.write(f"vault-zone: {problem}\n")
     return 1

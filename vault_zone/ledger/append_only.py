@@ -1,6 +1,6 @@
 """That the books are only ever added to, told to the database itself: triggers, the same from the tables and from the revision.
 
-What they hold, whoever is connected:
+What they hold, whoever is connected, but for the tables' owner and a superuser, who can turn them off:
  1. A posting is never changed or deleted. An entry is never deleted, and changed once only: when it gets its place and digest
     in the chain, with every other column as it was.
  2. An account is never deleted; its balance moves only together with its count of postings, by one.

@@ -1,4 +1,4 @@
-"""The triggers that keep the bill: what is in it is not changed or deleted, on either database, whoever serves."""
+"""The triggers that keep the bill: what is in it is not changed or deleted, on either database, not even by the owner."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 BILL = (billing_contract, billed_outcome, billing_reversal, billing_line)
 REFUSAL = "the bill is append-only"
 ROLE = "cordon_commerce"
-AS_ROLE = "postgresql, as a role of no privilege"
+AS_ROLE = "postgresql, as an owner of no privilege"
 
 
 @pytest.fixture(params=["sqlite", "postgresql", AS_ROLE])
@@ -41,7 +41,7 @@ def bill_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 async def billed(tmp_path: Path, bill_url: str) -> AsyncIterator[World]:
     """A side in whose bill there is a contract, an outcome, a reversal and two lines."""
-    async with commerce_world(tmp_path, bill_url) as world, await calling(world) as http:
+    async with commerce_world(tmp_path, bill_url, by_owner=True) as world, await calling(world) as http:
         await agree(world)
         outcome = (await reported(http, type="booking", value_minor=5_000)).json()["outcome_id"]
         await reversed_(http, outcome, amount_minor=1_000)

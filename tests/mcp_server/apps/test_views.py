@@ -10,7 +10,7 @@ from mcp.client.streamable_http import streamable_http_client
 from playwright.async_api import Browser, FrameLocator, expect
 
 from commerce_api.brands import find_brand, save_brand
-from commerce_api.policy import AssistantPayments, ChatGptSheet
+from commerce_api.policy_assistants import AssistantPayments, ChatGptSheet
 from commerce_api.theme import Theme
 from mcp_server.apps import pages
 from tests.commerce_api.purchases import KETTLE, MUG, lines, ready

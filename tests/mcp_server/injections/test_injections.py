@@ -117,7 +117,7 @@ async def shop(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose policy is taken as it stands, also where a check of today would refuse it."""
     known = await world.commerce.database.read(lambda connection: find_brand(connection, world.brand))
     POLICY[world.brand] = known.policy.model_dump_json()
-    monkeypatch.setattr("commerce_api.policy.is_plain", lambda text: True)
+    monkeypatch.setattr("commerce_api.policy_fields.is_plain", lambda text: True)
     return world
 
 

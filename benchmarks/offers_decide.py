@@ -31,7 +31,7 @@ from commerce_api.memory.asker import asker_of
 from commerce_api.memory.consents import give
 from commerce_api.memory.facts import NewFact, keep
 from commerce_api.offering.making import make_offer
-from commerce_api.offering.terms import catalogue_of
+from commerce_api.offering.terms import terms_of
 from commerce_api.policy import Policy, load_policy
 from commerce_api.schemas import LineGiven
 from offer_engine.decide import Ranker, decide
@@ -125,7 +125,7 @@ def boosted(candidates: int) -> dict[str, Callable[[int], object]]:
 
 def pure(candidates: int, ranker: Ranker = PRIORITIES) -> Callable[[int], object]:
     """A decision without a database."""
-    offers = catalogue_of(policy_of(candidates), CURRENCY)
+    offers = terms_of(policy_of(candidates), CURRENCY).offers
     line = ContextLine(KETTLE, "hp-kettle", frozenset({"Kitchen > Kettles"}), 7_900, 1)
     context = Context(BRAND, "psn_x", CURRENCY, (line,), 1_795_000_000_000)
     return lambda _: decide(context, offers, ranker, random.random())  # a benchmark's draw

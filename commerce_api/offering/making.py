@@ -88,7 +88,7 @@ def make_offer(
             "principal": caller.principal,
             "subject": context.subject,
             "chosen": decision.chosen.name,
-            "record": json.dumps(decision.record()),
+            "record": decision.record_text(),
             "snapshot": snapshot,
             "decided_ms": tx.now_ms,
             "presented_ms": tx.now_ms if is_shown else None,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, cast, func, null, or_, select, union_all
+from sqlalchemy import BigInteger, Select, and_, bindparam, cast, func, null, or_, select, union_all
 from sqlalchemy.engine import Connection, Row
 
 from commerce_api.brands import Brand
@@ -53,7 +53,14 @@ _REFUSED: Final = (
     .group_by(offer_decision.c.chosen)
 )
 _HISTORY: Final = union_all(_MADE, _REFUSED).order_by("chosen", "place")
-_LINES: Final = select(
+_ON_RECORD: Final = select(
+    select(offer_policy.c.hash)
+    .where(offer_policy.c.hash == bindparam("hash"), offer_policy.c.brand == bindparam("at"))
+    .exists()
+    .label("is_kept")
+).subquery()
+_LINES: Final[Select[Any]] = select(  # a row at least, also where nothing is looked at
+    _ON_RECORD.c.is_kept,
     variant.c.id,
     variant.c.product_id,
     variant.c.categories,
@@ -61,11 +68,11 @@ _LINES: Final = select(
     variant.c.stock,
     variant.c.reserved,
     variant.c.available,
-    select(offer_policy.c.hash)
-    .where(offer_policy.c.hash == bindparam("hash"), offer_policy.c.brand == bindparam("at"))
-    .exists()
-    .label("is_kept"),
-).where(variant.c.brand == bindparam("at"), variant.c.id.in_(bindparam("wanted", expanding=True)))
+).select_from(
+    _ON_RECORD.outerjoin(
+        variant, and_(variant.c.brand == bindparam("at"), variant.c.id.in_(bindparam("wanted", expanding=True)))
+    )
+)
 _ORDERS = (
     select(order.c.document)
     .where(order.c.brand == bindparam("at"), order.c.principal == bindparam("who"))
@@ -121,12 +128,11 @@ def looked_at(connection: Connection, brand: str, lines: Sequence[LineGiven], of
     """The lines as the catalogue has them. Raises CommerceRefusal(PRODUCT_UNKNOWN)."""
     wanted = {line.variant_id for line in lines}
     asked = {"at": brand, "wanted": sorted(wanted), "hash": offers_hash}
-    rows = {row.id: row for row in connection.execute(_LINES, asked)}
-    if not rows or wanted - rows.keys():
+    found = connection.execute(_LINES, asked).all()
+    rows = {row.id: row for row in found}
+    if wanted - rows.keys():
         raise CommerceRefusal(CommerceError.PRODUCT_UNKNOWN)
-    return LookedAt(
-        tuple(_line(rows[line.variant_id], line) for line in lines), all(row.is_kept for row in rows.values())
-    )
+    return LookedAt(tuple(_line(rows[line.variant_id], line) for line in lines), bool(found[0].is_kept))
 
 
 def _line(row: "Row[Any]", given: LineGiven) -> ContextLine:

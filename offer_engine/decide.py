@@ -7,9 +7,11 @@ policy can be judged on it. "No offer" is a candidate like any other.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import Any, NamedTuple, Protocol
+from json.encoder import encode_basestring_ascii
+from math import isfinite
+from typing import Any, Final, NamedTuple, Protocol
 
 from offer_engine.eligibility import Asked, first_broken, open_in, rules_for
 from offer_engine.features import context_features, offer_features
@@ -79,8 +81,13 @@ class Decision:
 
         It holds no word of the shopper's and nothing that names them. docs/offers.md says what each field is.
         """
+        data: dict[str, Any] = json.loads(self.record_text())
+        return data
+
+    def record_text(self) -> str:
+        """The same as it is written down: the text that json.dumps() gives for it, to the byte."""
         context = self.context
-        return {
+        before = {
             "brand": context.brand,
             "subject": context.subject,
             "verification": context.known.verification.name.lower(),
@@ -90,31 +97,38 @@ class Decision:
             "feature_schema": self.feature_schema,
             "exploration": self.exploration,
             "draw": self.draw,
-            "context": {
-                "currency": context.currency,
-                "subtotal_minor": context.subtotal_minor,
-                "region": context.region,
-                "now_ms": context.now_ms,
-                "lines": [_line(line) for line in context.lines],
-                "known": {
-                    "consents": context.known.consents,
-                    "owned": sorted(context.known.owned),
-                    "history": {
-                        offer: [list(seen.shown_ms), seen.refused_ms, seen.open_count]
-                        for offer, seen in context.known.history.items()
-                    },
-                    "memory": dict(context.known.memory),
-                },
-                "rules": _rules(context.rules),
-                "left": {offer: list(astuple(left)) for offer, left in context.left.items()},
-                "has_codes": context.has_codes,
-                "features": context_features(context),
-            },
-            "candidates": _candidates(self.ranked, context),
+            "context": _context(context),
+        }
+        after = {
             "excluded": [{"offer": offer, "reason": reason} for offer, reason in self.excluded],
             "chosen": self.chosen.name,
             **({"fell_back": self.fell_back} if self.fell_back else {}),
         }
+        candidates = ", ".join(_candidates(self.ranked, context))
+        return f'{json.dumps(before)[:-1]}, "candidates": [{candidates}], {json.dumps(after)[1:]}'
+
+
+def _context(context: Context) -> dict[str, Any]:
+    return {
+        "currency": context.currency,
+        "subtotal_minor": context.subtotal_minor,
+        "region": context.region,
+        "now_ms": context.now_ms,
+        "lines": [_line(line) for line in context.lines],
+        "known": {
+            "consents": context.known.consents,
+            "owned": sorted(context.known.owned),
+            "history": {
+                offer: [list(seen.shown_ms), seen.refused_ms, seen.open_count]
+                for offer, seen in context.known.history.items()
+            },
+            "memory": dict(context.known.memory),
+        },
+        "rules": _rules(context.rules),
+        "left": {offer: list(astuple(left)) for offer, left in context.left.items()},
+        "has_codes": context.has_codes,
+        "features": context_features(context),
+    }
 
 
 def _line(line: ContextLine) -> list[Any]:
@@ -129,27 +143,31 @@ def _rules(rules: Rules) -> dict[str, Any]:
     return {**asdict(rules), "never_discounted": never}
 
 
-def _candidates(ranked: Sequence[Scored], context: Context) -> list[dict[str, Any]]:
-    """Each with its features as a ranker sees them; those of no offer are all 0, which goes without saying."""
-    offers = [scored.offer for scored in ranked if scored.offer]
-    columns = offer_features(context, offers)
-    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    features = {offer.id: dict(zip(columns, row, strict=True)) for offer, row in zip(offers, rows, strict=True)}
-    return [_candidate(scored, context, features.get(scored.name, {})) for scored in ranked]
+# There may be a thousand candidates, all of this form: putting them into words is most of what writing a record takes.
+_CANDIDATE: Final = (
+    '{"features": {%s}, "offer": %s, "version": %d, "discount_minor": %d, "margin_minor": %d, "expires_ms": %s, '
+    '"score": %s, "propensity": %s}'
+)
 
 
-def _candidate(scored: Scored, context: Context, features: dict[str, float]) -> dict[str, Any]:
-    offer = scored.offer
-    return {
-        "features": features,
-        "offer": scored.name,
-        "version": offer.version if offer else 0,
-        "discount_minor": context.taken_minor(offer) if offer else 0,
-        "margin_minor": margin_minor(offer, context) if offer else 0,
-        "expires_ms": offer.valid_until_ms if offer else None,
-        "score": scored.score,
-        "propensity": scored.propensity,
-    }
+def _candidates(ranked: Sequence[Scored], context: Context) -> Iterator[str]:
+    """Each as text, with its features as a ranker sees them; those of no offer are all 0, which goes without saying."""
+    columns = offer_features(context, [scored.offer for scored in ranked if scored.offer])
+    form = ", ".join(f'"{name}": %s' for name in columns)
+    features = zip(*(map(float.__repr__, values.tolist()) for values in columns.values()), strict=True)
+    for offer, score, propensity in ranked:
+        if offer is None:
+            terms = ("", f'"{NO_OFFER}"', 0, 0, 0, "null")
+        else:
+            until = "null" if offer.valid_until_ms is None else str(offer.valid_until_ms)
+            margin, taken = margin_minor(offer, context), context.taken_minor(offer)
+            terms = (form % next(features), encode_basestring_ascii(offer.id), offer.version, taken, margin, until)
+        yield _CANDIDATE % (*terms, _number(score), _number(propensity))
+
+
+def _number(value: float) -> str:
+    """As json.dumps() has it, which has names of its own for what is not finite."""
+    return float.__repr__(value) if type(value) is float and isfinite(value) else json.dumps(value)
 
 
 class Catalogue:

@@ -4,7 +4,6 @@ What is needed is all in the record but two things, each named there by a hash: 
 that ranked them.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -47,7 +46,7 @@ def is_same(record: Mapping[str, Any], again: Decision) -> bool:
 
     Which offers were left out is a set: its order says nothing. What a record leaves out of its context is as the default is.
     """
-    return _content(json.loads(json.dumps(again.record()))) == _content(record)
+    return _content(again.record()) == _content(record)
 
 
 def _content(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,16 +48,20 @@ def slots_of(facts: Mapping[str, str]) -> dict[str, str]:
 
 def facts_for_offers(
     connection: Connection, brand: Brand, subject: str, verification: Verification, now_ms: int
-) -> dict[str, str]:
-    """Facts by key that an offer may use: with consent to personal offers, none that is sensitive or near payment."""
+) -> dict[str, str] | None:
+    """Facts by key that an offer may use, none that is sensitive or near payment; None without consent to personal offers."""
     level = _LEVELS.get(verification)
-    return {} if level is None else facts_at(connection, brand, subject, level, now_ms)
+    return None if level is None else _facts(connection, brand, subject, level, now_ms)
 
 
 def facts_at(connection: Connection, brand: Brand, subject: str, level: Level, now_ms: int) -> dict[str, str]:
-    """As facts_for_offers(), for a shopper who is known this well."""
+    """The same for a shopper who is known this well; none without consent."""
+    return _facts(connection, brand, subject, level, now_ms) or {}
+
+
+def _facts(connection: Connection, brand: Brand, subject: str, level: Level, now_ms: int) -> dict[str, str] | None:
     if not has_consent(connection, brand.id, subject, "personal_offers"):
-        return {}
+        return None
     asker = Asker(brand.id, brand.currency, "", subject, "", level, brand.policy.memory, "service:commerce")
     usable = (Sensitivity.PUBLIC, Sensitivity.PERSONAL)
     rows: list[Any] = recall(connection, asker, now_ms)

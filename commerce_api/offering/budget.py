@@ -11,22 +11,66 @@ What holds:
     would else be for none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, insert, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Update, and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from audit.transaction import Transaction
 from commerce_api.models import offer_budget, offer_reservation
 from commerce_api.policy import Policy
-from commerce_api.policy_offers import Offer, OfferLimits
+from commerce_api.policy_offers import OfferLimits
 from offer_engine.offers import Left, Verification
 
 RELEASE_SECONDS: Final = 2 * 3_600  # a payment may take its time, with a bank in between
 _ALL_PERCENT: Final = 100
 _GUEST: Final = Verification.ANONYMOUS.name.lower()
 _ZERO: Final = {"reserved_minor": 0, "reserved_uses": 0, "spent_minor": 0, "spent_uses": 0}
+
+
+def _count(name: str) -> "ColumnElement[int]":
+    """A number that is given with each call; None is no bound."""
+    return bindparam(name, type_=BigInteger)
+
+
+def _is_within(taken: "ColumnElement[int]", bound: str) -> "ColumnElement[bool]":
+    return or_(_count(bound).is_(None), taken <= _count(bound))
+
+
+def _held_if(*fits: "ColumnElement[bool]") -> Update:
+    """Sets aside one use of an offer, and guests' part of it, where that fits."""
+    return (
+        update(offer_budget)
+        .where(*_ITS_BUDGET, *fits)
+        .values(
+            reserved_minor=_BUDGET.reserved_minor + _count("amount"),
+            reserved_uses=_BUDGET.reserved_uses + 1,
+            guest_minor=_BUDGET.guest_minor + _count("guest_amount"),
+            guest_uses=_BUDGET.guest_uses + _count("guests"),
+        )
+    )
+
+
+# Built once each: every offer that is made asks them.
+_BUDGET: Final = offer_budget.c
+_ITS_BUDGET: Final = (_BUDGET.brand == bindparam("at"), _BUDGET.offer == bindparam("named"))
+_OF_BRAND: Final = select(offer_budget).where(_BUDGET.brand == bindparam("at"))
+_WITHIN_BUDGET: Final = and_(
+    _is_within(_BUDGET.reserved_minor + _BUDGET.spent_minor + _count("amount"), "bound_minor"),
+    _is_within(_BUDGET.reserved_uses + _BUDGET.spent_uses + 1, "bound_uses"),
+)
+_WITHIN_SHARE: Final = or_(  # (4)
+    _count("guests") == 0,
+    _BUDGET.guest_uses == 0,
+    and_(
+        _is_within(_BUDGET.guest_minor + _count("amount"), "share_minor"),
+        _is_within(_BUDGET.guest_uses + 1, "share_uses"),
+    ),
+)
+_RESERVE: Final = _held_if(_WITHIN_BUDGET, _WITHIN_SHARE)
+_IS_ENOUGH: Final = select(_BUDGET.offer).where(*_ITS_BUDGET, _WITHIN_BUDGET)
+_RESERVED: Final = insert(offer_reservation)
 
 
 def open_for(tx: Transaction, brand: str, policy: Policy) -> None:
@@ -38,12 +82,11 @@ def open_for(tx: Transaction, brand: str, policy: Policy) -> None:
             tx.execute(insert(offer_budget).values(brand=brand, offer=offer, **_ZERO))
 
 
-def left_of(connection: Connection, brand: str, offers: Iterable[Offer]) -> Mapping[str, Left]:
-    """What is left of the offers that have a budget."""
-    limited = {offer.id: offer.limits for offer in offers if is_limited(offer.limits)}
+def left_of(connection: Connection, brand: str, limited: Mapping[str, OfferLimits]) -> Mapping[str, Left]:
+    """What is left of the offers that have a budget, by id."""
     if not limited:
         return {}
-    rows = connection.execute(select(offer_budget).where(offer_budget.c.brand == brand))
+    rows = connection.execute(_OF_BRAND, {"at": brand})
     return {row.offer: _left(limited[row.offer], row) for row in rows if row.offer in limited}
 
 
@@ -55,7 +98,8 @@ def is_limited(limits: OfferLimits) -> bool:
 def reserve(
     tx: Transaction,
     brand: str,
-    offer: Offer,
+    offer: str,
+    limits: OfferLimits,
     decision: str,
     amount_minor: int,
     expires_ms: int,
@@ -63,36 +107,32 @@ def reserve(
 ) -> Left | None:
     """Sets aside what a use takes off (1) (4). Where by now there is not enough for that: what is left, which is none of it."""
     guests = int(verification is Verification.ANONYMOUS)
-    is_enough = (
-        offer_budget.c.brand == brand,
-        offer_budget.c.offer == offer.id,
-        *_within_budget(offer.limits, amount_minor),
-    )
-    share = (_within_share(offer.limits, amount_minor),) if guests else ()
-    held = tx.execute(
-        update(offer_budget)
-        .where(*is_enough, *share)
-        .values(
-            reserved_minor=offer_budget.c.reserved_minor + amount_minor,
-            reserved_uses=offer_budget.c.reserved_uses + 1,
-            guest_minor=offer_budget.c.guest_minor + amount_minor * guests,
-            guest_uses=offer_budget.c.guest_uses + guests,
-        )
-    )
-    if held.rowcount != 1:
-        if guests and tx.execute(select(offer_budget.c.offer).where(*is_enough)).first() is not None:
-            return Left(offer.limits.budget_minor, offer.limits.budget_uses, 0, 0)
+    asked = {
+        "at": brand,
+        "named": offer,
+        "amount": amount_minor,
+        "guests": guests,
+        "guest_amount": amount_minor * guests,
+        "bound_minor": limits.budget_minor,
+        "bound_uses": limits.budget_uses,
+        "share_minor": _share(limits.budget_minor, limits),
+        "share_uses": _share(limits.budget_uses, limits),
+    }
+    if tx.execute(_RESERVE, asked).rowcount != 1:
+        if guests and tx.execute(_IS_ENOUGH, asked).first() is not None:
+            return Left(limits.budget_minor, limits.budget_uses, 0, 0)
         return Left(0, 0)
     tx.execute(
-        insert(offer_reservation).values(
-            decision=decision,
-            brand=brand,
-            offer=offer.id,
-            amount_minor=amount_minor,
-            state="reserved",
-            expires_ms=expires_ms,
-            verification=verification.name.lower(),
-        )
+        _RESERVED,
+        {
+            "decision": decision,
+            "brand": brand,
+            "offer": offer,
+            "amount_minor": amount_minor,
+            "state": "reserved",
+            "expires_ms": expires_ms,
+            "verification": verification.name.lower(),
+        },
     )
     return None
 
@@ -115,26 +155,6 @@ def _rest(whole: int | None, taken: int) -> int | None:
 def _share(whole: int | None, limits: OfferLimits) -> int | None:
     """What guests may hold of a budget (4), rounded down."""
     return None if whole is None else whole * limits.guest_percent // _ALL_PERCENT
-
-
-def _within_budget(limits: OfferLimits, amount_minor: int) -> "list[ColumnElement[bool]]":
-    row = offer_budget.c
-    fits = []
-    if limits.budget_minor is not None:
-        fits.append(row.reserved_minor + row.spent_minor + amount_minor <= limits.budget_minor)
-    if limits.budget_uses is not None:
-        fits.append(row.reserved_uses + row.spent_uses + 1 <= limits.budget_uses)
-    return fits
-
-
-def _within_share(limits: OfferLimits, amount_minor: int) -> "ColumnElement[bool]":
-    row, minor, uses = offer_budget.c, _share(limits.budget_minor, limits), _share(limits.budget_uses, limits)
-    fits = []
-    if minor is not None:
-        fits.append(row.guest_minor + amount_minor <= minor)
-    if uses is not None:
-        fits.append(row.guest_uses + 1 <= uses)
-    return or_(row.guest_uses == 0, and_(*fits))
 
 
 def hold(tx: Transaction, brand: str, decision: str) -> bool:

@@ -6,19 +6,19 @@ No name, no address, no e-mail, no protected attribute: a decision cannot depend
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import BigInteger, Select, and_, bindparam, cast, func, null, or_, select, union_all
+from sqlalchemy.engine import Connection, Row
 
 from commerce_api.brands import Brand
 from commerce_api.checkout.service import Caller, shopper_principal
 from commerce_api.errors import CommerceError, CommerceRefusal
-from commerce_api.memory.consents import has_consent
 from commerce_api.memory.using import facts_for_offers, features_of
-from commerce_api.models import offer_decision, offer_outcome, order, variant
+from commerce_api.models import offer_decision, offer_outcome, offer_policy, order, variant
 from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, REFUSALS
 from commerce_api.offering.pseudonyms import nobody, pseudonym_of
+from commerce_api.offering.terms import Terms
 from commerce_api.schemas import LineGiven
 from offer_engine.offers import NO_OFFER, ContextLine, History, Known, Verification
 
@@ -43,16 +43,35 @@ _NUMBERED: Final = (
     .where(*_OFFERED, or_(offer_decision.c.presented_ms > bindparam("since_ms"), _IS_OPEN))
     .subquery()
 )
-_HISTORY: Final = (
-    select(_NUMBERED.c.chosen, _NUMBERED.c.presented_ms)
-    .where(_NUMBERED.c.place <= bindparam("times"))
-    .order_by(_NUMBERED.c.chosen, _NUMBERED.c.place)
-)
+_MADE: Final = select(
+    _NUMBERED.c.chosen, _NUMBERED.c.place, _NUMBERED.c.presented_ms, cast(null(), BigInteger).label("refused_ms")
+).where(_NUMBERED.c.place <= bindparam("times"))
 _REFUSED: Final = (
-    select(offer_decision.c.chosen, func.max(offer_outcome.c.at_ms).label("refused_ms"))
+    select(offer_decision.c.chosen, cast(null(), BigInteger), cast(null(), BigInteger), func.max(offer_outcome.c.at_ms))
     .join(offer_outcome, offer_outcome.c.decision == offer_decision.c.id)
     .where(*_OFFERED, offer_outcome.c.type.in_(REFUSALS), offer_outcome.c.at_ms > bindparam("since_ms"))
     .group_by(offer_decision.c.chosen)
+)
+_HISTORY: Final = union_all(_MADE, _REFUSED).order_by("chosen", "place")
+_ON_RECORD: Final = select(
+    select(offer_policy.c.hash)
+    .where(offer_policy.c.hash == bindparam("hash"), offer_policy.c.brand == bindparam("at"))
+    .exists()
+    .label("is_kept")
+).subquery()
+_LINES: Final[Select[Any]] = select(  # a row at least, also where nothing is looked at
+    _ON_RECORD.c.is_kept,
+    variant.c.id,
+    variant.c.product_id,
+    variant.c.categories,
+    variant.c.price_minor,
+    variant.c.stock,
+    variant.c.reserved,
+    variant.c.available,
+).select_from(
+    _ON_RECORD.outerjoin(
+        variant, and_(variant.c.brand == bindparam("at"), variant.c.id.in_(bindparam("wanted", expanding=True)))
+    )
 )
 _ORDERS = (
     select(order.c.document)
@@ -77,45 +96,54 @@ def subject_of(brand: str, caller: Caller, shopper: str | None, key: bytes) -> t
 
 
 def known_of(
-    connection: Connection, brand: Brand, subject: str, caller: Caller, verification: Verification, now_ms: int
+    connection: Connection,
+    brand: Brand,
+    subject: str,
+    caller: Caller,
+    verification: Verification,
+    terms: Terms,
+    now_ms: int,
 ) -> Known:
     """What the records say of a subject."""
     if verification is Verification.ANONYMOUS:
         return Known()
+    facts = facts_for_offers(connection, brand, subject, verification, now_ms)
     return Known(
         verification=verification,
-        consents=has_consent(connection, brand.id, subject, "personal_offers"),
+        consents=facts is not None,
         owned=_owned(connection, brand.id, caller),
-        history=_history(connection, brand, subject, now_ms),
-        memory=features_of(facts_for_offers(connection, brand, subject, verification, now_ms), brand.currency),
+        history=_history(connection, brand.id, subject, terms, now_ms),
+        memory=features_of(facts or {}, brand.currency),
     )
 
 
-def lines_of(connection: Connection, brand: Brand, lines: Sequence[LineGiven]) -> tuple[ContextLine, ...]:
-    """What is looked at, as the catalogue has it. Raises CommerceRefusal(PRODUCT_UNKNOWN)."""
+class LookedAt(NamedTuple):
+    """What is looked at, and whether the offers on the table are on record already: one question to the database for both."""
+
+    lines: tuple[ContextLine, ...]
+    is_kept: bool
+
+
+def looked_at(connection: Connection, brand: str, lines: Sequence[LineGiven], offers_hash: str) -> LookedAt:
+    """The lines as the catalogue has them. Raises CommerceRefusal(PRODUCT_UNKNOWN)."""
     wanted = {line.variant_id for line in lines}
-    rows = {
-        row.id: row
-        for row in connection.execute(select(variant).where(variant.c.brand == brand.id, variant.c.id.in_(wanted)))
-    }
+    asked = {"at": brand, "wanted": sorted(wanted), "hash": offers_hash}
+    found = connection.execute(_LINES, asked).all()
+    rows = {row.id: row for row in found}
     if wanted - rows.keys():
         raise CommerceRefusal(CommerceError.PRODUCT_UNKNOWN)
-    return tuple(
-        ContextLine(
-            variant_id=line.variant_id,
-            product_id=rows[line.variant_id].product_id,
-            categories=frozenset(json.loads(rows[line.variant_id].categories)),
-            unit_price_minor=rows[line.variant_id].price_minor,
-            quantity=line.quantity,
-            in_stock=_is_in_stock(rows[line.variant_id], line.quantity),
-        )
-        for line in lines
+    return LookedAt(tuple(_line(rows[line.variant_id], line) for line in lines), bool(found[0].is_kept))
+
+
+def _line(row: "Row[Any]", given: LineGiven) -> ContextLine:
+    return ContextLine(
+        variant_id=row.id,
+        product_id=row.product_id,
+        categories=frozenset(json.loads(row.categories)),
+        unit_price_minor=row.price_minor,
+        quantity=given.quantity,
+        in_stock=bool(row.available) and (row.stock is None or row.stock - row.reserved >= given.quantity),
     )
-
-
-def _is_in_stock(row: object, quantity: int) -> bool:
-    stock, reserved, available = (getattr(row, name) for name in ("stock", "reserved", "available"))
-    return bool(available) and (stock is None or stock - reserved >= quantity)
 
 
 def _owned(connection: Connection, brand: str, caller: Caller) -> frozenset[str]:
@@ -126,21 +154,22 @@ def _owned(connection: Connection, brand: str, caller: Caller) -> frozenset[str]
     return frozenset(line["product_id"] for text in documents for line in json.loads(text)["priced"]["lines"])
 
 
-def _history(connection: Connection, brand: Brand, subject: str, now_ms: int) -> dict[str, History]:
-    """As far back and as many of each offer as the policy's caps look at."""
-    limits = [offer.limits for offer in brand.policy.offers]
-    days = max((_FEATURE_DAYS, *(max(each.per_shopper_days, each.cooldown_days) for each in limits)))
+def _history(connection: Connection, brand: str, subject: str, terms: Terms, now_ms: int) -> dict[str, History]:
+    """As far back and as many of each offer as the policy's caps look at, in the order of the offers' ids."""
     asked = {
-        "at": brand.id,
+        "at": brand,
         "who": subject,
-        "since_ms": now_ms - days * _DAY_MS,
+        "since_ms": now_ms - max(_FEATURE_DAYS, terms.looks_back_days) * _DAY_MS,
         "open_since_ms": now_ms - OFFER_LIFETIME_SECONDS * 1000,
-        "times": max((_FEATURE_TIMES, *(each.per_shopper or 0 for each in limits))),
+        "times": max(_FEATURE_TIMES, terms.looks_back_times),
     }
     made: defaultdict[str, list[int | None]] = defaultdict(list)
-    for offer, presented_ms in connection.execute(_HISTORY, asked):
-        made[offer].append(presented_ms)
-    refused = {row.chosen: row.refused_ms for row in connection.execute(_REFUSED, asked)}
+    refused: dict[str, int] = {}
+    for offer, place, presented_ms, refused_ms in connection.execute(_HISTORY, asked):
+        if place is None:
+            refused[offer] = refused_ms
+        else:
+            made[offer].append(presented_ms)
     return {offer: _seen(made[offer], refused.get(offer)) for offer in sorted(made.keys() | refused.keys())}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from audit.event import Event, EventType
 from audit.transaction import Transaction
@@ -21,14 +21,14 @@ from commerce_api.brands import ORIGIN, Brand
 from commerce_api.checkout.service import Caller
 from commerce_api.models import offer_decision, offer_policy
 from commerce_api.offering import budget
-from commerce_api.offering.context import known_of, lines_of, subject_of
-from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, present
-from commerce_api.offering.terms import catalogue_of, rules_of
+from commerce_api.offering.context import known_of, looked_at, subject_of
+from commerce_api.offering.outcomes import OFFER_LIFETIME_SECONDS, shown_at_once
+from commerce_api.offering.terms import Terms, rules_of, terms_of
 from commerce_api.regions import region_of
 from commerce_api.schemas import LineGiven, OffersView, OfferView
 from commerce_api.views import money_view
 from offer_engine.decide import Catalogue, Decision
-from offer_engine.offers import Context, Offer, OfferKind, discount_minor
+from offer_engine.offers import Context, ContextLine, Offer, OfferKind, discount_minor
 from offer_engine.presenting import templates
 from offer_engine.presenting.locales import locale_for
 from offer_engine.presenting.sayables import sayable
@@ -39,6 +39,8 @@ from offer_engine.snapshot import Sayable, Snapshot, sign_snapshot
 from tokenization.clock import as_text
 from tokenization.ids import new_id
 
+_KEEP: Final = insert(offer_policy)  # built once each: every offer that is made asks them
+_WRITE: Final = insert(offer_decision)
 _SAID: Final = {
     OfferKind.PERCENT_OFF: "It takes this much off these products.",
     OfferKind.AMOUNT_OFF: "It takes this much off these products.",
@@ -64,28 +66,34 @@ def make_offer(
     ``region`` is where it would go; ``shopper`` whom the brand's own agent speaks for. Without ``shown`` an offer counts as
     made, and as shown once outcomes.present() is called. ``locale`` is a language tag: the offer is then said in words too.
     """
-    offers = catalogue_of(brand.policy, brand.currency)
-    context = _context(tx, brand, caller, lines, offer_key, region, shopper)
+    terms = terms_of(brand.policy, brand.currency)
+    seen = looked_at(tx.connection, brand.id, lines, terms.offers.hash)
+    context = _context(tx, brand, caller, seen.lines, terms, offer_key, region, shopper)
     identifier = new_id("off")
-    decision = _decided(tx, brand, context, offers, rankers, identifier)
+    decision = _decided(tx, brand, context, terms, rankers, identifier)
     made, expires_ms = _as_set_aside(decision), _expires_ms(decision.chosen.offer, tx.now_ms)
-    _keep(tx, brand.id, offers)
+    if not seen.is_kept:
+        _keep(tx, brand.id, terms.offers)
     snapshot = said = None
     if made is not None:
         said = _sayable(brand, made, decision.context, locale, expires_ms)
         signed = Snapshot(identifier, brand.id, caller.principal, expires_ms, made, said)
         snapshot = sign_snapshot(signed, offer_key)  # (3)
+    is_shown = shown or made is None  # nothing is shown of no offer: it has happened
     tx.execute(
-        insert(offer_decision).values(
-            id=identifier,
-            brand=brand.id,
-            principal=caller.principal,
-            subject=context.subject,
-            chosen=decision.chosen.name,
-            record=json.dumps(decision.record()),
-            snapshot=snapshot,
-            decided_ms=tx.now_ms,
-        )
+        _WRITE,
+        {
+            "id": identifier,
+            "brand": brand.id,
+            "principal": caller.principal,
+            "subject": context.subject,
+            "chosen": decision.chosen.name,
+            "record": decision.record_text(),
+            "snapshot": snapshot,
+            "decided_ms": tx.now_ms,
+            "presented_ms": tx.now_ms if is_shown else None,
+            "slot": caller.channel if is_shown else None,
+        },
     )
     tx.record(
         Event(
@@ -98,8 +106,8 @@ def make_offer(
             data={"offer": decision.chosen.name, "policy": decision.policy},
         )
     )
-    if shown or made is None:  # nothing is shown of no offer: it has happened
-        present(tx, brand.id, identifier, caller.channel, caller.principal)
+    if is_shown:
+        shown_at_once(tx, brand.id, identifier, decision.chosen.name, caller.principal)
     text = templates.whole(Grounds(said.locale, (said,), brand.name)) if said is not None and locale else None
     return _view(brand, decision, made, identifier, expires_ms, text)
 
@@ -108,7 +116,8 @@ def _context(
     tx: Transaction,
     brand: Brand,
     caller: Caller,
-    lines: Sequence[LineGiven],
+    lines: tuple[ContextLine, ...],
+    terms: Terms,
     key: bytes,
     region: str | None,
     shopper: str | None,
@@ -118,12 +127,12 @@ def _context(
         brand=brand.id,
         subject=subject,
         currency=brand.currency,
-        lines=lines_of(tx.connection, brand, lines),
+        lines=lines,
         now_ms=tx.now_ms,
         region=_place(brand, region),
-        known=known_of(tx.connection, brand, subject, caller, verification, tx.now_ms),
+        known=known_of(tx.connection, brand, subject, caller, verification, terms, tx.now_ms),
         rules=rules_of(brand.policy.offer_rules, paused=brand.offers_paused),
-        left=budget.left_of(tx.connection, brand.id, brand.policy.offers),
+        left=budget.left_of(tx.connection, brand.id, terms.limited),
     )
 
 
@@ -139,23 +148,22 @@ def _decided(
     tx: Transaction,
     brand: Brand,
     context: Context,
-    offers: Catalogue,
+    terms: Terms,
     rankers: Rankers,
     identifier: str,
 ) -> Decision:
     """(1) (2)"""
     ranker = rankers.of(brand.id, context.subject, brand.policy.offer_rules.hold_out_percent)
     draw = secrets.randbelow(2**53) / 2**53
-    by_id = {offer.id: offer for offer in brand.policy.offers}
     while True:
-        decision = rankers.decide(ranker, context, offers, draw)
+        decision = rankers.decide(ranker, context, terms.offers, draw)
         chosen = decision.chosen.offer
-        limited = None if chosen is None else by_id[chosen.id]
-        if chosen is None or limited is None or not budget.is_limited(limited.limits):
+        if chosen is None or chosen.id not in terms.limited:
             return decision
+        limits = terms.limited[chosen.id]
         amount_minor, known = decision.context.taken_minor(chosen), context.known
         expires_ms = _expires_ms(chosen, tx.now_ms)
-        left = budget.reserve(tx, brand.id, limited, identifier, amount_minor, expires_ms, known.verification)
+        left = budget.reserve(tx, brand.id, chosen.id, limits, identifier, amount_minor, expires_ms, known.verification)
         if left is None:
             return decision
         context = replace(context, left={**context.left, chosen.id: left})
@@ -163,10 +171,8 @@ def _decided(
 
 def _keep(tx: Transaction, brand: str, offers: Catalogue) -> None:
     """The offers that were on the table, so that the decision can be played again (1)."""
-    of = (offer_policy.c.hash == offers.hash, offer_policy.c.brand == brand)
-    if tx.execute(select(offer_policy.c.hash).where(*of)).first() is None:
-        document = json.dumps(offers_as_data(offers))
-        tx.execute(insert(offer_policy).values(hash=offers.hash, brand=brand, document=document, first_ms=tx.now_ms))
+    document = json.dumps(offers_as_data(offers))
+    tx.execute(_KEEP, {"hash": offers.hash, "brand": brand, "document": document, "first_ms": tx.now_ms})
 
 
 def _expires_ms(offer: Offer | None, now_ms: int) -> int:

@@ -36,9 +36,14 @@ Outcome = Literal[
     "dispute_won",
 ]
 Gone = Literal["refunded", "refund_returned", "chargeback", "dispute_won"]
-_FIND: Final = select(offer_decision).where(
+# Built once each: every offer that is made or shown asks them. The record is long and not needed for any.
+_FIND: Final[Select[Any]] = select(offer_decision.c.id, offer_decision.c.chosen).where(
     offer_decision.c.id == bindparam("identifier"), offer_decision.c.brand == bindparam("at")
 )
+_WRITTEN: Final = select(offer_outcome.c.key).where(
+    offer_outcome.c.decision == bindparam("identifier"), offer_outcome.c.key == bindparam("named")
+)
+_APPEND: Final = insert(offer_outcome)
 OFFER_LIFETIME_SECONDS: Final = 1800  # as long as a conversation that leads to a checkout
 SIGNED_KEPT_SECONDS: Final = 7 * 86_400
 DECISIONS_KEPT_SECONDS: Final = 400 * 86_400  # a year to learn from, and a month
@@ -58,6 +63,11 @@ def present(tx: Transaction, brand: str, decision: str, channel: str, actor: str
         note(tx, brand, decision, "shown", key="shown", actor=actor)
 
 
+def shown_at_once(tx: Transaction, brand: str, decision: str, offer: str, actor: str) -> None:
+    """As present(), for a decision that this transaction wrote as shown: nothing else can be known of it yet."""
+    _append(tx, brand, decision, offer, "shown", key="shown", actor=actor)
+
+
 def note(
     tx: Transaction,
     brand: str,
@@ -70,23 +80,38 @@ def note(
 ) -> bool:
     """Writes an outcome (1); False where it was written before. Raises CommerceRefusal(OFFER_UNKNOWN)."""
     row = _require(tx, brand, decision)
-    of = (offer_outcome.c.decision == decision, offer_outcome.c.key == key)
-    if tx.execute(select(offer_outcome.c.key).where(*of)).first() is not None:
+    if tx.execute(_WRITTEN, {"identifier": decision, "named": key}).first() is not None:
         return False
-    tx.execute(
-        insert(offer_outcome).values(
-            decision=decision,
-            key=key,
-            brand=brand,
-            type=outcome,
-            value_minor=value_minor,
-            at_ms=tx.now_ms,
-            recorded_ms=tx.now_ms,
-        )
-    )
+    _append(tx, brand, decision, row.chosen, outcome, key=key, actor=actor, value_minor=value_minor)
     if outcome == "accepted":
         untaken = (offer_decision.c.id == decision, offer_decision.c.taken_ms.is_(None))
         tx.execute(update(offer_decision).where(*untaken).values(taken_ms=tx.now_ms))
+    return True
+
+
+def _append(
+    tx: Transaction,
+    brand: str,
+    decision: str,
+    offer: str,
+    outcome: Outcome,
+    *,
+    key: str,
+    actor: str,
+    value_minor: int = 0,
+) -> None:
+    tx.execute(
+        _APPEND,
+        {
+            "decision": decision,
+            "key": key,
+            "brand": brand,
+            "type": outcome,
+            "value_minor": value_minor,
+            "at_ms": tx.now_ms,
+            "recorded_ms": tx.now_ms,
+        },
+    )
     tx.record(
         Event(
             type=EventType.OFFER_OUTCOME,
@@ -95,10 +120,9 @@ def note(
             origin=ORIGIN,
             resource=decision,
             merchant=brand,
-            data={"offer": row.chosen, "kind": outcome, "amount_minor": value_minor},
+            data={"offer": offer, "kind": outcome, "amount_minor": value_minor},
         )
     )
-    return True
 
 
 def claim(tx: Transaction, brand: str, decision: str, checkout: str) -> None:

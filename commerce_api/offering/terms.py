@@ -1,30 +1,57 @@
 """A brand's policy in the offer engine's form."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from commerce_api.offering.budget import is_limited
 from commerce_api.policy import Policy
 from commerce_api.policy_offers import Offer as PolicyOffer
-from commerce_api.policy_offers import OfferRules
+from commerce_api.policy_offers import OfferLimits, OfferRules
 from offer_engine.decide import Catalogue
 from offer_engine.offers import Audience, Limits, NeverDiscounted, Offer, OfferKind, Rules, Verification
 
 _KEPT = 256
-_catalogues: "OrderedDict[tuple[int, str], tuple[Policy, Catalogue]]" = OrderedDict()
+_terms: "OrderedDict[tuple[int, str], tuple[Policy, Terms]]" = OrderedDict()
 
 
-def catalogue_of(policy: Policy, currency: str) -> Catalogue:
-    """The offers that a policy has.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What follows from a policy alone, the same for every decision under it.
+
+    ``limited`` has the offers of which there is only so much, by id; caps on what one shopper is shown look back as far and on
+    as many of an offer as ``looks_back`` says.
+    """
+
+    offers: Catalogue
+    limited: Mapping[str, OfferLimits]
+    looks_back_days: int
+    looks_back_times: int
+
+
+def terms_of(policy: Policy, currency: str) -> Terms:
+    """The offers that a policy has, and what goes for all of them.
 
     Kept by the policy object, which is the same from one call to the next (commerce_api/brands.py); it is kept too, so that no
     other can come to have its identity.
     """
     key = (id(policy), currency)
-    if key not in _catalogues:
-        made = Catalogue([engine_offer(offer, currency) for offer in policy.offers])
-        _catalogues[key] = (policy, made)
-        while len(_catalogues) > _KEPT:
-            _catalogues.popitem(last=False)
-    return _catalogues[key][1]
+    kept = _terms.get(key)
+    if kept is None:
+        kept = _terms[key] = (policy, _worked_out(policy, currency))
+        while len(_terms) > _KEPT:
+            _terms.popitem(last=False)
+    return kept[1]
+
+
+def _worked_out(policy: Policy, currency: str) -> Terms:
+    limits = [offer.limits for offer in policy.offers]
+    return Terms(
+        offers=Catalogue([engine_offer(offer, currency) for offer in policy.offers]),
+        limited={offer.id: offer.limits for offer in policy.offers if is_limited(offer.limits)},
+        looks_back_days=max((max(each.per_shopper_days, each.cooldown_days) for each in limits), default=0),
+        looks_back_times=max((each.per_shopper or 0 for each in limits), default=0),
+    )
 
 
 def rules_of(rules: OfferRules, *, paused: bool = False) -> Rules:

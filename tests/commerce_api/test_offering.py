@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, select, text, true
+from sqlalchemy import Connection, Engine, event, insert, literal, null, select, text
 from sqlalchemy.exc import DBAPIError
 
 from audit.transaction import Database, Transaction
@@ -284,7 +284,8 @@ async def test_a_cap_and_a_rest_hold_however_often_it_is_decided_for_none_or_for
 async def test_planted_fault_where_offers_share_the_places_of_what_is_looked_back_on_a_cap_is_forgotten(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = select(offer_decision.c.chosen, offer_decision.c.presented_ms).where(*context._OFFERED)
+    shown_ms = offer_decision.c.presented_ms
+    newest = select(offer_decision.c.chosen, literal(1), shown_ms, null()).where(*context._OFFERED)
     monkeypatch.setattr(context, "_HISTORY", newest.order_by(offer_decision.c.decided_ms.desc()).limit(500))
     await with_offers(world, offer(limits={"per_shopper": 1}))
     assert await reason(world, ROBIN) is None
@@ -349,14 +350,14 @@ async def share_is_kept(world: World, seed: int) -> bool:
     draws, bound = random.Random(seed), 20 * TAKEN_MINOR
     document = offer(limits={"budget_minor": bound, "budget_uses": 30, "guest_percent": 20})
     await with_offers(world, document)
-    limited = Offer.model_validate_json(json.dumps(document))
+    limits = Offer.model_validate_json(json.dumps(document)).limits
     beside = Database.open(world.commerce.database.url, world.clock)
     made: list[str] = []
 
     def reserving(amount_minor: int, who: Verification, until_ms: int) -> Callable[[Transaction], None]:
         def work(tx: Transaction) -> None:
             decision = new_id("off")
-            if budget.reserve(tx, BRAND, limited, decision, amount_minor, until_ms, who) is None:
+            if budget.reserve(tx, BRAND, "fifteen", limits, decision, amount_minor, until_ms, who) is None:
                 made.append(decision)
 
         return work
@@ -396,7 +397,7 @@ async def test_planted_without_the_share_in_the_statement_guests_hold_more(
     world_on_each: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which of two wins is the database's to say, so one history alone may keep the share by chance."""
-    monkeypatch.setattr(budget, "_within_share", lambda *_: true())
+    monkeypatch.setattr(budget, "_RESERVE", budget._held_if(budget._WITHIN_BUDGET))
     assert not all([await share_is_kept(world_on_each, seed) for seed in range(5)])
 
 

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offer_engine.decide import Catalogue, decide
+from offer_engine.decide import Catalogue, Decision, decide
 from offer_engine.offers import (
     Audience,
     ContextLine,
@@ -85,6 +86,34 @@ def test_whatever_was_decided_comes_out_again(
         assert context_of(record) == asked
         again = replay(record, offers_from(json.loads(json.dumps(offers_as_data(offers)))), ranker)
         assert json.loads(json.dumps(again.record())) == record
+
+
+scores = st.floats() | st.floats().map(np.float64) | st.integers()
+
+
+def scored(over: tuple[ContextLine, ...], catalogue: list[Offer], score: float, name: str) -> Decision:
+    """A decision by a ranker that gives each candidate this score, over offers of which one has this id."""
+    named = [replace(offer, id=name if place == 0 else offer.id) for place, offer in enumerate(catalogue)]
+    decision = decide(context(over), Catalogue(named), PriorityRanker(), 0.5)
+    return replace(decision, ranked=tuple(each._replace(score=score) for each in decision.ranked))
+
+
+@given(lines, catalogues, scores, st.text())
+def test_a_record_is_written_down_as_any_reader_would_write_what_it_says(
+    over: tuple[ContextLine, ...], catalogue: list[Offer], score: float, name: str
+) -> None:
+    decision = scored(over, catalogue, score, name)
+    assert decision.record_text() == json.dumps(decision.record())
+
+
+def test_planted_fault_a_number_that_is_written_down_as_python_shows_it_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("offer_engine.decide._number", repr)
+    with pytest.raises(json.JSONDecodeError):
+        scored((LINE,), [BASE], float("inf"), "o").record()
+    with pytest.raises(json.JSONDecodeError):
+        scored((LINE,), [BASE], np.float64(0.1), "o").record()
 
 
 @given(lines, st.integers(0, 10**6))

@@ -484,7 +484,7 @@ async def test_consent_to_personal_offers_opens_those_that_need_it_and_lends_the
         work = partial(facts_for_offers, brand=brand, subject=subject, verification=level, now_ms=world.clock())
         used[level] = await world.commerce.database.read(work)
     assert used == {
-        Verification.ANONYMOUS: {},
+        Verification.ANONYMOUS: None,
         Verification.CLAIMED: {"language": "de"},
         Verification.VERIFIED: {"size.clothing": "M", "language": "de"},
     }

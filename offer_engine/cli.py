@@ -25,7 +25,7 @@ from offer_engine.judging.watching import Watch, look_of
 from offer_engine.learning import cards, gbdt
 from offer_engine.learning.files import read_lines, size_bytes
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, fit
-from offer_engine.learning.log import LogInvalid, Reading
+from offer_engine.learning.log import TRAINED_PERCENT, LogInvalid, Reading
 from offer_engine.learning.machines import Machines
 from offer_engine.learning.registry import Card, Change, HistoryMoved, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, Measure, RewardRule
@@ -37,7 +37,6 @@ from tokenization.clock import monotonic_seconds, now_milliseconds
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-TRAINED_PERCENT: Final = 70  # of the subjects; the others are judged on
 OK, REFUSED = 0, 1
 _TELL_SECONDS: Final = 30.0
 _TABLE_WIDTH: Final = 180  # of what is not a terminal: nothing is folded

@@ -235,8 +235,14 @@ def of_margins(side: Side, number: int, margin_minor: int, kind: str | None) -> 
     offered = {"offer": "o", "version": 1, "margin_minor": margin_minor, "discount_minor": 5_000 - margin_minor}
     bought = {"type": kind, "value_minor": 10_000, "at_ms": at_ms, "recorded_ms": at_ms, "key": f"ord_{number}"}
     return {
-        "decision_id": f"off_{number}", "subject": f"psn_{number}", "decided_ms": at_ms, "presented_ms": at_ms,
-        "verification": "claimed", "context": {}, "candidates": [offered], "chosen": "o",
+        "decision_id": f"off_{number}",
+        "subject": f"psn_{number}",
+        "decided_ms": at_ms,
+        "presented_ms": at_ms,
+        "verification": "claimed",
+        "context": {},
+        "candidates": [offered],
+        "chosen": "o",
         "policy": "priority:1" if side is Side.INCUMBENT else "linear:a",
         "model_hash": MODEL if side is Side.MODEL else None,
         "outcomes": [bought] if kind else [],

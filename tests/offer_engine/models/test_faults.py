@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import uvicorn
@@ -12,7 +13,7 @@ import uvicorn
 from offer_engine.models.breaker import Breaker
 from offer_engine.models.dialects import DIALECTS
 from offer_engine.models.egress import Egress
-from offer_engine.models.events import FailureKind, ModelFailed, Usage
+from offer_engine.models.events import FailureKind, ModelFailed, Text, Usage
 from offer_engine.models.hedging import Hedging
 from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, reconcile
 from offer_engine.models.router import Router
@@ -71,6 +72,17 @@ def test_each_provider_s_stream_is_read_with_its_tokens_and_cost(dialect: Dialec
 def test_a_count_of_tokens_that_no_text_comes_to_is_not_believed(told: object) -> None:
     stream = {"choices": [], "usage": {"prompt_tokens": told, "completion_tokens": 10**9}}
     assert list(DIALECTS["openai"].read(SseEvent("", json.dumps(stream)))) == [Usage(None, 10**9)]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "gemini"])
+def test_an_error_that_a_server_says_there_is_none_of_is_none(dialect: DialectName) -> None:
+    told: dict[str, dict[str, Any]] = {
+        "openai": {"error": None, "choices": [{"delta": {"content": "Hello"}}]},
+        "gemini": {"error": None, "candidates": [{"content": {"parts": [{"text": "Hello"}]}}]},
+    }
+    assert list(DIALECTS[dialect].read(SseEvent("", json.dumps(told[dialect])))) == [Text("Hello")]
+    with pytest.raises(ModelFailed):
+        list(DIALECTS[dialect].read(SseEvent("", json.dumps({**told[dialect], "error": {"code": 500}}))))
 
 
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)

@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -287,13 +288,30 @@ def _serving(history: Sequence[Change]) -> str | None:
 
 def _measured(arguments: argparse.Namespace, began: Change) -> Measured:
     """What the log says of the stage, as the newest look sees it."""
-    look = look_of(began, _as_of(arguments))
+    look = look_of(began, _told_until(arguments))
     if look is None:
         return Measured(0, 0, {})
     watch = Watch(began.model, began.at_ms, look, arguments.groups)
     with _progress("comparing", size_bytes(arguments.log)) as told:
         watch.add_lines(read_lines(arguments.log, told))
     return watch.measured()
+
+
+def _told_until(arguments: argparse.Namespace) -> int:
+    """The moment that the logs tell of: the newest one's export, where it says so, and no later than ``--as-of``. A stage is no
+    older than what is known of it.
+    """
+    exported = [_exported_ms(next(read_lines([path]), b"")) for path in arguments.log]
+    return min([_as_of(arguments), *([max(told)] if (told := [at for at in exported if at is not None]) else [])])
+
+
+def _exported_ms(line: bytes) -> int | None:
+    """When a line was exported; None for one that does not say. What is no record is refused where it is read as one."""
+    try:
+        told = json.loads(line)["exported_ms"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return told if isinstance(told, int) else None
 
 
 def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Reason]:

@@ -139,7 +139,7 @@ class RewardRule:
 def _without_other_orders(
     outcomes: Sequence[Mapping[str, Any]], purchase: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """(7) A purchase has its order for a key, and what went back of it names it: ``refunded:ORDER:1``."""
+    """(7) A purchase has its order for a key, and what went back of it names it: ``money:ORDER:000001:refunded``."""
     others = {each["key"] for each in outcomes if each["type"] in _PURCHASES} - {purchase["key"]}
     return [each for each in outcomes if others.isdisjoint(str(each["key"]).split(":"))]
 

@@ -181,7 +181,8 @@ def test_a_history_that_cannot_be_read_gives_no_model_traffic_and_costs_no_offer
     with capture_logs() as logs:
         rankers.warm()
         assert shares(rankers, 10).keys() == {"priority", "chance"}
-        assert decided(rankers).fell_back is None
+        decision = rankers.decide(rankers.of(BRAND, SUBJECTS[0], 0), context((TEA,)), Catalogue(TWO), 0.3)
+        assert (decision.policy, decision.fell_back) == ("priority:1", None)
         assert rankers.serving(BRAND) is None
     assert {entry["event"] for entry in logs} == {"history_not_read"}
 
@@ -195,7 +196,7 @@ def test_a_line_that_a_crash_left_behind_is_passed_over(registry: Registry, rank
     promoted(registry, Stage.FULL)
     with (registry.directory / "history.jsonl").open("ab") as history:
         history.write(b'{"at_ms": 3, "model": "\n' + b"\0" * 40)
-    assert shares(rankers) == {"linear": 100.0}
+    assert shares(rankers)["linear"] > 90
 
 
 def failing(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:

@@ -118,7 +118,7 @@ def _fill(comparison: Comparison, moments: Vector, of_model: Vector, reward: Vec
             comparison._sums[side, name] = guards._Sums(numerators, ones)
         comparison._sums[side, "refunds"] = guards._Sums(nothing, bought)
         comparison.decisions[side] = int(of_side.sum())
-    comparison._largest_margin = 1_000.0
+    comparison._margins = (-250.0, 1_000.0)
 
 
 def _say_lasting(seeds: range, days: int) -> None:

@@ -11,6 +11,7 @@ from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import (
+    CatalogueId,
     CheckoutGiven,
     CheckoutView,
     CompareView,
@@ -50,7 +51,7 @@ class RefusedGiven(Given):
 class CompareGiven(Given):
     """The products to compare."""
 
-    product_ids: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=2, max_length=5)]
+    product_ids: Annotated[list[CatalogueId], Field(min_length=2, max_length=5)]
 
 
 def commerce_of(request: Request) -> Commerce:
@@ -98,7 +99,7 @@ async def search_products(
 
 
 @router.get("/products/{product}")
-async def get_product(brand: str, product: str, commerce: CommerceIn, _: AgentIn) -> ProductView:
+async def get_product(brand: str, product: CatalogueId, commerce: CommerceIn, _: AgentIn) -> ProductView:
     """A product with its variants, by its own id or a variant's."""
     return await commerce.desk.get_product(brand, product)
 

@@ -5,10 +5,19 @@ Amounts are integer minor units with their currency, and a text for people. Time
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tokenization.wire import Identifier
 
+
+def _storable(text: str) -> str:
+    """PostgreSQL takes no NUL, not even to look for it."""
+    if "\0" in text:
+        raise ValueError("text without NUL")
+    return text
+
+
+CatalogueId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200)]
 HandleText = Annotated[str, Field(min_length=1, max_length=200)]
 Status = Literal[
@@ -72,7 +81,7 @@ class SearchView(BaseModel):
 class LineGiven(Given):
     """A variant and how many of it."""
 
-    variant_id: Annotated[str, Field(min_length=1, max_length=200, description="Id of the variant, from the catalogue")]
+    variant_id: Annotated[CatalogueId, Field(description="Id of the variant, from the catalogue")]
     quantity: Annotated[int, Field(ge=1, le=999, description="How many")] = 1
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from offer_engine.judging.watching import Watch, look_of
 from offer_engine.learning import cards, gbdt
 from offer_engine.learning.files import read_lines, size_bytes
 from offer_engine.learning.linear import LinearModel, ModelInvalid, Priors, fit
-from offer_engine.learning.log import LogInvalid, Reading
+from offer_engine.learning.log import TRAINED_PERCENT, LogInvalid, Reading
 from offer_engine.learning.machines import Machines
 from offer_engine.learning.registry import Card, Change, HistoryMoved, ModelKind, ModelMissing, Registry
 from offer_engine.learning.rewards import DAY_MS, Measure, RewardRule
@@ -37,7 +38,6 @@ from tokenization.clock import monotonic_seconds, now_milliseconds
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-TRAINED_PERCENT: Final = 70  # of the subjects; the others are judged on
 OK, REFUSED = 0, 1
 _TELL_SECONDS: Final = 30.0
 _TABLE_WIDTH: Final = 180  # of what is not a terminal: nothing is folded
@@ -288,13 +288,30 @@ def _serving(history: Sequence[Change]) -> str | None:
 
 def _measured(arguments: argparse.Namespace, began: Change) -> Measured:
     """What the log says of the stage, as the newest look sees it."""
-    look = look_of(began, _as_of(arguments))
+    look = look_of(began, _told_until(arguments))
     if look is None:
         return Measured(0, 0, {})
     watch = Watch(began.model, began.at_ms, look, arguments.groups)
     with _progress("comparing", size_bytes(arguments.log)) as told:
         watch.add_lines(read_lines(arguments.log, told))
     return watch.measured()
+
+
+def _told_until(arguments: argparse.Namespace) -> int:
+    """The moment that the logs tell of: the newest one's export, where it says so, and no later than ``--as-of``. A stage is no
+    older than what is known of it.
+    """
+    exported = [_exported_ms(next(read_lines([path]), b"")) for path in arguments.log]
+    return min([_as_of(arguments), *([max(told)] if (told := [at for at in exported if at is not None]) else [])])
+
+
+def _exported_ms(line: bytes) -> int | None:
+    """When a line was exported; None for one that does not say. What is no record is refused where it is read as one."""
+    try:
+        told = json.loads(line)["exported_ms"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return told if isinstance(told, int) else None
 
 
 def _judged(arguments: argparse.Namespace) -> tuple[Card, Reading, Judgement, Reason]:

@@ -6,8 +6,10 @@ What holds:
     that is not rolled back; the priorities decide for all others.
  3. A model that is missing, damaged, of a kind that cannot serve, fails, or gives no whole vector decides nothing: the
     priorities do, and the decision's record names the model whose turn it was. One that took longer than SLOW_SECONDS rests
-    for REST_SECONDS in this process, and it is the same for its turns meanwhile.
- 4. The history is read again after LOOK_SECONDS: a rollback holds from then on in every process, without a restart.
+    in this process, and it is the same for its turns meanwhile: FIRST_REST_SECONDS, and twice as long each time that it is slow
+    again, REST_SECONDS at most. So a pause of the machine costs a model few turns, and one that is always slow most of them.
+ 4. The history is read again after LOOK_SECONDS: a rollback holds from then on in every process, without a restart. One that
+    cannot be read gives no model traffic.
  5. No decision waits for a model. One that came up since is loaded beside, and decides once it is there; until then the
     priorities do. ``warm`` loads what serves before a process takes its first request.
 """
@@ -33,6 +35,7 @@ from offer_engine.rank import ChanceRanker, PriorityRanker
 
 LOOK_SECONDS: Final = 10.0
 SLOW_SECONDS: Final = 0.25
+FIRST_REST_SECONDS: Final = 1.0
 REST_SECONDS: Final = 30.0
 _WHOLE: Final = 1e-6
 PRIORITIES: Final = PriorityRanker()
@@ -82,6 +85,9 @@ class Rankers:
     _loading: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
     _rests_until: dict[str, float] = field(default_factory=dict)
+    _rested_seconds: dict[str, float] = field(
+        default_factory=dict
+    )  # by models that were slow when they were asked last
 
     def of(self, brand: str, subject: str, hold_out_percent: float) -> Ranker:
         """Who decides for this subject (1) (2)."""
@@ -113,9 +119,17 @@ class Rankers:
             raise _NoWholeVector
         ended_seconds = self.now_seconds()
         if ended_seconds - began_seconds > SLOW_SECONDS:
-            self._rests_until[ranker.model_hash] = ended_seconds + REST_SECONDS
-            log.warning("model_slow", model=ranker.model_hash[:16])
+            self._rest(ranker.model_hash, ended_seconds)
+        else:
+            self._rested_seconds.pop(ranker.model_hash, None)
         return decision
+
+    def _rest(self, model: str, now_seconds: float) -> None:
+        """(3)"""
+        rest_seconds = min(2 * self._rested_seconds.get(model, FIRST_REST_SECONDS / 2), REST_SECONDS)
+        self._rested_seconds[model] = rest_seconds
+        self._rests_until[model] = now_seconds + rest_seconds
+        log.warning("model_slow", model=model[:16], rests_seconds=rest_seconds)
 
     def named(self, brand: str, policy: str) -> Ranker | None:
         """The ranker that a record names, or None where it is not here any more."""
@@ -204,6 +218,10 @@ _KINDS: Final = frozenset(kind.name.lower() for kind in ModelKind)
 
 
 def _newest(registry: Registry) -> Change | None:
-    """The newest line of the history where it gives a model a share, or None."""
-    history = registry.history()
-    return history[-1] if history and SHARE_PERCENT[Stage(history[-1].stage)] else None
+    """The newest line of the history where it gives a model a share, or None; also where the history cannot be read (4)."""
+    try:
+        history = registry.history()
+        return history[-1] if history and SHARE_PERCENT[Stage(history[-1].stage)] else None
+    except (ValueError, OSError) as failure:  # damaged, or a stage of a later version
+        log.error("history_not_read", brand=registry.directory.name, cause=type(failure).__name__)
+        return None

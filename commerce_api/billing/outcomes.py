@@ -56,9 +56,9 @@ class Reported:
 def report(tx: Transaction, brand: str, reported: Reported, actor: str = SERVICE) -> "Row[Any]":
     """Puts an outcome on record and rates it; the one that is there where it was reported before (1).
 
-    Raises CommerceRefusal: INVALID_REQUEST for one that is yet to come, OUTCOME_CONFLICT.
+    Raises CommerceRefusal: INVALID_REQUEST for one that is yet to come or of before 1970, OUTCOME_CONFLICT.
     """
-    if reported.at_ms > tx.now_ms + FUTURE_MS:
+    if not 0 <= reported.at_ms <= tx.now_ms + FUTURE_MS:
         raise CommerceRefusal(CommerceError.INVALID_REQUEST)
     known = find_reported(tx, brand, reported)
     if known is not None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.refused import CommandRefused
-from commerce_api.cli.unit_of_work import done
+from commerce_api.cli.unit_of_work import seen
 
 if TYPE_CHECKING:
-    from audit.transaction import Transaction
+    from sqlalchemy.engine import Connection
+
     from commerce_api.offering.call_report import Report
 
 _LONGEST_DAYS = 400  # as long as the record is kept
@@ -44,12 +45,12 @@ def _calls(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.days <= _LONGEST_DAYS:
         raise CommandRefused(f"--days is a number from 1 to {_LONGEST_DAYS}")
 
-    def work(tx: "Transaction") -> "Report":
-        since_ms = (tx.now_ms // DAY_MS - arguments.days + 1) * DAY_MS
-        return report_of(tx.connection, arguments.brand, since_ms, tx.now_ms)
+    def work(connection: "Connection", now_ms: int) -> "Report":
+        since_ms = (now_ms // DAY_MS - arguments.days + 1) * DAY_MS
+        return report_of(connection, arguments.brand, since_ms, now_ms)
 
     try:
-        report = done(arguments, work, recorded=False)
+        report = seen(arguments, work)
     except CommerceRefusal as refusal:
         raise CommandRefused(refusal.kind.message) from None
     lines = [json.dumps(asdict(report), indent=2)] if arguments.json else told(arguments.brand, report)

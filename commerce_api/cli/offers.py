@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.refused import CommandRefused
-from commerce_api.cli.unit_of_work import done
+from commerce_api.cli.unit_of_work import done, seen
 
 if TYPE_CHECKING:
-    from audit.transaction import Transaction
+    from sqlalchemy.engine import Connection
+
     from offer_engine.serving import Rankers
 
 _T = TypeVar("_T")
@@ -51,7 +52,7 @@ def _switch(arguments: argparse.Namespace) -> int:
     from commerce_api.brands import pause_offers
 
     paused = arguments.action == "pause"
-    _done(arguments, lambda tx: pause_offers(tx, arguments.brand, paused=paused), recorded=True)
+    _told(done, arguments, lambda tx: pause_offers(tx, arguments.brand, paused=paused))
     sys.stdout.write(f"{arguments.brand} makes {'no offers now' if paused else 'offers'}\n")
     return 0
 
@@ -61,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> int:
     after, count = "", 0
     try:
         while True:
-            page = _done(arguments, partial(_page, brand=arguments.brand, after=after), recorded=False)
+            page = _told(seen, arguments, partial(_page, brand=arguments.brand, after=after))
             for record in page:
                 stream.write(json.dumps(record, separators=(",", ":")) + "\n")
             count += len(page)
@@ -80,10 +81,10 @@ def _page_of(arguments: argparse.Namespace) -> int:
     from commerce_api.brands import find_brand
     from commerce_api.offering.page import render_page
 
-    def work(tx: "Transaction") -> str:
-        return render_page(tx.connection, find_brand(tx.connection, arguments.brand), _rankers(arguments), tx.now_ms)
+    def work(connection: "Connection", now_ms: int) -> str:
+        return render_page(connection, find_brand(connection, arguments.brand), _rankers(arguments), now_ms)
 
-    arguments.output.write_text(_done(arguments, work, recorded=False), encoding="utf-8")
+    arguments.output.write_text(_told(seen, arguments, work), encoding="utf-8")
     sys.stdout.write(f"{arguments.output}\n")
     return 0
 
@@ -92,11 +93,11 @@ def _models(arguments: argparse.Namespace) -> int:
     from commerce_api.brands import find_brand
     from commerce_api.offering.standing import standing_of, told
 
-    def work(tx: "Transaction") -> list[str]:
-        brand = find_brand(tx.connection, arguments.brand)
-        return told(brand, standing_of(tx.connection, brand, _rankers(arguments).registry(brand.id), tx.now_ms))
+    def work(connection: "Connection", now_ms: int) -> list[str]:
+        brand = find_brand(connection, arguments.brand)
+        return told(brand, standing_of(connection, brand, _rankers(arguments).registry(brand.id), now_ms))
 
-    sys.stdout.write("\n".join(_done(arguments, work, recorded=False)) + "\n")
+    sys.stdout.write("\n".join(_told(seen, arguments, work)) + "\n")
     return 0
 
 
@@ -104,10 +105,10 @@ def _again(arguments: argparse.Namespace) -> int:
     from commerce_api.offering.page import told
     from commerce_api.offering.replayed import replay_one
 
-    played = _done(
+    played = _told(
+        seen,
         arguments,
-        lambda tx: replay_one(tx.connection, arguments.brand, arguments.offer, _rankers(arguments)),
-        recorded=False,
+        lambda connection, _: replay_one(connection, arguments.brand, arguments.offer, _rankers(arguments)),
     )
     sys.stdout.write("\n".join(told(played)) + "\n")
     return 0 if played.is_same else 1
@@ -121,17 +122,24 @@ def _rankers(arguments: argparse.Namespace) -> "Rankers":
     return Rankers(arguments.data / "commerce" / OFFER_MODELS, monotonic_seconds)
 
 
-def _page(tx: "Transaction", brand: str, after: str) -> list[dict[str, Any]]:
+def _page(connection: "Connection", now_ms: int, *, brand: str, after: str) -> list[dict[str, Any]]:
     from commerce_api.offering.export import decisions_of
 
-    page = decisions_of(tx.connection, brand, after, _PAGE)
-    return [{**record, "exported_ms": tx.now_ms} for record in page]
+    return [{**record, "exported_ms": now_ms} for record in decisions_of(connection, brand, after, _PAGE)]
 
 
-def _done(arguments: argparse.Namespace, work: "Callable[[Transaction], _T]", *, recorded: bool) -> "_T":
+def _told(
+    way: "Callable[[argparse.Namespace, Callable[..., _T]], _T]",
+    arguments: argparse.Namespace,
+    work: "Callable[..., _T]",
+) -> "_T":
+    """What the work gives, ``done`` or ``seen``. Raises CommandRefused, in words that say what to do."""
     from commerce_api.errors import CommerceRefusal
+    from offer_engine.learning.linear import ModelInvalid
 
     try:
-        return done(arguments, work, recorded=recorded)
+        return way(arguments, work)
     except CommerceRefusal as refusal:
         raise CommandRefused(refusal.kind.message) from None
+    except ModelInvalid as damaged:
+        raise CommandRefused(f"the registry of {arguments.brand}'s models cannot be read: {damaged}") from None

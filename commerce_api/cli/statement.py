@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from commerce_api.cli.paths import DEFAULT_DATA
 from commerce_api.cli.refused import CommandRefused
-from commerce_api.cli.unit_of_work import done
+from commerce_api.cli.unit_of_work import seen
 
 if TYPE_CHECKING:
-    from audit.transaction import Transaction
+    from sqlalchemy.engine import Connection
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -32,11 +32,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from commerce_api.brands import find_brand
     from commerce_api.errors import CommerceRefusal
 
-    def work(tx: "Transaction") -> dict[str, Any]:
-        return statement(tx.connection, find_brand(tx.connection, arguments.brand), arguments.month)
+    def work(connection: "Connection", _: int) -> dict[str, Any]:
+        return statement(connection, find_brand(connection, arguments.brand), arguments.month)
 
     try:
-        told = done(arguments, work, recorded=False)
+        told = seen(arguments, work)
     except ValueError:
         raise CommandRefused("write the month as YYYY-MM, such as 2026-11") from None
     except CommerceRefusal as refusal:

@@ -1,17 +1,19 @@
 """What each way to choose an offer would earn, as far as a brand's record can tell, and what offers add over chance.
 
 What holds:
- 1. Policies are judged on decisions in which every candidate could have been chosen: by chance, or by a model that explores. Of
-    others nothing can be told from what the priorities did.
+ 1. Policies are judged on decisions that were drawn: by chance, or by a model that explores. Of others nothing can be told from
+    what the priorities did, and those in which there was nothing to choose would stand for more than their share.
  2. A policy that these decisions cannot tell of has a reason in plain words, and no value.
  3. Uplift is held against subjects whom chance decided for, over the same time.
- 4. At most DECISIONS_READ are read, the newest, and JUDGED_MAXIMUM of them judged, with ROWS_MAXIMUM candidates in all.
+ 4. At most DECISIONS_READ are read, the newest whose windows are closed, and JUDGED_MAXIMUM of them judged, with ROWS_MAXIMUM
+    candidates in all: however many came since, they take no place of theirs. As many are read of the newest of all for (3).
  5. A model of either kind is judged as it serves. One that cannot be loaded here, or would take longer than SCORING_SECONDS to
     score them, has that as its reason.
+ 6. A model is judged on subjects that it was not trained on, and all others beside it on the same.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine import Connection
@@ -30,7 +32,7 @@ from offer_engine.judging.support import Refusal
 from offer_engine.judging.uplift import Qini, uplift_of
 from offer_engine.learning.gbdt import ExtraMissing
 from offer_engine.learning.linear import ModelInvalid
-from offer_engine.learning.log import Reading
+from offer_engine.learning.log import NOT_DRAWN, TRAINED_PERCENT, Reading, subject_share
 from offer_engine.learning.rankers import ModelRanker
 from offer_engine.learning.registry import Change, ModelMissing
 from offer_engine.learning.rewards import DAY_MS, RewardRule
@@ -50,6 +52,7 @@ TOO_SLOW: Final = "it takes too long here; offer-engine evaluate judges it"
 _MODEL: Final = "The model"
 _LOOKED_BACK_MS: Final = 180 * DAY_MS
 _REPLICATES: Final = 400
+Share = tuple[int, int]  # of the subjects, from and to a percent of them
 WHY: Final[Mapping[Refusal, str]] = {
     Refusal.NO_DECISIONS: "no decision by chance or by a model is old enough",
     Refusal.TOO_FEW_SUBJECTS: "too few shoppers were decided for by chance or by a model",
@@ -87,13 +90,6 @@ class Earning(NamedTuple):
     qini: Qini | None
 
 
-class Record(NamedTuple):
-    """Decisions as they are needed here: those that tell of other policies, as lines, and the sides of a comparison."""
-
-    lines: list[str]
-    comparison: Comparison
-
-
 def serving_of(rankers: Rankers, brand: Brand) -> Serving:
     """The brand's model (5)."""
     try:
@@ -106,39 +102,54 @@ def serving_of(rankers: Rankers, brand: Brand) -> Serving:
 
 def earning_of(connection: Connection, brand: Brand, stage: Change | None, serving: Serving, now_ms: int) -> Earning:
     """What can be told by now. ``stage`` and ``serving`` are those of the model that has traffic, if one has."""
-    record = _read(connection, brand, stage, now_ms)
-    schema = DEFAULT_SCHEMA if serving.ranker is None else serving.ranker.schema
-    model, why = _model(serving, Reading(schema, RewardRule(), now_ms), record.lines)
+    share = (TRAINED_PERCENT, 100) if serving.ranker is not None else (0, 100)  # (6)
+    schema, rule = DEFAULT_SCHEMA if serving.ranker is None else serving.ranker.schema, RewardRule()
+    closed_ms = now_ms - rule.purchase_window_ms - rule.reversal_window_ms
+    comparison, young = _compared(connection, brand, stage, share, closed_ms, now_ms)
+    lines = _lines(connection, brand, share, closed_ms)
+    model, why = _model(serving, Reading(schema, rule, now_ms), lines)
     untold = () if why is None else (Earned(_MODEL, None, (why,), is_model=True),)
-    reading = Reading(schema, RewardRule(), now_ms)
-    used = sum(batch.counts.size for batch in reading.batches(record.lines))
+    reading = Reading(schema, rule, now_ms)
+    used = sum(batch.counts.size for batch in reading.batches(lines))
+    too_young = young + reading.immature
     names = {Side.MODEL: _MODEL, Side.INCUMBENT: "Your priorities"}
-    uplifts = [(name, uplift) for side, name in names.items() if (uplift := record.comparison.uplift(side)) is not None]
+    uplifts = tuple((name, uplift) for side, name in names.items() if (uplift := comparison.uplift(side)) is not None)
     if not used:
         nothing = (WHY[Refusal.NO_DECISIONS],)
         policies = tuple(Earned(name, None, nothing) for name in ("Your priorities", "By chance"))
-        return Earning(untold + policies, 0, reading.immature, tuple(uplifts), None)
+        return Earning(untold + policies, 0, too_young, uplifts, None)
     wanted: list[Policy] = [model] if model is not None else []
-    judgement = Judge(replicates=_REPLICATES).judge(reading, from_lines(reading, lambda: record.lines), wanted)
+    judgement = Judge(replicates=_REPLICATES).judge(reading, from_lines(reading, lambda: lines), wanted)
     qini = None
     if model is not None and used >= QINI_DECISIONS:
-        qini = uplift_of(model, reading.batches(record.lines), reading.arms)
-    return Earning(untold + _named(judgement, brand), used, reading.immature, tuple(uplifts), qini)
+        qini = uplift_of(model, reading.batches(lines), reading.arms)
+    return Earning(untold + _named(judgement, brand), used, too_young, uplifts, qini)
 
 
-def _read(connection: Connection, brand: Brand, stage: Change | None, now_ms: int) -> Record:
-    """(4)"""
+def _compared(
+    connection: Connection, brand: Brand, stage: Change | None, share: Share, closed_ms: int, now_ms: int
+) -> tuple[Comparison, int]:
+    """The sides over the same time (3), and how many could be judged if their windows were closed."""
     since_ms = now_ms - _LOOKED_BACK_MS
     model, began_ms = (stage.model, stage.at_ms) if stage is not None else ("none", since_ms)
-    found, rows = Record([], Comparison(model, began_ms, Look(1, now_ms))), 0
+    comparison, young = Comparison(model, began_ms, Look(1, now_ms)), 0
     for record in read_newest(connection, brand.id, since_ms, now_ms, DECISIONS_READ):
-        found.comparison.add(record)
-        if len(found.lines) >= JUDGED_MAXIMUM or rows >= ROWS_MAXIMUM:
-            continue
-        if _tells_of_others(record["candidates"]):
+        comparison.add(record)
+        young += record["decided_ms"] >= closed_ms and _is_of(share, record) and _tells_of_others(record)
+    return comparison, young
+
+
+def _lines(connection: Connection, brand: Brand, share: Share, closed_ms: int) -> list[str]:
+    """Decisions that tell of other policies (4), as lines."""
+    lines: list[str] = []
+    rows = 0
+    for record in read_newest(connection, brand.id, closed_ms - _LOOKED_BACK_MS, closed_ms, DECISIONS_READ):
+        if _is_of(share, record) and _tells_of_others(record):
+            lines.append(json.dumps(record, separators=(",", ":")))
             rows += len(record["candidates"])
-            found.lines.append(json.dumps(record, separators=(",", ":")))
-    return found
+            if len(lines) == JUDGED_MAXIMUM or rows >= ROWS_MAXIMUM:
+                break
+    return lines
 
 
 def _model(serving: Serving, tried: Reading, lines: Sequence[str]) -> tuple[ScoringPolicy | None, str | None]:
@@ -153,9 +164,14 @@ def _model(serving: Serving, tried: Reading, lines: Sequence[str]) -> tuple[Scor
     return (policy, None) if taken_seconds <= SCORING_SECONDS else (None, TOO_SLOW)
 
 
-def _tells_of_others(candidates: Iterable[Mapping[str, Any]]) -> bool:
+def _is_of(share: Share, record: Mapping[str, Any]) -> bool:
+    """(6)"""
+    return share[0] <= subject_share(record["subject"]) < share[1]
+
+
+def _tells_of_others(record: Mapping[str, Any]) -> bool:
     """(1)"""
-    return all(each["propensity"] > 0 for each in candidates)
+    return bool(record["exploration"] != NOT_DRAWN)
 
 
 def _named(judgement: Judgement, brand: Brand) -> tuple[Earned, ...]:

@@ -81,7 +81,7 @@ class Comparison:
     _sums: defaultdict[tuple[Side, str], _Sums] = field(default_factory=lambda: defaultdict(_Sums))
     _seen: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _counted: Counter[int] = field(default_factory=Counter)
-    _largest_margin: float = 0.0
+    _margins: tuple[float, float] = (0.0, 0.0)  # the least and the most that a decision could earn
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Takes in a decision as it is exported; those before the stage, after the look or of another model are passed over."""
@@ -97,7 +97,8 @@ class Comparison:
         now_ms, group = self.look.at_ms, subject % GROUPS  # (4)
         outcomes = {each["type"] for each in latest(record.get("outcomes", ()), now_ms)}  # (3)
         reward = _REWARD.so_far(record, now_ms)
-        self._largest_margin = max(self._largest_margin, _largest_margin(record))
+        least, most = _margins(record)
+        self._margins = (min(self._margins[0], least), max(self._margins[1], most))
         self._sums[side, "reward"].add(group, reward)
         self._sums[side, "margin"].add(group, _MARGIN.so_far(record, now_ms))
         self._sums[side, "refunds"].add(group, float(reward < 0), float(reward != 0))
@@ -108,7 +109,7 @@ class Comparison:
 
     def measured(self) -> Measured:
         """What the look shows."""
-        lost = {"reward": _RANGE, "margin": _RANGE * self._largest_margin}
+        lost = {"reward": _RANGE, "margin": self._margins[1] - self._margins[0]}
         wanted: dict[Guard, tuple[dict[tuple[Side, str], float], float]] = {
             Guard.REWARD_LOST: (_less(Side.INCUMBENT, Side.MODEL, "reward"), lost["reward"]),
             Guard.MARGIN_LOST: (_less(Side.INCUMBENT, Side.MODEL, "margin"), lost["margin"]),
@@ -214,5 +215,9 @@ def _nothing_known(span: float) -> Interval:
     return Interval(0.0, -span, span, -span, span)
 
 
-def _largest_margin(record: Mapping[str, Any]) -> float:
-    return max((abs(float(each["margin_minor"])) for each in record["candidates"]), default=0.0)
+def _margins(record: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the most margin that a decision could earn: what was bought with an offer, without it, and came back."""
+    margins = [0.0]
+    for each in record["candidates"]:
+        margins += [float(each["margin_minor"]), float(each["margin_minor"] + each["discount_minor"])]
+    return min(*margins, _MARGIN.reversal * max(map(abs, margins))), max(margins)

@@ -28,6 +28,7 @@ Integers = npt.NDArray[np.int64]
 
 BATCH_DECISIONS: Final = 4_096
 NOT_DRAWN: Final = PriorityRanker.exploration
+TRAINED_PERCENT: Final = 70  # of the subjects, by subject_share; models are judged on the others
 _WHOLE: Final = 1e-6
 
 

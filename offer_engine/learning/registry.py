@@ -34,6 +34,10 @@ class ModelMissing(LookupError):
     """No model of this name is in the registry."""
 
 
+class HistoryDamaged(ModelInvalid):
+    """A line of the history is no change. Nobody can say what serves: the message has the line's number."""
+
+
 class HistoryMoved(Exception):
     """Another line was added meanwhile. The caller looks again."""
 
@@ -175,7 +179,7 @@ class Registry:
             os.fsync(history.fileno())
 
     def history(self) -> list[Change]:
-        """Every change, the oldest first. A line that a crash cut short never took effect."""
+        """Every change, the oldest first. A line that a crash cut short never took effect. Raises HistoryDamaged, OSError."""
         return list(self._changes())
 
     def exploration_of(self, name: str) -> Exploration | None:
@@ -185,9 +189,17 @@ class Registry:
 
     def _changes(self) -> Iterator[Change]:
         path = self.directory / "history.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            with contextlib.suppress(json.JSONDecodeError):
-                yield _change(json.loads(line))
+        for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
+            try:
+                fields = json.loads(line.decode())
+            except json.JSONDecodeError:
+                continue
+            except ValueError:  # it is not UTF-8
+                raise _damaged(number) from None
+            try:
+                yield _change(fields)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise _damaged(number) from None
 
     def _names(self) -> list[str]:
         return [path.stem for path in (self.directory / "models").glob("*.json")]
@@ -196,6 +208,10 @@ class Registry:
         if not _NAME.fullmatch(name):
             raise ModelMissing("a model's name is 64 hexadecimal digits")
         return self.directory / "models" / f"{name}.{suffix}"
+
+
+def _damaged(line: int) -> HistoryDamaged:
+    return HistoryDamaged(f"line {line} of the history is no change, or one of a later version")
 
 
 def _change(fields: dict[str, Any]) -> Change:

@@ -9,6 +9,7 @@ What holds for a reward:
     failed, a dispute that was won) is worth what it was, however late that is known.
  6. A decision whose windows are still open is left out, whatever has happened so far; or, where the delays are known, what it
     earned is divided by the probability that it would have been seen by now (inverse probability of censoring).
+ 7. What became of another order on the same decision takes nothing from the purchase that counts.
 """
 
 import bisect
@@ -93,6 +94,7 @@ class RewardRule:
         purchase = self.purchase(shown_ms, outcomes)
         if purchase is None:
             return 0.0
+        outcomes = _without_other_orders(outcomes, purchase)
         worth = self._worth(record, with_it=purchase["type"] == _WITH)
         return self.reversal * abs(worth) if self._came_back(purchase, outcomes) else worth  # (5)
 
@@ -132,6 +134,14 @@ class RewardRule:
         # No offer has no terms, and so no margin of its own: nothing was taken off what the offers would have left.
         whole = (each["margin_minor"] + each["discount_minor"] for each in record["candidates"] if each["version"])
         return max(whole, default=0) + 0.0
+
+
+def _without_other_orders(
+    outcomes: Sequence[Mapping[str, Any]], purchase: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """(7) A purchase has its order for a key, and what went back of it names it: ``money:ORDER:000001:refunded``."""
+    others = {each["key"] for each in outcomes if each["type"] in _PURCHASES} - {purchase["key"]}
+    return [each for each in outcomes if others.isdisjoint(str(each["key"]).split(":"))]
 
 
 def latest(outcomes: Iterable[Mapping[str, Any]], now_ms: int) -> list[Mapping[str, Any]]:

@@ -51,7 +51,7 @@ def _read_openai(event: SseEvent) -> Iterator[ModelEvent]:
         yield Ended("done")
         return
     data = _object(event.data)
-    if "error" in data:
+    if data.get("error") is not None:
         raise ModelFailed(FailureKind.SERVER_ERROR)
     for choice in _list(data.get("choices")):
         text = _dict(_dict(choice).get("delta")).get("content")
@@ -106,7 +106,7 @@ def _ask_gemini(spec: ModelSpec, prompt: Prompt) -> Request:
 
 def _read_gemini(event: SseEvent) -> Iterator[ModelEvent]:
     data = _object(event.data)
-    if "error" in data:
+    if data.get("error") is not None:
         raise ModelFailed(FailureKind.SERVER_ERROR)
     candidates = [_dict(candidate) for candidate in _list(data.get("candidates"))]
     for candidate in candidates:

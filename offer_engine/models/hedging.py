@@ -1,7 +1,7 @@
 """When a second provider is asked because the first is slow with its first words, and how often that may happen.
 
-The wait is the 95th percentile of the times to the first token seen last; while too few were seen, a fixed one. A bucket bounds
-what it costs: each call earns a part of a hedge, and a hedge spends a whole one.
+The wait is the 95th percentile of the times to the first token seen last, within bounds; while too few were seen, a fixed one.
+A bucket bounds what it costs: each call earns a part of a hedge, and a hedge spends a whole one.
 """
 
 from collections import deque
@@ -11,6 +11,9 @@ _REMEMBERED: Final = 200
 _ENOUGH: Final = 20
 _FIRST_WAIT_SECONDS: Final = 1.5
 _SHORTEST_WAIT_SECONDS: Final = 0.05
+_LONGEST_WAIT_SECONDS: Final = (
+    3.0  # times of calls that were given up are as long as others waited: they must not add up
+)
 _PERCENTILE: Final = 0.95
 _EARNED_BY_A_CALL: Final = 0.1
 _MOST_SAVED: Final = 5.0
@@ -28,7 +31,8 @@ class Hedging:
         if len(self._times) < _ENOUGH:
             return _FIRST_WAIT_SECONDS
         ordered = sorted(self._times)
-        return max(ordered[min(int(len(ordered) * _PERCENTILE), len(ordered) - 1)], _SHORTEST_WAIT_SECONDS)
+        wait_seconds = ordered[min(int(len(ordered) * _PERCENTILE), len(ordered) - 1)]
+        return min(max(wait_seconds, _SHORTEST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS)
 
     def saw(self, seconds: float) -> None:
         """A call's first words came after this long, or had not come when it was given up after this long."""

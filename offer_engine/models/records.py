@@ -52,7 +52,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class CallJudged:
-    """What became of its words: a verdict of the verifier, ``lost_race``, or how the call failed."""
+    """What became of its words: a verdict of the verifier, ``lost_race``, ``abandoned``, or how the call failed."""
 
     call: str
     verdict: str

@@ -6,7 +6,10 @@ What holds:
  2. One that is slow with its first words is joined by the next (a hedge), if the bucket allows; who speaks first goes on, the
     other is cancelled.
  3. Once words came they are one model's. If it breaks off, that is told: the caller knows what was said, and asks again.
- 4. Every call that was made gets one verdict: the caller's for the one that spoke, ``lost_race`` or its failure for the others.
+ 4. Every call that was made gets one verdict: the caller's for the one that spoke, for the others their failure, ``lost_race``
+    where another spoke, or ``abandoned`` where the caller waited for none of them any longer.
+ 5. One that is given up without a word after it was due for a hedge counts as stalled for its breaker: what hangs longer than
+    anybody waits would else be asked again and again.
 """
 
 import asyncio
@@ -24,6 +27,7 @@ from offer_engine.models.records import Occasion
 from offer_engine.models.specs import ModelSpec
 
 _LOST: Final = "lost_race"
+_ABANDONED: Final = "abandoned"
 _SAME_WITH_ANY: Final = frozenset({FailureKind.CARD_TEXT, FailureKind.NOT_RECORDED})
 
 
@@ -62,7 +66,7 @@ class Router:
             winner, text = await self._first_to_speak(prompt, occasion, waiting, running)
             answer.call = winner.call
             running.remove(winner)
-            await self._give_up(running)  # (2)
+            await self._give_up(running, _LOST)  # (2)
             yield text
             try:
                 async for event in winner.events:
@@ -74,7 +78,7 @@ class Router:
             finally:
                 await winner.events.aclose()
         finally:
-            await self._give_up(running)
+            await self._give_up(running, _ABANDONED)
 
     async def _first_to_speak(
         self, prompt: Prompt, occasion: Occasion, waiting: list[ModelSpec], running: list[_Attempt]
@@ -144,7 +148,7 @@ class Router:
         waited_seconds = self._now() - slow.began_seconds
         return max(self._hedging[slow.call.spec.name].wait_seconds() - waited_seconds, 0.0)
 
-    async def _give_up(self, running: list[_Attempt]) -> None:
+    async def _give_up(self, running: list[_Attempt], verdict: str) -> None:
         """Cancels calls that are no longer wanted (2) (4)."""
         while running:
             attempt = running.pop()
@@ -152,9 +156,14 @@ class Router:
             with suppress(asyncio.CancelledError, ModelFailed):
                 await attempt.first
             await attempt.events.aclose()
-            self._breakers[attempt.call.spec.name].abandoned()
-            self._hedging[attempt.call.spec.name].saw(self._now() - attempt.began_seconds)
-            attempt.call.judged(_LOST)
+            breaker, hedging = self._breakers[attempt.call.spec.name], self._hedging[attempt.call.spec.name]
+            waited_seconds = self._now() - attempt.began_seconds
+            if waited_seconds >= hedging.wait_seconds():
+                breaker.failed(ModelFailed(FailureKind.STALLED), self._now())  # (5)
+            else:
+                breaker.abandoned()
+            hedging.saw(waited_seconds)
+            attempt.call.judged(verdict)
 
 
 class Answer:

@@ -1,4 +1,8 @@
-"""What may be said of an offer, worked out once, when its snapshot is signed: every figure a model or a template will show."""
+"""What may be said of an offer, worked out once, when its snapshot is signed: every figure a model or a template will show.
+
+A percentage is said only where it is what the basket gets. Where a maximum, a budget or the products that the offer is about
+make it less, the amount is said instead.
+"""
 
 import unicodedata
 from collections.abc import Sequence
@@ -32,15 +36,16 @@ def sayable(
     values = {"title": plain(offer.title)}
     money = {"money": _money(taken_minor, offer.currency, formats)}
     granted = set(licences)
-    if offer.kind is OfferKind.PERCENT_OFF:
-        values["benefit"] = said["percent_off"].format(percent=_percent(offer.percent_basis_points, formats))
-        granted.add("discount")
-    elif offer.kind is OfferKind.AMOUNT_OFF:
-        values["benefit"] = said["amount_off"].format(**money)
-        granted.add("discount")
-    else:
+    if offer.kind is OfferKind.FREE_SHIPPING:
         values["benefit"] = said["free_shipping"]
         granted.add("free_shipping")
+    else:
+        is_percent = offer.kind is OfferKind.PERCENT_OFF and taken_minor == _share_minor(offer, context)
+        percent = _percent(offer.percent_basis_points, formats)
+        values["benefit"] = (
+            said["percent_off"].format(percent=percent) if is_percent else said["amount_off"].format(**money)
+        )
+        granted.add("discount")
     if taken_minor > 0:
         regular = _money(context.subtotal_minor, offer.currency, formats)
         values["saving"] = said["saving"].format(**money)
@@ -55,6 +60,11 @@ def sayable(
         granted.add("timed")
     told = tuple(plain(text) for text in disclosures[:_LONGEST_DISCLOSURES])
     return Sayable(locale, plain(brand), tuple(values.items()), tuple(sorted(granted)), told)
+
+
+def _share_minor(offer: Offer, context: Context) -> int:
+    """What the percentage would take off the whole basket, rounded as discount_minor() does."""
+    return (context.subtotal_minor * offer.percent_basis_points + 5_000) // 10_000
 
 
 def plain(text: str) -> str:

@@ -137,6 +137,7 @@ HOSTILE: dict[str, bytes] = {
     "JSON cut off": b'{"lines": [{"variant_id": "kangaroo',
     "no JSON": b"kangaroo",
     "a number for a text": b'{"lines": [{"variant_id": 77665544, "quantity": "kangaroo"}]}',
+    "a NUL in an id": b'{"lines": [{"variant_id": "kangaroo\\u0000"}]}',
     "a lone surrogate": b'{"offer_id": "kangaroo\\ud800"}',
     "bytes that are no text": b'{"offer_id": "kangaroo\xff"}',
 }

@@ -1,8 +1,9 @@
 """What the merchant's page says of models: which way of choosing earns most, what beats chance, where a model stands."""
 
+import json
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from playwright.async_api import Request, async_playwright
 
-from commerce_api.offering import earning
+from commerce_api.offering import earning, export
 from offer_engine.features import DEFAULT_SCHEMA, Vector
+from offer_engine.judging.judge import Batches, from_lines
 from offer_engine.judging.promotion import Stage
 from offer_engine.learning import gbdt
-from offer_engine.learning.log import Integers
+from offer_engine.learning.log import TRAINED_PERCENT, Integers, Reading, subject_share
 from offer_engine.learning.registry import Change, ModelKind
 from offer_engine.learning.rewards import DAY_MS, RewardRule
 from offer_engine.learning.training import Source
@@ -49,7 +51,9 @@ class Mostly(Player):
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A store of which all subjects are judged on: a small market tells enough then."""
+    monkeypatch.setattr(earning, "TRAINED_PERCENT", 0)
     async with commerce_world(tmp_path) as built:
         offers = (offer(id=f"offer-{place}", title=title) for place, title in enumerate(TITLES, start=1))
         await with_offers(built, *offers)
@@ -137,10 +141,98 @@ async def test_no_more_candidates_are_judged_than_the_bound_says(
 async def test_planted_fault_decisions_that_tried_nothing_else_leave_nothing_to_tell(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(earning, "_tells_of_others", lambda candidates: True)
+    monkeypatch.setattr(earning, "_tells_of_others", lambda record: True)
     told = rows(await page(await with_a_model(world)), "Ways of choosing")
     assert "it would do what nobody has tried yet" in told["By chance"]
     assert not [text for text in told.values() if not text.startswith("cannot be told")]
+
+
+def judged(html: str) -> int:
+    """How many decisions the ways of choosing were reckoned from."""
+    [count] = re.findall(r"reckoned from ([0-9,]+) decisions", html)
+    return int(count.replace(",", ""))
+
+
+async def young(world: World, count: int) -> None:
+    """So many decisions by chance, of the last hours."""
+    records = list(Staged(stark(10), Mostly(), FixedPlayer(1), Stage.RAMP_50).records(4))
+    [template] = [record for record in records if record["policy"].startswith("linear:")][:1]
+    now_ms = world.clock()
+    of = {"policy": "chance:1", "exploration": "uniform", "model_hash": None}
+    await stored(
+        world,
+        (
+            {
+                **template,
+                **of,
+                "decision_id": f"off_young{number}",
+                "subject": f"psn_young_{number}",
+                "outcomes": [],
+                "decided_ms": now_ms - 1_000 - number,
+                "presented_ms": now_ms - 1_000 - number,
+            }
+            for number in range(count)
+        ),
+    )
+
+
+async def test_what_is_too_young_takes_no_place_of_what_can_be_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earning, "JUDGED_MAXIMUM", 400)
+    await with_a_model(world)
+    before = judged(await page(world))
+    await young(world, 500)
+    html = await page(world)
+    assert judged(html) == before == 400
+    assert "500 more are too young to be counted." in html
+
+
+async def test_planted_fault_a_reading_of_the_newest_alone_is_of_the_young_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earning, "JUDGED_MAXIMUM", 400)
+    honest = export.read_newest
+    monkeypatch.setattr(
+        earning, "read_newest", lambda of, brand, since, until, most: honest(of, brand, since, world.clock(), most)
+    )
+    await with_a_model(world)
+    await young(world, 500)
+    assert judged(await page(world)) == 0
+
+
+async def test_what_the_priorities_decided_is_not_judged_where_there_was_nothing_to_choose_either(
+    world: World,
+) -> None:
+    await with_a_model(world)
+    before = judged(await page(world))
+    [template] = [r for r in Staged(stark(10), Mostly(), FixedPlayer(1)).records(4) if r["policy"] == "priority:1"][:1]
+    nothing = {"offer": "no_offer", "version": 0, "discount_minor": 0, "margin_minor": 0, "score": 0.0, "features": {}}
+    alone = {**template, "candidates": [{**nothing, "propensity": 1.0}], "chosen": "no_offer"}
+    await stored(
+        world,
+        (
+            {**alone, "decision_id": f"off_alone{number}", "subject": f"psn_alone_{number}", "outcomes": []}
+            for number in range(300)
+        ),
+    )
+    assert judged(await page(world)) == before
+
+
+async def test_a_model_is_judged_on_subjects_that_it_did_not_learn_from(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def kept(reading: Reading, lines: Callable[[], list[str]]) -> Batches:
+        read.extend(lines())
+        return from_lines(reading, lines)
+
+    monkeypatch.setattr(earning, "TRAINED_PERCENT", TRAINED_PERCENT)
+    monkeypatch.setattr(earning, "from_lines", kept)
+    await page(await with_a_model(world))
+    shares = {subject_share(json.loads(line)["subject"]) for line in read}
+    assert shares == set(range(TRAINED_PERCENT, 100))
 
 
 async def test_gains_over_chance_are_told_with_their_bounds(world: World) -> None:

@@ -28,7 +28,7 @@ from offer_engine.learning.log import Reading
 from offer_engine.learning.registry import Card, Change, ModelKind, Registry
 from offer_engine.learning.rewards import DAY_MS, RewardRule
 from offer_engine.market import NOW_MS, FixedPlayer, Market, Player, Shape, lines
-from tests.offer_engine.stages import Staged, fixed
+from tests.offer_engine.stages import HOUR_MS, Staged, fixed
 from tests.offer_engine.test_rankers import ABOUT, MODEL
 
 AS_OF = str(NOW_MS + 300 * DAY_MS)
@@ -211,6 +211,41 @@ def test_a_stage_is_looked_at_as_of_now_where_nothing_else_is_said(
     told = capsys.readouterr().out
     assert "full -> full: ended" in told
     assert "the last 64 days alone" in told
+
+
+def exported_at(log: Path, at_ms: int) -> Path:
+    """The log of a stage with a decision every ten seconds as it was exported then: what came later is not in it."""
+    lines = []
+    for record in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        for times in (record, *record["outcomes"]):
+            for name in times.keys() & {"decided_ms", "presented_ms", "at_ms", "recorded_ms"}:
+                times[name] = NOW_MS + (times[name] - NOW_MS) // 6
+        if record["decided_ms"] < at_ms:
+            record["outcomes"] = [each for each in record["outcomes"] if each["recorded_ms"] <= at_ms]
+            lines.append(json.dumps({**record, "exported_ms": at_ms}))
+    exported = log.with_name(f"{at_ms}.jsonl")
+    exported.write_text("\n".join(lines), encoding="utf-8")
+    return exported
+
+
+def test_an_export_of_a_stage_s_first_hours_is_no_older_however_late_it_is_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = standing(tmp_path / "models", Stage.RAMP_5)
+    log = stage_log(tmp_path / "log.jsonl", registry.history()[0].model, is_good=True)
+    assert run("promote", [exported_at(log, NOW_MS + 23 * HOUR_MS)], registry) == 1
+    assert [change.stage for change in registry.history()] == ["ramp_5"]
+    assert "passed" not in capsys.readouterr().out
+    assert run("promote", [exported_at(log, NOW_MS + 600_000)], registry) == 1, "nothing was looked at yet"
+    assert "guard missing" in capsys.readouterr().out
+
+
+def test_planted_fault_a_log_that_is_read_as_of_today_takes_hours_for_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_exported_ms", lambda line: None)
+    with pytest.raises(AssertionError):
+        test_an_export_of_a_stage_s_first_hours_is_no_older_however_late_it_is_judged(tmp_path, capsys)
 
 
 def test_a_stage_whose_log_is_bad_ends_it_with_the_guards_that_it_was_for(

@@ -229,6 +229,51 @@ def test_planted_fault_a_range_that_was_merely_seen_takes_five_decisions_for_a_p
         test_a_few_decisions_that_all_came_out_alike_are_no_proof()
 
 
+def of_margins(side: Side, number: int, margin_minor: int, kind: str | None) -> Record:
+    """A decision for an offer that leaves so much of 50.00, and the purchase that came of it."""
+    at_ms = NOW_MS + number
+    offered = {"offer": "o", "version": 1, "margin_minor": margin_minor, "discount_minor": 5_000 - margin_minor}
+    bought = {"type": kind, "value_minor": 10_000, "at_ms": at_ms, "recorded_ms": at_ms, "key": f"ord_{number}"}
+    return {
+        "decision_id": f"off_{number}",
+        "subject": f"psn_{number}",
+        "decided_ms": at_ms,
+        "presented_ms": at_ms,
+        "verification": "claimed",
+        "context": {},
+        "candidates": [offered],
+        "chosen": "o",
+        "policy": "priority:1" if side is Side.INCUMBENT else "linear:a",
+        "model_hash": MODEL if side is Side.MODEL else None,
+        "outcomes": [bought] if kind else [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("margin_minor", "theirs", "ours"),
+    [(50, "purchased_without", None), (-5_000, None, "purchased"), (4_950, "purchased", None)],
+    ids=["at full price", "at a loss", "with the offer"],
+)
+def test_a_few_decisions_are_no_proof_of_a_margin_that_was_lost_however_they_earned(
+    margin_minor: int, theirs: str | None, ours: str | None
+) -> None:
+    alike = [of_margins(Side.INCUMBENT, number, margin_minor, theirs) for number in range(12)]
+    unlucky = [of_margins(Side.MODEL, number, margin_minor, ours) for number in range(12, 24)]
+    measured = compared([*alike, *unlucky]).measured()
+    assert measured.guards[Guard.MARGIN_LOST].value > 4_900
+    assert Rules().worse(measured.guards) == []
+
+
+def test_planted_fault_a_range_of_what_offers_leave_takes_purchases_at_full_price_for_a_proof(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        guards, "_margins", lambda record: (0.0, max(abs(each["margin_minor"]) for each in record["candidates"]))
+    )
+    with pytest.raises(AssertionError):
+        test_a_few_decisions_are_no_proof_of_a_margin_that_was_lost_however_they_earned(50, "purchased_without", None)
+
+
 def test_a_subject_that_asks_without_end_does_not_blind_the_guards() -> None:
     bad = changed(LONG, lambda record: {"outcomes": []}, 1.0)
     busy = next(record for record in bad if record["policy"] == "priority:1" and record["outcomes"])

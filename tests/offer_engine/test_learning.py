@@ -86,6 +86,22 @@ def outcome(
         ([outcome("purchased", 2, "o"), outcome("dismissed", 2, "o", recorded_days=3)], 0.0),
         ([outcome("dismissed", 2, "o", recorded_days=3), outcome("purchased", 2, "o")], 0.0),
         ([outcome("purchased", 2, recorded_days=400)], 0.0),
+        (
+            [
+                outcome("purchased_without", 2, "ord_a"),
+                outcome("purchased", 3, "ord_b"),
+                outcome("refunded", 4, "refunded:ord_b:1"),
+            ],
+            1.0,
+        ),
+        (
+            [
+                outcome("purchased_without", 2, "ord_a"),
+                outcome("purchased", 3, "ord_b"),
+                outcome("refunded", 4, "refunded:ord_a:1"),
+            ],
+            -0.25,
+        ),
     ],
 )
 def test_an_outcome_counts_once_in_its_time_until_it_is_taken_back(

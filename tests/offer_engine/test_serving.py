@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,14 +17,25 @@ from structlog.testing import capture_logs
 from offer_engine import serving
 from offer_engine.decide import Catalogue, Decision, Scored, decide
 from offer_engine.exploration import Exploration
-from offer_engine.judging.promotion import SHARE_PERCENT, Stage
+from offer_engine.judging.guards import Comparison
+from offer_engine.judging.looks import look
+from offer_engine.judging.promotion import SHARE_PERCENT, Rules, Stage
 from offer_engine.learning.gbdt import Trained
 from offer_engine.learning.rankers import LinearRanker, load_ranker
 from offer_engine.learning.registry import Change, ModelKind, Registry
 from offer_engine.offers import Context, ContextLine, Offer
 from offer_engine.rank import ChanceRanker
 from offer_engine.replay import replay
-from offer_engine.serving import CHANCE, LOOK_SECONDS, PRIORITIES, REST_SECONDS, SLOW_SECONDS, Rankers, StandIn
+from offer_engine.serving import (
+    CHANCE,
+    FIRST_REST_SECONDS,
+    LOOK_SECONDS,
+    PRIORITIES,
+    REST_SECONDS,
+    SLOW_SECONDS,
+    Rankers,
+    StandIn,
+)
 from tests.offer_engine.test_decide import catalogues, context, lines
 from tests.offer_engine.test_rankers import ABOUT, MODEL, TEA, TWO
 
@@ -149,6 +161,44 @@ def test_where_a_model_is_missing_the_turns_of_others_are_not_its_own(registry: 
     assert len(stood_in) / len(SUBJECTS) == pytest.approx(0.2, abs=0.03)
 
 
+DAMAGED = {
+    "an unknown stage": b'{"at_ms":2,"model":"%s","stage":"ramp_7","by":"a","reason":"b","exploration":null}'
+    % (b"a" * 64),
+    "a later version": b'{"at_ms":2,"model":"a","stage":"full","by":"a","reason":"b","until_ms":3}',
+    "no exploration": b'{"at_ms":2,"model":"a","stage":"full","by":"a","reason":"b","exploration":{"kind":"x"}}',
+    "a list": b"[1]",
+    "not text": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED.values(), ids=DAMAGED)
+def test_a_history_that_cannot_be_read_gives_no_model_traffic_and_costs_no_offer(
+    registry: Registry, rankers: Rankers, line: bytes
+) -> None:
+    promoted(registry, Stage.FULL)
+    with (registry.directory / "history.jsonl").open("ab") as history:
+        history.write(line + b"\n")
+    with capture_logs() as logs:
+        rankers.warm()
+        assert shares(rankers, 10).keys() == {"priority", "chance"}
+        decision = rankers.decide(rankers.of(BRAND, SUBJECTS[0], 0), context((TEA,)), Catalogue(TWO), 0.3)
+        assert (decision.policy, decision.fell_back) == ("priority:1", None)
+        assert rankers.serving(BRAND) is None
+    assert {entry["event"] for entry in logs} == {"history_not_read"}
+
+
+def test_a_history_that_is_no_file_costs_no_offer(registry: Registry, rankers: Rankers) -> None:
+    (registry.directory / "history.jsonl").mkdir(parents=True)
+    assert shares(rankers) == {"priority": 100.0}
+
+
+def test_a_line_that_a_crash_left_behind_is_passed_over(registry: Registry, rankers: Rankers) -> None:
+    promoted(registry, Stage.FULL)
+    with (registry.directory / "history.jsonl").open("ab") as history:
+        history.write(b'{"at_ms": 3, "model": "\n' + b"\0" * 40)
+    assert shares(rankers)["linear"] > 90
+
+
 def failing(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:
     raise FloatingPointError
 
@@ -181,10 +231,69 @@ def test_a_model_that_is_slow_rests_and_its_turns_are_on_record_meanwhile(
         return honest(ranker, over, candidates)
 
     monkeypatch.setattr(LinearRanker, "rank", slow)
-    assert decided(rankers).fell_back is None, "who waited has waited"
-    assert decided(rankers).fell_back == name
-    now[0] += REST_SECONDS
+    for rest_seconds in (FIRST_REST_SECONDS, 2.0, 4.0, 8.0, 16.0, REST_SECONDS, REST_SECONDS):
+        assert decided(rankers).fell_back is None, "who waited has waited"
+        now[0] += rest_seconds * 0.99
+        assert decided(rankers).fell_back == name
+        now[0] += rest_seconds * 0.02
+    monkeypatch.setattr(LinearRanker, "rank", honest)
     assert decided(rankers).fell_back is None
+    monkeypatch.setattr(LinearRanker, "rank", slow)
+    assert decided(rankers).fell_back is None
+    now[0] += FIRST_REST_SECONDS
+    assert decided(rankers).fell_back is None, "it was quick in between"
+
+
+def faults_of_a_pause(rankers: Rankers, now: list[float], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether a model stood in for, at ten decisions a second over a quarter of an hour in which the machine pauses once."""
+    honest = LinearRanker.rank
+
+    def paused(ranker: LinearRanker, over: Context, candidates: Sequence[Offer]) -> list[Scored]:
+        now[0] += 1.0
+        monkeypatch.setattr(LinearRanker, "rank", honest)
+        return honest(ranker, over, candidates)
+
+    faults = []
+    for number in range(9_000):
+        if number == 4_000:
+            monkeypatch.setattr(LinearRanker, "rank", paused)
+        faults.append(decided(rankers).fell_back is not None)
+        now[0] += 0.1
+    return faults
+
+
+def is_taken_back(faults: list[bool]) -> bool:
+    """Whether the first look at such a stage finds the model worse."""
+    seen = Comparison("m", 0, look(0, 1))
+    nothing: dict[str, Any] = {
+        "candidates": [],
+        "context": {},
+        "policy": "priority:1",
+        "presented_ms": None,
+        "verification": "claimed",
+    }
+    for number, fault in enumerate(faults):
+        of_model = {"fell_back": "m"} if fault else {"model_hash": "m"}
+        for side, more in enumerate(({}, of_model)):
+            seen.add({**nothing, **more, "decided_ms": number, "subject": f"psn_{number}_{side}"})
+    return bool(Rules().worse(seen.measured().guards))
+
+
+def test_a_machine_that_pauses_once_does_not_take_a_good_model_back(
+    registry: Registry, rankers: Rankers, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(registry, Stage.FULL)
+    faults = faults_of_a_pause(rankers, now, monkeypatch)
+    assert 0 < sum(faults) <= 10
+    assert not is_taken_back(faults)
+
+
+def test_planted_fault_a_long_rest_at_once_makes_a_pause_look_like_a_broken_model(
+    registry: Registry, rankers: Rankers, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "FIRST_REST_SECONDS", REST_SECONDS)
+    promoted(registry, Stage.FULL)
+    assert is_taken_back(faults_of_a_pause(rankers, now, monkeypatch))
 
 
 def test_planted_fault_a_model_that_nobody_stands_in_for_fails_in_the_shopper_s_face(

@@ -288,6 +288,7 @@ async def test_a_version_of_a_contract_is_never_changed_and_never_begins_in_the_
         ({"conversation": "0" * 64}, CommerceError.INVALID_REQUEST),
         ({"type": "sale"}, CommerceError.INVALID_REQUEST),
         ({"at": "2999-01-01T00:00:00Z"}, CommerceError.INVALID_REQUEST),
+        ({"at": "0001-01-01T00:00:00+14:00"}, CommerceError.INVALID_REQUEST),
         ({"decision": "off_" + "b" * 32}, CommerceError.OFFER_UNKNOWN),
         ({"decision": "off_x"}, CommerceError.OFFER_UNKNOWN),
         ({"order": "ord_" + "b" * 32}, CommerceError.ORDER_UNKNOWN),

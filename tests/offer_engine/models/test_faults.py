@@ -4,13 +4,17 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import uvicorn
 
+from offer_engine.models.breaker import Breaker
 from offer_engine.models.dialects import DIALECTS
 from offer_engine.models.egress import Egress
-from offer_engine.models.events import FailureKind, ModelFailed, Usage
+from offer_engine.models.events import FailureKind, ModelFailed, Text, Usage
+from offer_engine.models.hedging import Hedging
 from offer_engine.models.records import CallEnded, CallJudged, CallOpened, Occasion, reconcile
 from offer_engine.models.router import Router
 from offer_engine.models.specs import DialectName, ModelSpec
@@ -68,6 +72,17 @@ def test_each_provider_s_stream_is_read_with_its_tokens_and_cost(dialect: Dialec
 def test_a_count_of_tokens_that_no_text_comes_to_is_not_believed(told: object) -> None:
     stream = {"choices": [], "usage": {"prompt_tokens": told, "completion_tokens": 10**9}}
     assert list(DIALECTS["openai"].read(SseEvent("", json.dumps(stream)))) == [Usage(None, 10**9)]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "gemini"])
+def test_an_error_that_a_server_says_there_is_none_of_is_none(dialect: DialectName) -> None:
+    told: dict[str, dict[str, Any]] = {
+        "openai": {"error": None, "choices": [{"delta": {"content": "Hello"}}]},
+        "gemini": {"error": None, "candidates": [{"content": {"parts": [{"text": "Hello"}]}}]},
+    }
+    assert list(DIALECTS[dialect].read(SseEvent("", json.dumps(told[dialect])))) == [Text("Hello")]
+    with pytest.raises(ModelFailed):
+        list(DIALECTS[dialect].read(SseEvent("", json.dumps({**told[dialect], "error": {"code": 500}}))))
 
 
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)
@@ -215,6 +230,63 @@ def test_hedges_are_bounded_by_what_calls_have_earned() -> None:
     hedges = sum(isinstance(record, CallOpened) and record.provider == "gemini" for record in kept.records)
     assert 1 < hedges <= 1 + calls * 0.1 + 1
     assert reconcile(kept.records) == []
+
+
+def by_a_model_beside_one_that_hangs(texts: int) -> tuple[int, Kept]:
+    """Of so many texts, one every ten seconds, those that a model worded while the first that is asked never answers."""
+    kept = Kept()
+
+    async def talk() -> int:
+        scripts = {
+            "openai": fault("stall before", "openai"),
+            "gemini": replace(fault("none", "gemini"), before_seconds=0.5),
+        }
+        router = Router([spec("openai"), spec("gemini")], egress_of(by_host(scripts), kept), loop_seconds)
+        worded = 0
+        for _ in range(texts):
+            outcome, took_seconds = await presented(router, 6.0)
+            assert took_seconds <= 6.0
+            worded += outcome.by == "model"
+            await asyncio.sleep(10.0)
+        return worded
+
+    return run_virtually(talk()), kept
+
+
+def test_one_that_hangs_longer_than_anybody_waits_pauses_and_the_next_is_asked_at_once() -> None:
+    worded, kept = by_a_model_beside_one_that_hangs(100)
+    assert worded > 80
+    asked = [record.provider for record in kept.records if isinstance(record, CallOpened)]
+    assert asked.count("openai") < 25
+    assert reconcile(kept.records) == []
+
+
+def test_planted_fault_a_breaker_that_is_not_told_of_those_given_up_asks_the_one_that_hangs_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Breaker, "failed", lambda breaker, *_: breaker.abandoned())
+    worded, kept = by_a_model_beside_one_that_hangs(100)
+    assert worded < 20
+    assert reconcile(kept.records) == []
+
+
+def test_one_that_is_given_up_before_it_is_late_is_not_blamed() -> None:
+    async def talk() -> str:
+        scripts = {"openai": replace(fault("none", "openai"), before_seconds=1.2)}
+        router = Router([spec("openai")], egress_of(by_host(scripts), Kept()), loop_seconds)
+        for _ in range(10):
+            outcome, _ = await presented(router, 1.0)
+            assert outcome.verdicts == ("deadline",)
+        return await words_of(router)
+
+    assert run_virtually(talk()) == WORDS
+
+
+def test_the_wait_for_another_does_not_grow_with_those_that_were_given_up() -> None:
+    hedging = Hedging()
+    for _ in range(300):
+        hedging.saw(hedging.wait_seconds() + 1.0)
+    assert hedging.wait_seconds() == 3.0
 
 
 def test_a_presentation_that_is_abandoned_leaves_no_call_without_its_end() -> None:

@@ -1,12 +1,13 @@
 """What was passed on can never turn out wrong, however the text comes in."""
 
+import re
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offer_engine.presenting.sentences import sentences
+from offer_engine.presenting.sentences import cut, sentences
 from offer_engine.presenting.stream import SafeStream
 from offer_engine.presenting.verifier import MAXIMUM_SENTENCE, Verdict, Verifier, filled
 from tests.offer_engine.presenting.benign import BENIGN
@@ -51,9 +52,9 @@ def streamed(text: str, cuts: list[int]) -> tuple[str, SafeStream]:
     """What comes of a text that is fed in pieces."""
     stream = SafeStream(Verifier(grounds()))
     shown, start = "", 0
-    for cut in [*sorted(cuts), len(text)]:
-        shown += stream.feed(text[start:cut])
-        start = cut
+    for place in [*sorted(cuts), len(text)]:
+        shown += stream.feed(text[start:place])
+        start = place
     return shown + stream.end(), stream
 
 
@@ -113,3 +114,15 @@ def test_a_planted_stream_that_passes_words_on_as_they_come_is_seen(monkeypatch:
     passed = stream.feed(begun) + stream.feed("less.") + stream.end()
     assert passed.startswith("Kettle week comes to $67.15 "), "the first half was passed on before its end was known"
     assert Verifier(grounds()).verdict(begun + "less.") is Verdict.TURNED_VALUE
+
+
+@given(st.text(alphabet=".!?…”)\n ab", max_size=40))
+def test_a_sentence_ends_where_a_stop_and_a_blank_are_or_a_line_does(text: str) -> None:
+    plain = re.search(r"[.!?…]+[\"”“»’')]{0,2}\s|\n", text)
+    assert cut(text) == ((text[: plain.end()], text[plain.end() :]) if plain else None)
+
+
+def test_a_flood_of_stops_is_read_in_one_go_and_refused() -> None:
+    stream = SafeStream(Verifier(grounds()))
+    assert stream.feed("." * 1_000_000) == ""  # where each stop is tried anew, this does not come to an end
+    assert stream.verdict is Verdict.TOO_LONG

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from offer_engine.exploration import Exploration, ExplorationKind
+from offer_engine.judging.promotion import Stage
 from offer_engine.learning.linear import ModelInvalid
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
@@ -218,7 +219,7 @@ def _change(fields: dict[str, Any]) -> Change:
     rule = fields.get("exploration")
     if rule is not None:
         fields["exploration"] = Exploration(ExplorationKind(rule["kind"]), rule["sharpness"], rule["floor"])
-    return Change(**fields)
+    return Change(**fields | {"stage": Stage(fields["stage"]).value})
 
 
 def _write_once(path: Path, data: bytes) -> None:

@@ -263,7 +263,7 @@ async def test_without_chance_or_a_model_the_page_says_what_is_missing(world: Wo
     html = await page(world)
     reason = "cannot be told: no decision by chance or by a model is old enough"
     assert rows(html, "Ways of choosing") == dict.fromkeys(("Your priorities", "By chance"), reason)
-    assert "nobody is held out" in html
+    assert "no decision of a shopper who was held out is old enough" in html
     assert "No model decides" in html
     assert "<svg" not in html
 

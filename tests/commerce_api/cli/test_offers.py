@@ -81,6 +81,15 @@ def test_a_model_that_was_taken_back_decides_no_more(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == f"{BRAND}: no model decides; the priorities do\n"
 
 
+@pytest.mark.usefixtures("_two_days_on")
+def test_a_stage_that_nobody_knows_is_told_by_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = Shop(tmp_path, sqlite_url(tmp_path), Stage.RAMP_50)
+    began = shop.registry.history()[0]
+    shop.registry.record(Change(began.at_ms + 1, began.model, "ramp_7", "ana", "by hand"))
+    assert shop.models() == 1
+    assert "line 2 of the history" in capsys.readouterr().err
+
+
 def test_the_program_answers_without_a_model_and_refuses_a_brand_that_is_not_there(
     tmp_path: Path, database_url: str
 ) -> None:

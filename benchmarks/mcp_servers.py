@@ -23,12 +23,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from commerce_api.brands import Brand, find_brand
 from commerce_api.catalogue.search import VARIANTS_SHOWN, Search, search_products
 from commerce_api.catalogue.store import variants_of
+from commerce_api.rates import Limits, Rates
 from commerce_api.schemas import ProductView, SearchView
 from commerce_api.serve import server
 from commerce_api.views import product_view
 from mcp_server.app import BODY_BYTES, BrandEndpoints, mcp_app
+from mcp_server.bearer import presented
 from mcp_server.profiles import OPEN
-from mcp_server.rates import Limits, Rates
 from mcp_server.tools import READ, add_tools
 from tests.commerce_api.world import World, commerce_world
 from tokenization import logs
@@ -66,7 +67,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(commerce_world(arguments.data, arguments.url))
         endpoints = BrandEndpoints(
-            world.commerce, STATE_KEYS, Rates(monotonic_seconds, Limits(BEYOND_REACH, BEYOND_REACH))
+            world.commerce, STATE_KEYS, Rates(monotonic_seconds, presented, Limits(BEYOND_REACH, BEYOND_REACH))
         )
         stack.push_async_callback(endpoints.close)
         read = await stack.enter_async_context(plain_read(arguments.url))

@@ -9,6 +9,7 @@ from commerce_api.brands import is_agent_key
 from commerce_api.catalogue.search import Search
 from commerce_api.checkout.service import Caller
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.rates import Rates
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import (
     CatalogueId,
@@ -25,9 +26,11 @@ from commerce_api.schemas import (
     SavedMethodsView,
     SearchView,
 )
+from tokenization.edge import Scope, bearer_of, header
 from tokenization.wire import Identifier
 
-router = APIRouter(prefix="/agents/v1/{brand}", tags=["agents"])
+PREFIX = "/agents/v1/"
+router = APIRouter(prefix=PREFIX + "{brand}", tags=["agents"])
 
 
 class OffersGiven(Given):
@@ -63,18 +66,38 @@ def commerce_of(request: Request) -> Commerce:
 CommerceIn = Annotated[Commerce, Depends(commerce_of)]
 
 
+def presented(scope: Scope) -> str | None:
+    """What a request presents to agent_of(), at its brand. Empty for what is never right, None for nothing (rates.py)."""
+    said = header(scope, b"authorization")
+    if said is None:
+        return None
+    key, brand = bearer_of(said), brand_of(scope["path"])
+    return f"{brand}\0{key}" if key is not None and brand is not None else ""
+
+
+def brand_of(path: str) -> str | None:
+    """The brand whose agent a path is for, or None where it is no path of an agent."""
+    return path.removeprefix(PREFIX).partition("/")[0] or None if path.startswith(PREFIX) else None
+
+
 async def agent_of(
-    brand: str, commerce: CommerceIn, authorization: Annotated[str, Header(max_length=300)] = ""
+    request: Request, brand: str, commerce: CommerceIn, authorization: Annotated[str, Header(max_length=300)] = ""
 ) -> Caller:
     """The brand's agent, by its key. Raises UNAUTHENTICATED, also for a brand that does not exist."""
-    scheme, _, key = authorization.strip(" \t").partition(" ")
+    rates: Rates = request.app.state.rates
+    is_right = await _is_key(commerce, brand, bearer_of(authorization.strip(" \t")))
+    rates.found(request.scope, right=is_right)
+    if not is_right:
+        raise CommerceRefusal(CommerceError.UNAUTHENTICATED)
+    return Caller(f"agent:{brand}", "agents_api")
+
+
+async def _is_key(commerce: Commerce, brand: str, key: str | None) -> bool:
     try:
         known = await commerce.desk.brand(brand)
     except CommerceRefusal:
-        raise CommerceRefusal(CommerceError.UNAUTHENTICATED) from None
-    if scheme.lower() != "bearer" or not is_agent_key(known, commerce.agent_secret, key.strip()):
-        raise CommerceRefusal(CommerceError.UNAUTHENTICATED)
-    return Caller(f"agent:{brand}", "agents_api")
+        return False
+    return key is not None and is_agent_key(known, commerce.agent_secret, key)
 
 
 AgentIn = Annotated[Caller, Depends(agent_of)]

@@ -1,4 +1,4 @@
-"""The commerce process as an ASGI program: agents' API and checkout pages behind the card guard."""
+"""The commerce process as an ASGI program: agents' API and checkout pages behind the rate limit and the card guard."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -18,22 +18,31 @@ from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.memory import api as memory_api
 from commerce_api.memory.asker import StepUpNeeded
 from commerce_api.offering import saying_api
+from commerce_api.rate_limit import FromClient, RateLimited
+from commerce_api.rates import AGENTS_PER_SECOND, Limits, Rates
 from commerce_api.runtime import Commerce
 from tokenization.clock import monotonic_seconds
-from tokenization.edge import App, CardGuard, Contained, Scope, error_body, header
+from tokenization.edge import Answer, App, CardGuard, Contained, Scope, error_body, header
 from tokenization.logs import cause_of
 from tokenization.tally import Tally
 
-BODY_BYTES = 64 * 1024  # a checkout of fifty lines with an address is under 8 KiB
+BODY_BYTES = 64 * 1024  # of an agent: a checkout of fifty lines with an address is under 8 KiB, a talk is longer
+OAUTH_BYTES = 16 * 1024  # a client that registers may name ten long addresses, and some devices' passkeys are long
+FORM_BYTES = 4 * 1024  # of everybody else: a page's form is under 1 KiB, and so is a notice of the zone
 UNSTORABLE_TEXT = "text_unstorable"
 _UNSTORABLE_STATES = {"22021", "22P05"}  # PostgreSQL: character_not_in_repertoire, untranslatable_character
 log = structlog.get_logger("commerce_api")
 
 
-def commerce_app(commerce: Commerce) -> App:
-    """Agents' API and pages. Card-like text is refused before anything reads, logs or stores it (I2)."""
+def commerce_app(commerce: Commerce, limits: Limits | None = None) -> App:
+    """Agents' API and pages. Card-like text is refused before anything reads, logs or stores it (I2), and nobody has that read
+    more often than ``limits`` let them; without these they are the usual ones.
+    """
+    trusted = commerce.settings.trusted_proxies
+    rates = Rates(monotonic_seconds, agents_api.presented, limits or Limits(keyed_per_second=AGENTS_PER_SECOND))
     app = FastAPI(title="Cordon commerce", version="1", docs_url=None, redoc_url=None)
     app.state.commerce = commerce
+    app.state.rates = rates
     app.state.authorization = AuthorizationDesk(commerce)
     app.include_router(endpoints.router)
     app.include_router(connections.router)
@@ -51,7 +60,27 @@ def commerce_app(commerce: Commerce) -> App:
         conversation=conversation_of,
         on_refusal=refusal_recorder(commerce, "agents_api"),
     )
-    return Contained(guarded)
+    limited = RateLimited(
+        guarded,
+        rates,
+        maximum_bytes=body_bytes,
+        refuse=_refuse_for_rate,
+        is_signed=commerce.notices.is_signed,
+    )
+    return Contained(FromClient(limited, trusted))
+
+
+def body_bytes(scope: Scope) -> int:
+    """How long a body may be: only agents have much to say."""
+    path = scope["path"]
+    if agents_api.brand_of(path) is not None:
+        return BODY_BYTES
+    return OAUTH_BYTES if path.split("/")[2:3] == ["oauth"] else FORM_BYTES
+
+
+def _refuse_for_rate(_: bytes, __: int) -> Answer:
+    kind = CommerceError.RATE_LIMITED
+    return kind.status, error_body(kind.code, kind.message)
 
 
 def conversation_of(scope: Scope) -> str | None:

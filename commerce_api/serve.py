@@ -7,6 +7,7 @@ import uvicorn
 
 from commerce_api.app import commerce_app
 from commerce_api.listeners import BoundedHeads
+from commerce_api.rates import Limits
 from commerce_api.runtime import running_commerce
 from commerce_api.settings import CommerceSettings
 from tokenization import listening
@@ -29,10 +30,10 @@ class _Server(uvicorn.Server):
             listening.tell(listening.LISTENING, self.config.port)
 
 
-async def serve(settings: CommerceSettings) -> None:
+async def serve(settings: CommerceSettings, limits: Limits) -> None:
     """Runs commerce until SIGTERM or SIGINT, then lets requests in hand finish."""
     async with running_commerce(settings) as commerce:
-        await server(commerce_app(commerce), settings.host, settings.port).serve()
+        await server(commerce_app(commerce, limits), settings.host, settings.port).serve()
 
 
 def server(app: object, host: str, port: int) -> uvicorn.Server:
@@ -54,6 +55,6 @@ def server(app: object, host: str, port: int) -> uvicorn.Server:
     return _Server(config)
 
 
-def run(settings: CommerceSettings) -> None:
+def run(settings: CommerceSettings, limits: Limits) -> None:
     """As serve(), with an event loop."""
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, limits))

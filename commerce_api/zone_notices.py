@@ -6,6 +6,7 @@ What holds for a notice:
     time is within TOLERANCE_SECONDS of now.
  3. What it says is only a reason to ask the zone where the charge stands: a repeated, late or replayed one does no harm.
  4. A secret that does not fit any more is asked for anew, once in RENEW_SECONDS at most, whatever is sent here.
+ 5. Strangers who use up the calls of its address do not hold it up: what proves itself then counts elsewhere (rate_limit.py).
 Source: Standard Webhooks specification; the wire form is tokenization.wire.Notice.
 """
 
@@ -17,8 +18,9 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
-from audit.transaction import Database
+from audit.transaction import Database, DatabaseBusy
 from commerce_api.brands import find_brand
 from commerce_api.errors import CommerceError, CommerceRefusal
 from commerce_api.order_money import refresh
@@ -26,7 +28,7 @@ from commerce_api.payment import Payments
 from commerce_api.refunds import Refunds
 from commerce_api.vault_client import VaultClient, VaultRefused, VaultUnavailable
 from tokenization.clock import Clock
-from tokenization.edge import error_body
+from tokenization.edge import Scope, error_body, header
 from tokenization.logs import cause_of
 from tokenization.wire import Notice
 
@@ -35,6 +37,7 @@ BODY_BYTES = 4 * 1024
 TOLERANCE_SECONDS = 300
 RENEW_SECONDS = 5
 SECRETS_MAXIMUM = 10_000  # merchants whose secret is held; beyond it the oldest is asked for again
+_SIGNED_BY = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
 router = APIRouter(include_in_schema=False)
 log = structlog.get_logger("commerce_api")
 
@@ -57,10 +60,7 @@ class NoticeDesk:
 
     async def take(self, identifier: str, at_seconds: str, signatures: str, body: bytes) -> None:
         """Verifies and acts. Raises NoticeRefused; CommerceRefusal when it should be sent again."""
-        notice = _read(body)  # (1)
-        if notice.notice != identifier:
-            raise NoticeRefused
-        await self._verify(notice, at_seconds, signatures, body)
+        notice = await self._verified(identifier, at_seconds, signatures, body)
         try:
             await self._payments.advance(notice.merchant, notice.checkout)  # (3)
         except CommerceRefusal as refusal:
@@ -70,6 +70,30 @@ class NoticeDesk:
         if notice.modification is not None:
             await self._refunds.follow(notice.merchant, notice.payment)
         await refresh(self._database, self._vault, notice.merchant, notice.payment)
+
+    async def is_signed(self, scope: Scope, body: bytes) -> bool:
+        """Whether a request is a notice that proves itself (5). False too where that cannot be found out just now."""
+        if scope["path"] != PATH:
+            return False
+        identifier, at_seconds, signatures = (header(scope, name) or "" for name in _SIGNED_BY)
+        try:
+            await self._verified(identifier, at_seconds, signatures, body)
+        except (
+            NoticeRefused,
+            CommerceRefusal,
+            DatabaseBusy,
+            SQLAlchemyError,
+            OSError,
+        ):  # OSError: PostgreSQL is not there
+            return False
+        return True
+
+    async def _verified(self, identifier: str, at_seconds: str, signatures: str, body: bytes) -> Notice:
+        notice = _read(body)  # (1)
+        if notice.notice != identifier:
+            raise NoticeRefused
+        await self._verify(notice, at_seconds, signatures, body)
+        return notice
 
     async def _verify(self, notice: Notice, at_seconds: str, signatures: str, body: bytes) -> None:
         if not (at_seconds.isascii() and at_seconds.isdigit() and len(at_seconds) <= 12):

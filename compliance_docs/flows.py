@@ -118,7 +118,7 @@ FLOWS: Final = (
         "anything reads the body",
         code=(
             *("mcp_server/app.py", "mcp_server/cli.py", "mcp_server/workers.py", "commerce_api/serve.py"),
-            "tokenization/edge.py",
+            *("commerce_api/rate_limit.py", "tokenization/edge.py"),
         ),
     ),
     Flow(
@@ -193,10 +193,10 @@ FLOWS: Final = (
         what="the same, by the agents' API; card-like text is refused",
         data=Data.PERSONAL,
         channel="HTTP",
-        protection="operator's TLS; the brand's key; card guard",
+        protection="operator's TLS; a rate for each client; the brand's key; card guard",
         code=(
             *("commerce_api/agents_api.py", "commerce_api/offering/saying_api.py"),
-            *("commerce_api/serve.py", "tokenization/edge.py"),
+            *("commerce_api/serve.py", "commerce_api/rate_limit.py", "tokenization/edge.py"),
         ),
     ),
     Flow(

@@ -6,14 +6,14 @@ What holds for a request that reaches the SDK:
  3. Its host and origin are ours; what it presents is right and enough for the tool that it calls (bearer.py).
  4. Header values carry no surrounding blanks, which some HTTP parsers leave there (RFC 9110, 5.5).
  5. What a client of the handshake era declared comes back with it, whichever process it reaches (sessions.py).
- 6. Its client has not called too often, nor with too much (rates.py); this is looked at first, so that refusals have their
-    limit too.
+ 6. Its client has not called too often, nor with too much (commerce_api/rate_limit.py); this is looked at first, so that
+    refusals have their limit too.
 And for what the SDK answers: its errors are a closed set (closed_errors.py).
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -25,9 +25,11 @@ from audit.transaction import DatabaseBusy
 from commerce_api.app import conversation_of, refusal_recorder
 from commerce_api.brands import Brand, all_brands
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.rate_limit import HEALTH, FromClient, RateLimited
+from commerce_api.rates import Rates, client_of
 from commerce_api.runtime import Commerce
 from mcp_server import a2a, sessions
-from mcp_server.bearer import STATE, Door, Refused
+from mcp_server.bearer import STATE, Door, Refused, presented
 from mcp_server.brand_server import make_brand_server
 from mcp_server.call_record import CallRecorder
 from mcp_server.closed_errors import ClosedErrors
@@ -35,9 +37,7 @@ from mcp_server.front import Front, send_answer
 from mcp_server.handoff import MODERN
 from mcp_server.metadata import metadata, resource_named
 from mcp_server.profiles import AGENT_ENDPOINT, Profile, door_of
-from mcp_server.rates import CALL_BYTES, Rates, client_of
 from mcp_server.results import refusal_as_json, told_id
-from tokenization.addresses import Network
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import (
     CARD_TEXT_CODE,
@@ -61,7 +61,6 @@ from tokenization.logs import cause_of
 
 BODY_BYTES = 64 * 1024
 BRAND_SECONDS = 1.0
-HEALTH = "/health"
 INVALID_PARAMS = -32602  # JSON-RPC 2.0
 TOO_MANY = -32000  # -32000 to -32019 are left to implementations
 log = structlog.get_logger("mcp_server")
@@ -84,7 +83,7 @@ class BrandEndpoints:
         """``rates`` is what the processes of a machine share; without it this one counts by itself."""
         self._commerce = commerce
         self._state_keys = state_keys
-        self.rates = rates if rates is not None else Rates(monotonic_seconds)
+        self.rates = rates if rates is not None else Rates(monotonic_seconds, presented)
         self._recorder = CallRecorder(commerce.database)
         self.door = Door(commerce)
         self._agent = a2a.Agent(commerce, self._recorder, _transport_security(commerce.settings.mcp_url))
@@ -217,43 +216,6 @@ async def _send_busy(send: Send, failure: BaseException) -> None:
     return await send_json(send, (503, error_body(CommerceError.BUSY.code, CommerceError.BUSY.message)))
 
 
-class FromClient:
-    """Puts the client's address in the place of a trusted proxy's, for everything behind: else all who come by it are one."""
-
-    def __init__(self, app: App, trusted: Sequence[Network]) -> None:
-        self._app = app
-        self._trusted = trusted
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope.get("client"):
-            scope = {**scope, "client": (client_of(scope, self._trusted), scope["client"][1])}
-        return await self._app(scope, receive, send)
-
-
-class RateLimited:
-    """Lets a client through as often, and with as much, as its rate allows (6)."""
-
-    def __init__(self, app: App, rates: Rates) -> None:
-        self._app = app
-        self._rates = rates
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == HEALTH:
-            return await self._app(scope, receive, send)
-        wait_seconds = self._rates.wait_seconds(scope)
-        try:
-            body = await read_body(receive, BODY_BYTES)
-        except BodyRefused as refused:
-            return await send_json(send, refused.answer)
-        more = len(body) // CALL_BYTES
-        if more and not wait_seconds:
-            wait_seconds = self._rates.wait_seconds(scope, more)
-        if not wait_seconds:
-            return await self._app(scope, replay(body, receive), send)
-        after = ((b"retry-after", str(wait_seconds).encode()),)
-        return await send_json(send, refuse_for_rate(body, wait_seconds), after)
-
-
 def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
     """The endpoints behind the rate limit (6) and the card guard (2)."""
     guarded = CardGuard(
@@ -264,7 +226,8 @@ def mcp_app(commerce: Commerce, endpoints: BrandEndpoints) -> App:
         conversation=conversation_of,
         on_refusal=_recorder(commerce),
     )
-    return Contained(FromClient(RateLimited(guarded, endpoints.rates), endpoints.rates.limits.trusted))
+    limited = RateLimited(guarded, endpoints.rates, maximum_bytes=lambda _: BODY_BYTES, refuse=refuse_for_rate)
+    return Contained(FromClient(limited, endpoints.rates.limits.trusted))
 
 
 def refuse_as_json_rpc(scope: Scope, body: bytes) -> Answer:

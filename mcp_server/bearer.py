@@ -32,10 +32,10 @@ from commerce_api.models import oauth_grant
 from commerce_api.runtime import Commerce
 from commerce_api.settings import PRODUCTION
 from mcp_server.metadata import challenge
-from mcp_server.profiles import OPEN, Profile
+from mcp_server.profiles import OPEN, Profile, door_of
 from mcp_server.results import refusal_as_json, told_id
 from mcp_server.scopes import NEEDS, Need, need_of
-from tokenization.edge import Answer, Scope, header
+from tokenization.edge import Answer, Scope, bearer_of, header
 from tokenization.ids import digest
 
 STATE: Final = "cordon.access"
@@ -139,7 +139,7 @@ class Door:
     async def _caller(self, brand: Brand, profile: Profile, presented: str | None) -> Access:
         if presented is None:
             return GUEST
-        credential = credential_of(presented)
+        credential = bearer_of(presented)
         if credential is None:
             raise self._refused(brand, profile, 401, error="invalid_token", scope=scopes.DEFAULT)
         if is_agent_key(brand, self._commerce.agent_secret, credential):
@@ -197,10 +197,13 @@ CHALLENGES: Final = "mcp/www_authenticate"
 _ONE_TOKEN: Final = "A token goes into one Authorization header, and never into an address."
 
 
-def credential_of(presented: str) -> str | None:
-    """What an ``Authorization`` header presents by the one scheme that there is, however it is spelt (RFC 6750, 2.1)."""
-    scheme, _, credential = presented.partition(" ")
-    return credential.strip() or None if scheme.lower() == "bearer" else None
+def presented(scope: Scope) -> str | None:
+    """What a request presents, at the door where it does: what is right at one is not at another. Empty for what never is."""
+    said = header(scope, b"authorization")
+    if said is None:
+        return None
+    credential, door = bearer_of(said), door_of(scope["path"])
+    return "\0".join((door[0], door[1].name, credential)) if credential is not None and door is not None else ""
 
 
 def tool_called(body: bytes) -> tuple[str, Collection[str]]:

@@ -22,13 +22,13 @@ from audit.transaction import DatabaseBusy
 from commerce_api.app import UNSTORABLE_TEXT, is_unstorable
 from commerce_api.brands import Brand
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.rates import Limits, client_of
 from commerce_api.runtime import Commerce
 from mcp_server.apps.resources import tool_meta, views_of
 from mcp_server.bearer import Access, access_of, caller_from
 from mcp_server.call_record import Call, CallRecorder
 from mcp_server.closed_errors import CURSOR_UNKNOWN, RESOURCE_UNKNOWN, TOOL_UNKNOWN
 from mcp_server.profiles import Profile
-from mcp_server.rates import Limits, client_of
 from mcp_server.results import output_schema, refusal
 from mcp_server.scopes import need_of
 from mcp_server.tools import add_tools

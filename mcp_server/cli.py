@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
@@ -14,17 +13,18 @@ import uvicorn
 
 from audit.serving_role import NotPermitted
 from commerce_api.cli.migrate import OWNER_FIRST
+from commerce_api.cli.rate_options import add_rate_options, limits_of
+from commerce_api.rates import KEYED_PER_SECOND, Rates, shared_table
 from commerce_api.runtime import open_commerce
 from commerce_api.serve import server
 from commerce_api.settings import CommerceSettings, SettingsRefused
 from mcp_server.app import BrandEndpoints, mcp_app
-from mcp_server.rates import ANONYMOUS_PER_SECOND, KEYED_PER_SECOND, Limits, Rates, shared_table
+from mcp_server.bearer import presented
 from mcp_server.workers import Workers, listen, until_alone
 from tokenization import logs
 from tokenization.clock import monotonic_seconds
 
 WORKERS_MAXIMUM = 64
-RATE_MAXIMUM = 100_000.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,28 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--zone-url", required=True)
     parser.add_argument("--capture-url", required=True)
     parser.add_argument("--workers", type=_count, default=1, help="processes behind the address (default: %(default)s)")
-    parser.add_argument(
-        "--anonymous-calls-per-second",
-        type=_rate,
-        default=ANONYMOUS_PER_SECOND,
-        metavar="N",
-        help="of one address without a key; ten seconds' worth at once (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keyed-calls-per-second",
-        type=_rate,
-        default=KEYED_PER_SECOND,
-        metavar="N",
-        help="of one address with a key (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--trusted-proxy",
-        type=ipaddress.ip_network,
-        action="append",
-        default=[],
-        metavar="CIDR",
-        help="an address or network whose X-Forwarded-For is believed; may be given again",
-    )
+    add_rate_options(parser, keyed_per_second=KEYED_PER_SECOND)
     for shared in ("--listener", "--rates-table"):  # descriptors that a worker is started with; see workers.py
         parser.add_argument(shared, type=int, default=-1, help=argparse.SUPPRESS)
     given = sys.argv[1:] if argv is None else argv
@@ -90,11 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             sys.stderr.write(f"cordon-mcp: cannot listen on {settings.host}:{settings.port}: {failure.strerror}\n")
             return 1
         return Workers(list(given), arguments.workers, listener, shared_table()).run()
-    limits = Limits(
-        arguments.anonymous_calls_per_second, arguments.keyed_calls_per_second, tuple(arguments.trusted_proxy)
-    )
+    rates = Rates(monotonic_seconds, presented, limits_of(arguments), arguments.rates_table)
     try:
-        asyncio.run(serve(settings, Rates(monotonic_seconds, limits, arguments.rates_table), arguments.listener))
+        asyncio.run(serve(settings, rates, arguments.listener))
     except NotPermitted:
         sys.stderr.write(f"cordon-mcp: {OWNER_FIRST}\n")
         return 1
@@ -126,13 +103,6 @@ async def _end_alone(program: uvicorn.Server) -> None:
 def _count(text: str) -> int:
     number = int(text)
     if not 1 <= number <= WORKERS_MAXIMUM:
-        raise ValueError
-    return number
-
-
-def _rate(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= RATE_MAXIMUM:
         raise ValueError
     return number
 

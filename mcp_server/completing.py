@@ -13,12 +13,12 @@ from pydantic import Field
 from commerce_api.agent_desk import AgentDesk
 from commerce_api.checkout.service import ANONYMOUS
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.rates import Limits
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import BuyerGiven, CheckoutGiven, CheckoutView
 from mcp_server.bearer import caller_from
 from mcp_server.handoff import hand_off
 from mcp_server.profiles import Profile
-from mcp_server.rates import Limits
 from mcp_server.results import answer
 from mcp_server.sheet import PaymentToken, SheetPayment, SheetView, sheet_view
 

@@ -26,10 +26,10 @@ from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 from starlette.requests import Request
 
+from commerce_api.rates import client_of
 from mcp_server.bearer import Access
 from mcp_server.brand_server import Asking, BrandServer
 from mcp_server.handoff import MODERN
-from mcp_server.rates import client_of
 from tokenization.edge import App, Message, Scope, Send, replay
 
 CALL: Final = "tools/call"

@@ -14,9 +14,9 @@ from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp_types import ElicitRequest, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 
+from commerce_api.rates import Limits
 from commerce_api.schemas import CheckoutView
 from mcp_server import sessions
-from mcp_server.rates import Limits
 from mcp_server.waiting import MAXIMUM_SECONDS, client_that_waits, until_changed
 
 MODERN = "2026-07-28"

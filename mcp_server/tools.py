@@ -13,6 +13,7 @@ from pydantic import Field
 from commerce_api.brands import Brand
 from commerce_api.catalogue.search import Search
 from commerce_api.checkout.service import ANONYMOUS, Caller
+from commerce_api.rates import Limits
 from commerce_api.runtime import Commerce
 from commerce_api.schemas import (
     AddressGiven,
@@ -33,7 +34,6 @@ from mcp_server import sessions, waiting
 from mcp_server.bearer import access_of, caller_from
 from mcp_server.completing import CheckoutId, add_complete_checkout
 from mcp_server.profiles import Profile
-from mcp_server.rates import Limits
 from mcp_server.results import answer
 from mcp_server.sheet_session import ToldCheckout, told_checkout
 from tokenization.wire import Identifier

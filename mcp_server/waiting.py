@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from commerce_api.rates import Limits, client_of
 from commerce_api.schemas import CheckoutView
 from mcp_server.bearer import access_of
-from mcp_server.rates import Limits, client_of
 from tokenization.addresses import network_of
 
 MAXIMUM_SECONDS = 25

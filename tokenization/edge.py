@@ -142,6 +142,12 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def bearer_of(presented: str) -> str | None:
+    """What an ``Authorization`` header presents by the one scheme that there is, however it is spelt (RFC 6750, 2.1)."""
+    scheme, _, credential = presented.partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None
+
+
 class Contained:
     """Keeps a failure inside: it is logged by its kind and place and never by its text, and answered if nothing was yet."""
 
@@ -258,6 +264,12 @@ class CardGuard:
             for text in texts[:MAXIMUM_TEXTS]
             if may_be_part_of_card(text)
         )
+
+
+def read_length(scope: Scope, body: bytes) -> int:
+    """How much of a request the guard reads, in bytes or a little more: reading it is what costs."""
+    headers = sum(len(value) for name, value in scope["headers"] if name not in _UNSCANNED_HEADERS)
+    return len(scope.get("path", "")) + len(scope.get("query_string", b"")) + headers + len(body)
 
 
 def _headers_to_read(scope: Scope) -> Iterator[str]:

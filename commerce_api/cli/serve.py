@@ -1,12 +1,13 @@
 """``cordon serve``: runs the commerce process by itself, as a deployment does. ``cordon up`` runs the whole stack."""
 
 import argparse
-import ipaddress
 import os
 from pathlib import Path
 from typing import Any
 
+from commerce_api.cli.rate_options import add_rate_options, limits_of
 from commerce_api.cli.refused import CommandRefused
+from commerce_api.rates import AGENTS_PER_SECOND
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -20,14 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--mcp-url", help="the address of the MCP server")
     parser.add_argument("--zone-url", required=True, help="https:// address of the zone's internal API")
     parser.add_argument("--capture-url", required=True, help="the address of the zone's card page")
-    parser.add_argument(
-        "--trusted-proxy",
-        type=ipaddress.ip_network,
-        action="append",
-        default=[],
-        metavar="CIDR",
-        help="an address or network whose X-Forwarded-For is believed; may be given again",
-    )
+    add_rate_options(parser, keyed_per_second=AGENTS_PER_SECOND)
     parser.set_defaults(run=run)
 
 
@@ -55,5 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except SettingsRefused as refused:
         raise CommandRefused(*refused.problems) from None
-    serve_commerce(settings)
+    serve_commerce(settings, limits_of(arguments))
     return 0

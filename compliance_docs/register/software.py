@@ -44,6 +44,7 @@ REQUIREMENTS: Final = (
             ),
             "tests/mcp_server/test_closed_errors.py",
             "tests/mcp_server/test_rates.py",
+            "tests/commerce_api/test_rate_limit.py",
             "tests/vault_zone/test_card_testing.py",
             "tests/vault_zone/test_no_oracle.py",
             "tests/vault_zone/delegation/test_platform_limits.py",

@@ -22,8 +22,9 @@ from commerce_api.app import commerce_app
 from commerce_api.authorization.desk import AuthorizationDesk
 from commerce_api.authorization.mail import Letter
 from commerce_api.links import Links
+from commerce_api.rates import Limits, Rates
 from mcp_server.app import BrandEndpoints, mcp_app
-from mcp_server.rates import Limits, Rates
+from mcp_server.bearer import presented
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import STATE_KEYS, Site, serving
 from tests.mcp_server.tokens import with_keys
@@ -84,10 +85,10 @@ async def oauth_site(world: World, host: str = "127.0.0.1") -> AsyncIterator[OAu
     desk = replace(world.commerce.desk, links=links, payments=payments)
     world.commerce = replace(world.commerce, settings=settings, links=links, payments=payments, desk=desk)
     mailbox = Mailbox()
-    app: Any = commerce_app(world.commerce)
-    inner = app._app._app  # the guards around it keep nothing of their own
+    app: Any = commerce_app(world.commerce, Limits(1e6, 1e6))
+    inner = app._app._app._app._app  # the guards around it keep nothing of their own
     inner.state.authorization.courier = mailbox
-    endpoints = BrandEndpoints(world.commerce, STATE_KEYS, Rates(monotonic_seconds, Limits(1e6, 1e6)))
+    endpoints = BrandEndpoints(world.commerce, STATE_KEYS, Rates(monotonic_seconds, presented, Limits(1e6, 1e6)))
     try:
         async with serving(app, ports[0]), serving(mcp_app(world.commerce, endpoints), ports[1]):
             yield OAuthSite(world, Site(mcp, world, endpoints), public, mailbox, inner.state.authorization)

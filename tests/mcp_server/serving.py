@@ -23,9 +23,10 @@ from mcp_types import (
     FormElicitationCapability,
 )
 
+from commerce_api.rates import Limits, Rates
 from commerce_api.serve import server
 from mcp_server.app import BrandEndpoints, mcp_app
-from mcp_server.rates import Limits, Rates
+from mcp_server.bearer import presented
 from tests.commerce_api.world import World
 from tokenization.clock import monotonic_seconds
 from tokenization.edge import App
@@ -75,7 +76,7 @@ async def mcp_site(
 
     Without ``limits`` tests may call as often as they like.
     """
-    rates = Rates(monotonic_seconds, limits or Limits(1e6, 1e6))
+    rates = Rates(monotonic_seconds, presented, limits or Limits(1e6, 1e6))
     endpoints = BrandEndpoints(world.commerce, state_keys or STATE_KEYS, rates)
     try:
         async with serving(mcp_app(world.commerce, endpoints) if guarded else endpoints) as url:

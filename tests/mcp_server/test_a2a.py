@@ -10,8 +10,8 @@ from a2a.types import Message, Part, Role, SendMessageRequest
 from google.protobuf.json_format import MessageToDict
 
 from commerce_api import agent_desk
+from commerce_api.rates import Limits
 from mcp_server.call_record import CallRecorder
-from mcp_server.rates import Limits
 from tests.commerce_api.world import World
 from tests.mcp_server.serving import Site, client, mcp_site, post, structured
 from tokenization.edge import CARD_TEXT_MESSAGE

@@ -17,9 +17,9 @@ from audit.transaction import Database, DatabaseBusy
 from audit.write_behind import WAITING_MAXIMUM
 from commerce_api.authorization.clients import CLIENT_PREFIX
 from commerce_api.errors import CommerceError, CommerceRefusal
+from commerce_api.rates import Limits
 from mcp_server import call_record
 from mcp_server.call_record import Call, CallRecorder, event_of
-from mcp_server.rates import Limits
 from tests.commerce_api.purchases import EMAIL, lines, ready
 from tests.commerce_api.world import BRAND, World, commerce_world
 from tests.mcp_server.serving import (

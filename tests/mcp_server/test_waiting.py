@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from starlette.requests import Request
 
+from commerce_api.rates import Limits
 from commerce_api.schemas import CheckoutView
 from mcp_server import waiting
 from mcp_server.bearer import GUEST, STATE, Access
-from mcp_server.rates import Limits
 from tests.commerce_api.purchases import ready
 from tests.mcp_server.serving import LEGACY, MODERN, Site, client, structured
 

@@ -1,12 +1,12 @@
-"""How often a client may call: a bucket for each, shared by the workers of a machine (the specification's MUST, Tools).
+"""How often a client may call: a bucket for each, shared by the workers of a machine (MCP, Tools: a MUST).
 
 What holds:
  1. A client is an address, an IPv6 one by its /64. What it presents gets it a wider bucket of its own once the door found it
     right, for PROVEN_SECONDS from the last time it did; before that, and when it is wrong, it has one as narrow as a guest's.
-    It is the same however a request spells the path and the header.
+    The program says what a request presents, at which of its doors, the same however a request spells the path and the header.
  2. A bucket holds BURST_SECONDS' worth of calls and fills at its rate; a call takes one out of it, whatever the worker, and
-    one more for each CALL_BYTES of its body: what a call costs before it is answered is the reading of it. A full bucket lets
-    any body through that the edge does.
+    one more for each CALL_BYTES that the guard reads of it: what a call costs before it is answered is the reading of it. A
+    full bucket lets anything through that the edge does.
  3. X-Forwarded-For is read only from trusted proxies, from its end: anybody can write the header.
  4. The table has a fixed size. Where clients share a row, the row that has been idle longest is taken over: a crowd of
     addresses can make the limit forget, never refuse, somebody else. What is forgotten as right is looked at once more.
@@ -25,19 +25,20 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mcp_server.bearer import credential_of
-from mcp_server.profiles import door_of
 from tokenization.addresses import Network, network_of, origin_of
-from tokenization.edge import Scope, header
+
+if TYPE_CHECKING:
+    from tokenization.edge import Scope  # commands start sooner without it
 
 BURST_SECONDS: Final = 10
 ANONYMOUS_PER_SECOND: Final = 20
 KEYED_PER_SECOND: Final = 200
+AGENTS_PER_SECOND: Final = 400  # of the agents' API: a brand's backend calls for all of its shoppers from one address
 PROVEN_SECONDS: Final = 600
 CALL_BYTES: Final = (
-    1024  # a call is smaller but for a checkout of many lines; the guard reads this much in some 20 ms at worst
+    1024  # a call is smaller but for a checkout of many lines; the guard reads this much in 20 ms at worst
 )
 _ROW: Final = struct.Struct("<Qdd")  # client, calls left, when that was counted
 _WAYS: Final = 8  # rows that a client may stand in
@@ -60,9 +61,12 @@ class Limits:
 
 @dataclass
 class Rates:
-    """The table. ``descriptor`` is a shared_table() of workers; without one the table is this process's own."""
+    """The table. ``presented`` is what a request presents and at which door, empty for what is never right, None for nothing.
+    ``descriptor`` is a shared_table() of workers; without one the table is this process's own.
+    """
 
     monotonic_seconds: Callable[[], float]
+    presented: "Callable[[Scope], str | None]"
     limits: Limits = field(default_factory=Limits)
     descriptor: int = -1
     _table: mmap.mmap = field(init=False)
@@ -74,16 +78,16 @@ class Rates:
             self._table[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
         self._key = self._table[:_KEY_BYTES]
 
-    def wait_seconds(self, scope: Scope, calls: int = 1) -> int:
+    def wait_seconds(self, scope: "Scope", calls: int = 1) -> int:
         """Takes calls out of the client's bucket: 0 where there were so many, else after how many seconds there will be."""
-        presented = _presented(scope)
+        presented = self.presented(scope)
         kind = "anonymous" if presented is None else "key" if self._is_proven(presented) else "unproven"  # (1)
         rate = self.limits.keyed_per_second if kind == "key" else self.limits.anonymous_per_second
         return self.take(f"{kind}|{network_of(client_of(scope, self.limits.trusted))}", rate, calls)
 
-    def found(self, scope: Scope, *, right: bool) -> None:
+    def found(self, scope: "Scope", *, right: bool) -> None:
         """Notes what the door found of what a request presents (1)."""
-        presented = _presented(scope)
+        presented = self.presented(scope)
         if presented is None:
             return
         digest, first = self._row_of(presented, _PROVEN)
@@ -148,24 +152,15 @@ class Rates:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
 
-def _presented(scope: Scope) -> str | None:
-    """What a request presents, at the door where it does: what is right at one is not at another. Empty for what never is."""
-    presented = header(scope, b"authorization")
-    if presented is None:
-        return None
-    credential, door = credential_of(presented), door_of(scope["path"])
-    return "\0".join((door[0], door[1].name, credential)) if credential is not None and door is not None else ""
-
-
 def shared_table() -> int:
     """A fresh table that processes started from this one can share: the descriptor of an unnamed file in memory."""
-    descriptor = os.memfd_create("cordon-mcp-rates", 0)
+    descriptor = os.memfd_create("cordon-rates", 0)
     os.ftruncate(descriptor, TABLE_BYTES)
     os.pwrite(descriptor, os.urandom(_KEY_BYTES), 0)
     return descriptor
 
 
-def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
+def client_of(scope: "Scope", trusted: Sequence[Network]) -> str:
     """The client's address as far as the trusted proxies say (3), or ``unknown``."""
     peer = scope.get("client")
     said = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]

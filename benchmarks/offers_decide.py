@@ -38,6 +38,7 @@ from commerce_api.offering.making import make_offer
 from commerce_api.offering.terms import terms_of
 from commerce_api.policy import Policy, load_policy
 from commerce_api.schemas import LineGiven
+from commerce_api.serve import keep_what_is_loaded
 from offer_engine.decide import Ranker, decide
 from offer_engine.features import DEFAULT_SCHEMA
 from offer_engine.learning.gbdt import BoostedModel, with_offers
@@ -236,7 +237,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1_000])
-    asyncio.run(run(parser.parse_args()))
+    arguments = parser.parse_args()
+    keep_what_is_loaded()  # as the server does
+    asyncio.run(run(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Serves the commerce process."""
 
 import asyncio
+import gc
 import socket
 
 import uvicorn
@@ -33,7 +34,18 @@ class _Server(uvicorn.Server):
 async def serve(settings: CommerceSettings, limits: Limits) -> None:
     """Runs commerce until SIGTERM or SIGINT, then lets requests in hand finish."""
     async with running_commerce(settings) as commerce:
-        await server(commerce_app(commerce, limits), settings.host, settings.port).serve()
+        program = server(commerce_app(commerce, limits), settings.host, settings.port)
+        keep_what_is_loaded()
+        await program.serve()
+
+
+def keep_what_is_loaded() -> None:
+    """Takes what is there by now, which lives as long as the process, out of what collections look through.
+
+    A full one would stop a decision of many offers for a tenth of a second; it takes about a third of that without.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def server(app: object, host: str, port: int) -> uvicorn.Server:

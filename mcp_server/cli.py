@@ -16,7 +16,7 @@ from commerce_api.cli.migrate import OWNER_FIRST
 from commerce_api.cli.rate_options import add_rate_options, limits_of
 from commerce_api.rates import KEYED_PER_SECOND, Rates, shared_table
 from commerce_api.runtime import open_commerce
-from commerce_api.serve import server
+from commerce_api.serve import keep_what_is_loaded, server
 from commerce_api.settings import CommerceSettings, SettingsRefused
 from mcp_server.app import BrandEndpoints, mcp_app
 from mcp_server.bearer import presented
@@ -85,6 +85,7 @@ async def serve(settings: CommerceSettings, rates: Rates, listener: int = -1) ->
     async with open_commerce(settings) as commerce:
         endpoints = BrandEndpoints(commerce, state_keys, rates)
         program = server(mcp_app(commerce, endpoints), settings.host, settings.port)
+        keep_what_is_loaded()
         watching = asyncio.create_task(_end_alone(program)) if sockets else None
         try:
             await program.serve(sockets)

@@ -202,7 +202,7 @@ def scoring() -> None:
         matrix = columns()
         rows = linear.lookup(names, [0] * size)
         places = boosted.places(names)
-        timed = [
+        timed = [  # each is called here and now, with this size's columns (B023)
             _times(lambda: linear.scores(matrix, rows)),  # noqa: B023
             _times(columns),
             _times(lambda: ranker.rank(context, offers)),  # noqa: B023
